@@ -1,0 +1,1 @@
+"""Data of stage 2: one file a format, one common Sample."""

@@ -1,0 +1,24 @@
+"""Stage 1: a vocabulary of body poses, learned from mocap and frozen into one file."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Body": "body.model",
+    "load_body": "body.model",
+    "PoseTokenizer": "model",
+    "FrozenTokenizer": "frozen",
+    "load_tokenizer": "frozen",
+}
+
+__all__ = ["Body", "FrozenTokenizer", "PoseTokenizer", "load_body", "load_tokenizer"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load on first use, so that ``--help`` never pays for torch."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Bodies and rotations: what both stages share."""

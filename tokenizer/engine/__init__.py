@@ -1,0 +1,1 @@
+"""What both stages train with: options, run folders, checkpoints, schedules. Importing this loads no torch."""

@@ -1,0 +1,49 @@
+"""The one exception for mistakes a user can mend, and how a command line shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: says what, got, expected, and the next step, in one message.
+
+    Command lines print the message alone and exit with code 2; Python callers catch it as an ordinary exception.
+    """
+
+
+def fail(what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> UserError:
+    """Compose a ``UserError`` in the house form; the caller raises it: ``raise fail(...)``."""
+    parts = [what.rstrip(".")]
+    if got is not None:
+        parts.append(f"got {got}")
+    if expected is not None:
+        parts.append(f"expected {expected}")
+    message = "; ".join(parts) + "."
+    if next_step:
+        message += f" {next_step.rstrip('.')}."
+    return UserError(message)
+
+
+def reports_user_errors(command: F) -> F:
+    """Decorate a click command: ``UserError`` and ``OSError`` become one line on stderr and exit code 2."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        import click
+
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            raise SystemExit(2) from None
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            click.echo(f"error: {error.strerror or error}{where}", err=True)
+            raise SystemExit(2) from None
+
+    return wrapper  # type: ignore[return-value]

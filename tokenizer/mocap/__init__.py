@@ -1,0 +1,1 @@
+"""Readers of mocap files, the embedded pose source and the pose store."""
