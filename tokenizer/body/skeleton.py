@@ -38,7 +38,8 @@ def _position(name: str, names: tuple[str, ...], kind: str) -> int:
     if name in names:
         return names.index(name)
     near = difflib.get_close_matches(name, names, n=1)
-    raise fail(f"Unknown {kind} {name!r}", next_step=f"Did you mean {near[0]!r}" if near else f"Known: {', '.join(names)}")
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}"
+    raise fail(f"Unknown {kind} {name!r}", next_step=hint)
 
 
 def index(joint: str) -> int:

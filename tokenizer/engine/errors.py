@@ -25,7 +25,7 @@ def fail(what: str, *, got: object = None, expected: object = None, next_step: s
         parts.append(f"expected {expected}")
     message = "; ".join(parts) + "."
     if next_step:
-        message += f" {next_step.rstrip('.')}."
+        message += f" {next_step}" if next_step.endswith(("?", ".")) else f" {next_step}."
     return UserError(message)
 
 

@@ -34,7 +34,7 @@ def from_dict(schema: type[C], values: Mapping[str, Any], *, base: C | None = No
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(sorted(hints))}"
-            raise fail(f"Unknown configuration key {path!r}", next_step=hint.rstrip("?") + ("?" if near else ""))
+            raise fail(f"Unknown configuration key {path!r}", next_step=hint)
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
