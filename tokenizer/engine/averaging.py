@@ -1,0 +1,28 @@
+"""Exponential moving average of a module's weights, whose horizon grows with training."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Keeps an averaged copy of ``module``: after step t the decay is min(``decay``, (1 + t) / (10 + t)).
+
+    The copy is what is validated and exported. ``state_dict`` and ``load_state_dict`` make it part of a checkpoint.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards ``module`` after step ``step``; buffers are copied."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        average, current = list(self.module.parameters()), list(module.parameters())
+        torch._foreach_lerp_(average, [p.detach() for p in current], 1 - decay)
+        for ours, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
+            ours.copy_(theirs)

@@ -1,0 +1,106 @@
+"""Checkpoints that survive a kill at any moment: written beside the target, synced, renamed; the one before is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import fail
+
+_NAME = re.compile(r"step_(\d{9})\.pt")
+
+
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Let ``write(file)`` fill a temporary file beside ``path``, sync it to disk and rename it over ``path``.
+
+    Whatever interrupts (a full disk, a kill), ``path`` holds either its old content or all of the new.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text_atomically(path: str | Path, text: str) -> None:
+    """``write_atomically`` for text, UTF-8."""
+    write_atomically(path, lambda file: _write_all(file, text.encode()))
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    file.write(data)
+
+
+def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
+    """Write ``state`` (tensors, numbers, strings, lists, dicts) as ``folder/step_NNNNNNNNN.pt``; keep the last ``keep``."""
+    path = Path(folder) / f"step_{step:09d}.pt"
+    save_state(path, {"step": step, **state})
+    for old in _by_step(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def save_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Write one dictionary of tensors and plain values atomically."""
+    import torch
+
+    write_atomically(path, lambda file: torch.save(state, file))
+
+
+def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
+    """Read what ``save_state`` wrote, on the CPU, executing nothing of it.
+
+    Raises ``UserError`` for a file that is missing, cut short, damaged, or holds anything but tensors and plain values.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise fail(f"No {what} at {path}", next_step="Check the path, or train first")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"part {damaged} does not match its checksum")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise fail(f"Cannot read {what} {path}", got=reason, expected="a file written by this project") from None
+    if not isinstance(state, dict):
+        raise fail(f"Cannot read {what} {path}", got=type(state).__name__, expected="a dictionary of tensors and values")
+    return state
+
+
+def load_latest(folder: str | Path) -> dict[str, Any] | None:
+    """The newest checkpoint of ``folder`` that is whole, or None where there is none; damaged ones are passed over.
+
+    Raises ``UserError`` when checkpoints exist but not one can be read.
+    """
+    paths = _by_step(folder)
+    for path in reversed(paths):
+        try:
+            return load_state(path)
+        except Exception as error:
+            last_error = error
+    if paths:
+        raise last_error
+    return None
+
+
+def _by_step(folder: str | Path) -> list[Path]:
+    return sorted(path for path in Path(folder).glob("step_*.pt") if _NAME.fullmatch(path.name))

@@ -1,0 +1,86 @@
+"""A run folder: ``config.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import load_latest, write_text_atomically
+from .errors import fail
+
+
+class RunFolder:
+    """One training run on disk.
+
+    ``RunFolder.start`` makes a new one and refuses to overwrite; ``RunFolder.resume`` opens an old one at its newest
+    whole checkpoint and drops metrics logged after it, so that a resumed run writes each line once.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any], state: dict[str, Any] | None = None) -> None:
+        self.path = path
+        self.config = config
+        self.state = state
+        self._started = time.monotonic() - (float(state["seconds"]) if state and "seconds" in state else 0.0)
+
+    @classmethod
+    def start(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
+        """Make ``path`` a run folder. Raises ``UserError`` if it already holds a run."""
+        path = Path(path)
+        if (path / "config.json").exists():
+            raise fail(f"{path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_text_atomically(path / "config.json", json.dumps(config, indent=2) + "\n")
+        return cls(path, config)
+
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """Open the run at ``path`` where its newest whole checkpoint left it. Raises ``UserError`` if there is no run."""
+        path = Path(path)
+        try:
+            config = json.loads((path / "config.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise fail(f"No run to resume at {path}", got=error, next_step="Start one without --resume") from None
+        run = cls(path, config, load_latest(path / "checkpoints"))
+        step = run.state["step"] if run.state else -1
+        kept = [record for record in run.metrics() if record.get("step", 0) <= step]
+        write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds spent in this run, over all its sessions up to the last checkpoint of each."""
+        return time.monotonic() - self._started
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record (it should hold ``step``) to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def note(self, text: str) -> None:
+        """Append one dated line to ``log.txt``."""
+        with (self.path / "log.txt").open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every whole record of ``metrics.jsonl``, in order; a line cut by a kill is left out."""
+        return read_metrics(self.path)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The records of ``path/metrics.jsonl``; empty when there are none."""
+    file = Path(path) / "metrics.jsonl"
+    records = []
+    if file.exists():
+        for line in file.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records

@@ -1,0 +1,21 @@
+"""Learning-rate schedules and step budgets, as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+
+def warmup_cosine(step: int, *, steps: int, warmup: int, floor: float = 0.0) -> float:
+    """Factor on the peak rate at ``step`` of ``steps``: linear over ``warmup`` steps, then a half cosine to ``floor``.
+
+    Loshchilov & Hutter, SGDR (2017), without restarts. The last step still moves: progress is (step + 1/2) / steps.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup + 0.5) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def steps_within(seconds: float, seconds_per_step: float, *, at_most: int) -> int:
+    """How many steps fit a time budget, at least 1 and ``at_most``."""
+    return max(1, min(at_most, int(seconds / max(seconds_per_step, 1e-9))))
