@@ -47,7 +47,7 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 
 def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write ``state`` (tensors, numbers, strings, lists, dicts) as ``folder/step_NNNNNNNNN.pt``; keep the last ``keep``."""
+    """Write ``state`` (tensors and plain values) as ``folder/step_NNNNNNNNN.pt``; keep the last ``keep``."""
     path = Path(folder) / f"step_{step:09d}.pt"
     save_state(path, {"step": step, **state})
     for old in _by_step(folder)[:-keep]:
@@ -82,7 +82,7 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fail(f"Cannot read {what} {path}", got=reason, expected="a file written by this project") from None
     if not isinstance(state, dict):
-        raise fail(f"Cannot read {what} {path}", got=type(state).__name__, expected="a dictionary of tensors and values")
+        raise fail(f"Cannot read {what} {path}", got=type(state).__name__, expected="a dictionary")
     return state
 
 

@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise fail(f"Device {name!r} cannot be used", got=reason, next_step="Choose --device cpu or --device auto") from None
+        raise fail(f"Device {name!r} cannot be used", got=reason, next_step="Try --device auto") from None
     return device
 
 

@@ -36,7 +36,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:
-        """Open the run at ``path`` where its newest whole checkpoint left it. Raises ``UserError`` if there is no run."""
+        """Open the run at ``path`` at its newest whole checkpoint. Raises ``UserError`` if there is no run."""
         path = Path(path)
         try:
             config = json.loads((path / "config.json").read_text())
