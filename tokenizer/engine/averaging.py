@@ -22,7 +22,8 @@ class WeightAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Move the average towards ``module`` after step ``step``; buffers are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        average, current = list(self.module.parameters()), list(module.parameters())
-        torch._foreach_lerp_(average, [p.detach() for p in current], 1 - decay)
+        average: list[torch.Tensor] = list(self.module.parameters())
+        current: list[torch.Tensor] = [parameter.detach() for parameter in module.parameters()]
+        torch._foreach_lerp_(average, current, 1 - decay)
         for ours, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
             ours.copy_(theirs)
