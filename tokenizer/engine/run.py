@@ -31,8 +31,9 @@ class RunFolder:
         if (path / "config.json").exists():
             raise fail(f"{path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text_atomically(path / "config.json", json.dumps(config, indent=2) + "\n")
-        return cls(path, config)
+        run = cls(path, config)
+        run.rewrite_config(config)
+        return run
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:
@@ -47,6 +48,11 @@ class RunFolder:
         kept = [record for record in run.metrics() if record.get("step", 0) <= step]
         write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         return run
+
+    def rewrite_config(self, config: dict[str, Any]) -> None:
+        """Replace ``config.json``: for what training itself decides, such as the steps that fit a time budget."""
+        write_text_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
+        self.config = config
 
     @property
     def checkpoints(self) -> Path:

@@ -1,0 +1,185 @@
+"""The exported tokenizer: one HDF5 file that holds everything stage 2 needs, and refuses to be anything else.
+
+Attributes ``format``, ``format_version``, ``config`` (JSON), ``provenance`` (JSON), ``sha256`` over the configuration
+and the sorted tensors; groups ``encoder`` and ``decoder`` of float32 data sets; ``codebook`` (codes × dims).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from . import __version__
+from .config import TokenizerConfig
+from .engine.checkpoint import write_atomically
+from .engine.errors import UserError, fail
+from .engine.options import from_dict, to_dict
+from .model import PoseTokenizer, build_tokenizer
+
+FORMAT = "pose-token-hmr/tokenizer"
+FORMAT_VERSION = 1
+_MAX_BYTES = 4 << 30
+
+
+@dataclass
+class Artifact:
+    """What a file held: the built tokenizer, its configuration, provenance, digest (sha256, hex) and size in bytes."""
+
+    tokenizer: PoseTokenizer
+    config: TokenizerConfig
+    provenance: dict[str, Any]
+    digest: str
+    num_bytes: int
+
+
+def export_tokenizer(
+    tokenizer: PoseTokenizer,
+    config: TokenizerConfig,
+    path: str | Path,
+    *,
+    poses_digest: str = "",
+    metrics: dict[str, float] | None = None,
+) -> Path:
+    """Write ``tokenizer`` (float32) to ``path``, atomically; ``metrics`` and ``poses_digest`` become provenance."""
+    tensors = _tensors(tokenizer)
+    settings = json.dumps(to_dict(config), sort_keys=True)
+    provenance = {
+        "package": f"pose-token-hmr {__version__}",
+        "commit": source_commit(),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "poses_digest": poses_digest,
+        "metrics": metrics or {},
+    }
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+        file.attrs["config"], file.attrs["provenance"] = settings, json.dumps(provenance, sort_keys=True)
+        file.attrs["sha256"] = _digest(settings, tensors)
+        for name, values in tensors.items():
+            file.create_dataset(name, data=values)
+    write_atomically(path, lambda out: _copy(memory, out))
+    return Path(path)
+
+
+def read_artifact(path: str | Path) -> Artifact:
+    """Read and check an exported tokenizer; nothing in the file is executed or followed.
+
+    Raises ``UserError`` for a file that is missing, cut short, of another or newer format, with links or external or
+    virtual storage, with a tensor missing, extra or misshapen (each named), or whose digest does not match.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise fail(f"No tokenizer at {path}", next_step="Train one with `pose-tokenizer train`, or check the path")
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(file, path)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise fail(f"Cannot read tokenizer {path}", got=reason, expected="a whole exported file",
+                   next_step="Export or download it again") from None  # fmt: skip
+
+
+def _read(file: h5py.File, path: Path) -> Artifact:
+    kind, version = file.attrs.get("format"), file.attrs.get("format_version")
+    if kind != FORMAT:
+        raise fail(f"{path} is no exported tokenizer", got=f"format {kind!r}", expected=repr(FORMAT))
+    if int(version) > FORMAT_VERSION:
+        raise fail(f"{path} was written by a newer version", got=f"format_version {version}",
+                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    settings = str(file.attrs["config"])
+    config = from_dict(TokenizerConfig, json.loads(settings))
+    with torch.random.fork_rng(devices=[]):
+        tokenizer = build_tokenizer(config.network, config.quantizer)
+    expected = {name: values.shape for name, values in _tensors(tokenizer).items()}
+    found = _datasets(file, path)
+    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    problems += [
+        f"{name} {found[name].dtype}{found[name].shape}, not float32{expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name].shape != expected[name] or found[name].dtype != np.float32
+    ]
+    if problems:
+        raise fail(f"The tensors of {path} do not fit its configuration", got="; ".join(problems[:8]))
+    if sum(data.size for data in found.values()) * 4 > _MAX_BYTES:
+        raise fail(f"{path} is too large", expected=f"at most {_MAX_BYTES} bytes")
+    tensors = {name: data[()] for name, data in found.items()}
+    digest = _digest(settings, tensors)
+    if digest != file.attrs["sha256"]:
+        raise fail(f"{path} is damaged", got=f"sha256 {digest[:12]}…", expected=f"{str(file.attrs['sha256'])[:12]}…",
+                   next_step="Export or download it again")  # fmt: skip
+    state = {name.replace("/", ".", 1): torch.from_numpy(values) for name, values in tensors.items()}
+    codebook = state.pop("codebook")
+    missing, unexpected = tokenizer.load_state_dict(state, strict=False)
+    assert not unexpected and all(name.startswith("quantizer.") for name in missing)
+    tokenizer.quantizer.codebook.copy_(codebook)
+    provenance = json.loads(str(file.attrs["provenance"]))
+    return Artifact(tokenizer, config, provenance, digest, path.stat().st_size)
+
+
+def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Every data set by path, two levels deep; links and storage outside the file are refused."""
+    found: dict[str, h5py.Dataset] = {}
+    groups: list[tuple[str, h5py.Group]] = [("", file)]
+    for prefix, group in groups:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise fail(f"{path} holds a link", got=f"{type(link).__name__} {prefix}{name}",
+                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
+            item = group[name]
+            if isinstance(item, h5py.Group) and not prefix:
+                groups.append((f"{name}/", item))
+            elif not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
+                raise fail(f"{path} holds data outside itself, or nested groups", got=f"{prefix}{name}",
+                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
+            else:
+                found[f"{prefix}{name}"] = item
+    return found
+
+
+def _tensors(tokenizer: PoseTokenizer) -> dict[str, np.ndarray]:
+    parts = {"encoder": tokenizer.encoder, "decoder": tokenizer.decoder}
+    tensors = {
+        f"{part}/{name}": value.detach().float().cpu().numpy()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+    return {**tensors, "codebook": tokenizer.quantizer.codebook.detach().float().cpu().numpy()}
+
+
+def _digest(settings: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name], "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _copy(memory: io.BytesIO, out: Any) -> None:
+    out.write(memory.getbuffer())
+
+
+def source_commit() -> str | None:
+    """The git commit this package was run from, with ``+`` if files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,111 @@
+"""What stage 2 sees of a tokenizer: ids in, ids out, soft tokens, and nothing that could train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .artifact import Artifact, read_artifact
+from .config import TokenizerConfig
+from .engine.errors import fail
+from .quantizers import split_ids
+
+
+class FrozenTokenizer(nn.Module):
+    """An exported tokenizer, always in eval mode, with weights that collect no gradient.
+
+    ``num_tokens`` T, ``num_codes`` K, ``codebook`` (K,D); ``levels``: mixed-radix factors of an id whose product is K
+    ((K,) where the codebook has no such structure); ``digest``, ``config``, ``provenance`` of the file.
+    Follows ``.to(device)``. Any leading batch dimensions.
+    """
+
+    codebook: Tensor
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__()
+        quantizer = artifact.tokenizer.quantizer
+        self.tokenizer = artifact.tokenizer.requires_grad_(False)
+        self.num_tokens: int = quantizer.num_tokens
+        self.num_codes: int = quantizer.num_codes
+        self.levels: tuple[int, ...] = quantizer.levels
+        self.digest: str = artifact.digest
+        self.config: TokenizerConfig = artifact.config
+        self.provenance: dict[str, Any] = artifact.provenance
+        self.register_buffer("codebook", quantizer.codebook.clone(), persistent=False)
+        for number, table in enumerate(_factor_tables(self.codebook, self.levels)):
+            self.register_buffer(f"table_{number}", table, persistent=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> FrozenTokenizer:
+        """Frozen means frozen: stays in eval mode whatever ``mode`` its parent asks for."""
+        super().train(False)
+        return self
+
+    def encode(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Rotations (...,21,3,3), visible (...,21) bool or None for all → token ids (...,T) int64.
+
+        Raises ``UserError`` for a shape that is not that of 21 body joints.
+        """
+        if rotations.shape[-3:] != (21, 3, 3):
+            raise fail("Poses to encode have the wrong shape", got=tuple(rotations.shape), expected="(..., 21, 3, 3)")
+        lead = rotations.shape[:-3]
+        seen = None if visible is None else visible.expand(*lead, 21).reshape(-1, 21)
+        ids: Tensor = self.tokenizer.encode(rotations.reshape(-1, 21, 3, 3), seen)
+        return ids.view(*lead, self.num_tokens)
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Token ids (...,T) in [0, K) → rotations (...,21,3,3). Raises ``UserError`` for other ids or another T."""
+        if ids.shape[-1] != self.num_tokens:
+            raise fail("Token ids have the wrong shape", got=tuple(ids.shape), expected=f"(..., {self.num_tokens})")
+        if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= self.num_codes):
+            raise fail("Token ids are out of range", got=f"{int(ids.min())} to {int(ids.max())}",
+                       expected=f"0 to {self.num_codes - 1}")  # fmt: skip
+        return self._decode_values(self.codebook[ids])
+
+    def decode_soft(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (...,T,K) over codes → rotations (...,21,3,3), differentiable (TokenHMR, section 3.3)."""
+        if probabilities.shape[-2:] != (self.num_tokens, self.num_codes):
+            raise fail("Token probabilities have the wrong shape", got=tuple(probabilities.shape),
+                       expected=f"(..., {self.num_tokens}, {self.num_codes})")  # fmt: skip
+        return self._decode_values(probabilities @ self.codebook)
+
+    def split_ids(self, ids: Tensor) -> list[Tensor]:
+        """Token ids (...,T) → one tensor of digits (...,T) per factor of ``levels``."""
+        return list(split_ids(ids, self.levels).unbind(-1))
+
+    def decode_factored(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """One (...,T,L_f) per factor → rotations (...,21,3,3): ``decode_soft`` of their outer product, not built."""
+        shapes = [tuple(p.shape[-2:]) for p in probabilities]
+        expected = [(self.num_tokens, level) for level in self.levels]
+        if shapes != expected:
+            raise fail("Factored probabilities have the wrong shapes", got=shapes, expected=expected)
+        tables = [self.get_buffer(f"table_{number}") for number in range(len(self.levels))]
+        return self._decode_values(torch.stack([p @ t for p, t in zip(probabilities, tables, strict=True)]).sum(0))
+
+    def _decode_values(self, values: Tensor) -> Tensor:
+        lead = values.shape[:-2]
+        return self.tokenizer.decode_values(values.reshape(-1, *values.shape[-2:])).view(*lead, 21, 3, 3)
+
+
+def _factor_tables(codebook: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
+    """Tables (L_f,D) whose rows, picked by an id's digits, add up to the id's code."""
+    tables = []
+    for number, level in enumerate(levels):
+        stride = math.prod(levels[:number])
+        rows = codebook[torch.arange(level, device=codebook.device) * stride]
+        tables.append(rows if number == 0 else rows - codebook[0])
+    digits = split_ids(torch.arange(len(codebook), device=codebook.device), levels)
+    summed = torch.stack([table[digits[:, number]] for number, table in enumerate(tables)]).sum(0)
+    if not torch.allclose(summed, codebook, atol=1e-5):
+        raise fail("The codebook is not the sum of its factors", got=f"levels {levels}")
+    return tables
+
+
+def load_tokenizer(path: str | Path) -> FrozenTokenizer:
+    """Read an exported tokenizer for use. Raises ``UserError`` as ``artifact.read_artifact`` does."""
+    return FrozenTokenizer(read_artifact(path))

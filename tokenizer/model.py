@@ -1,0 +1,92 @@
+"""PoseTokenizer = encoder + quantizer + decoder, and the one place that builds it from a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .body.rotations import matrix_to_rot6d, rot6d_to_matrix
+from .config import NetworkConfig, QuantizerConfig
+from .networks import MLPDecoder, MLPEncoder
+from .quantizers import EmaVQ, LayeredFSQ, Quantized, Quantizer
+
+
+@dataclass
+class TokenizerOutput:
+    """rotations (B,21,3,3) after the tokens; ids (B,T); latents (B,...) before the quantizer; commitment: scalar."""
+
+    rotations: Tensor
+    ids: Tensor
+    latents: Tensor
+    commitment: Tensor
+
+
+class PoseTokenizer(nn.Module):
+    """A VQ-VAE over body poses (van den Oord et al., 2017; TokenHMR stage 1): 21 joint rotations ↔ T token ids."""
+
+    def __init__(self, encoder: nn.Module, quantizer: Quantizer, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.decoder = decoder
+
+    def forward(
+        self, rotations: Tensor, visible: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> TokenizerOutput:
+        """Rotations (B,21,3,3), visible (B,21) bool or None → reconstruction with straight-through gradients.
+
+        ``generator`` feeds the random draws of a quantizer in training mode.
+        """
+        latents = self.latents(rotations, visible)
+        quantized: Quantized = self.quantizer(latents, generator)
+        return TokenizerOutput(self.decode_values(quantized.values), quantized.ids, latents, quantized.commitment)
+
+    def latents(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:
+        """What the quantizer gets for rotations (B,21,3,3): (B, *quantizer.latent_shape)."""
+        latents: Tensor = self.encoder(matrix_to_rot6d(rotations), visible)
+        return latents
+
+    @property
+    def num_codes(self) -> int:
+        """How many codes a token chooses from."""
+        return self.quantizer.num_codes
+
+    def encode(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Rotations (B,21,3,3) → token ids (B,T) int64."""
+        ids: Tensor = self.quantizer(self.latents(rotations, visible)).ids
+        return ids
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Token ids (B,T) → rotations (B,21,3,3)."""
+        return self.decode_values(self.quantizer.codebook[ids])
+
+    def decode_values(self, values: Tensor) -> Tensor:
+        """Codebook rows, or mixtures of them, (B,T,D) → rotations (B,21,3,3); differentiable to ``values``."""
+        return rot6d_to_matrix(self.decoder(values).float())
+
+    @torch.no_grad()
+    def fit_scale(self, rotations: Tensor) -> None:
+        """Set the mean and the spread by which networks standardise, from poses (N,21,3,3)."""
+        rot6d = matrix_to_rot6d(rotations)
+        mean = rot6d.mean(0)
+        self.encoder.get_buffer("mean").copy_(mean)
+        self.encoder.get_buffer("scale").copy_(rot6d.std(0).clamp_min(0.1))
+        self.decoder.get_buffer("mean").copy_(mean)
+
+
+def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig) -> PoseTokenizer:
+    """Build an untrained tokenizer; weights are drawn from torch's global generator."""
+    if quantizer.kind == "fsq":
+        fsq = LayeredFSQ(quantizer.levels, quantizer.groups, quantizer.layers)
+        codes: Quantizer = fsq
+        layer_scale = fsq.layer_scale
+    else:
+        codes = EmaVQ(
+            quantizer.num_tokens, quantizer.num_codes, quantizer.dim, quantizer.decay, quantizer.restart_below
+        )
+        layer_scale = torch.ones(1, quantizer.dim)
+    encoder = MLPEncoder(codes.latent_shape, network.width, network.blocks)
+    decoder = MLPDecoder(codes.num_tokens, layer_scale, network.width, network.blocks)
+    return PoseTokenizer(encoder, codes, decoder)
