@@ -116,9 +116,9 @@ class EmaVQ(nn.Module):
             self.code_sum.copy_(self.codebook)
             self.ready.fill_(True)
         ids = self._nearest(flat)
+        values = F.embedding(ids, self.codebook).view_as(latents)
         if self.training:
             self._update(flat, ids, generator)
-        values = F.embedding(ids, self.codebook).view_as(latents)
         commitment = F.mse_loss(latents, values)
         return Quantized(latents + (values - latents).detach(), ids.view(latents.shape[:2]), commitment)
 
