@@ -142,3 +142,16 @@ def train_tokenizer(
     metrics = evaluate_tokenizer(average.module, held_out, body)
     path = run.path / "tokenizer.h5"
     return export_tokenizer(average.module, config, path, poses_digest=store.digest, metrics=metrics)
+
+
+def export_run(run_path: str | Path, out: str | Path) -> Path:
+    """Export the averaged weights of a run's newest checkpoint. Raises ``UserError`` where there is none."""
+    run = RunFolder.open(run_path)
+    if run.state is None:
+        raise fail(f"{run_path} holds no checkpoint yet", next_step="Train further with --resume")
+    config = from_dict(TokenizerConfig, run.config["tokenizer"])
+    tokenizer = build_tokenizer(config.network, config.quantizer)
+    tokenizer.load_state_dict(run.state["average"])
+    validated = [record for record in run.metrics() if "val_mpjpe_mm" in record]
+    metrics = {k.removeprefix("val_"): v for k, v in validated[-1].items() if k.startswith("val_")} if validated else {}
+    return export_tokenizer(tokenizer, config, out, poses_digest=run.config["poses"], metrics=metrics)

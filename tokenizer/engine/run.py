@@ -36,14 +36,19 @@ class RunFolder:
         return run
 
     @classmethod
-    def resume(cls, path: str | Path) -> RunFolder:
-        """Open the run at ``path`` at its newest whole checkpoint. Raises ``UserError`` if there is no run."""
+    def open(cls, path: str | Path) -> RunFolder:
+        """The run at ``path`` with its newest whole checkpoint, for reading. Raises ``UserError`` without one."""
         path = Path(path)
         try:
             config = json.loads((path / "config.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise fail(f"No run to resume at {path}", got=error, next_step="Start one without --resume") from None
-        run = cls(path, config, load_latest(path / "checkpoints"))
+            raise fail(f"No run at {path}", got=error, next_step="Start one without --resume") from None
+        return cls(path, config, load_latest(path / "checkpoints"))
+
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """The run at ``path``, to go on from its newest whole checkpoint. Raises ``UserError`` if there is no run."""
+        run = cls.open(path)
         step = run.state["step"] if run.state else -1
         kept = [record for record in run.metrics() if record.get("step", 0) <= step]
         write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,157 @@
+"""Command line of stage 1: ``pose-tokenizer``. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .engine.errors import reports_user_errors
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="pose-token-hmr")
+def main() -> None:
+    """Stage 1: learn a vocabulary of body poses from mocap and freeze it into one file."""
+
+
+def _body_option(command: F) -> F:
+    return click.option(
+        "--body", "body_source", default="open", help="'open', or a SMPL-family model file or directory."
+    )(command)
+
+
+def _device_option(command: F) -> F:
+    return click.option("--device", default="auto", help="'auto', 'cpu', 'cuda', 'cuda:1', …")(command)
+
+
+@main.command()
+@click.argument("poses", type=click.Path(path_type=Path))
+@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
+@click.option("--preset", "preset_name", default="compact", help="compact | compact-vq.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option("--minutes", type=float, help="Fit the number of steps to this time.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@_body_option
+@_device_option
+@reports_user_errors
+def train(
+    poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
+    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5."""
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from .body.model import load_body
+    from .config import preset
+    from .engine.checkpoint import write_atomically
+    from .engine.options import resolve
+    from .mocap.store import open_store
+    from .train import train_tokenizer
+
+    config = resolve(preset(preset_name), file=config_file, assignments=assignments)
+    config = replace(config, device=device if device != "auto" else config.device)
+    if minutes is not None:
+        config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
+    store = open_store(poses)
+    body = load_body(body_source)
+    resuming = resume and (run_path / "config.json").exists()
+    click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer") as bar:
+
+        def progress(step: int, steps: int, figures: dict[str, float]) -> None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if step % 20 == 0 or "val_mpjpe_mm" in figures:
+                bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+
+        artifact = train_tokenizer(store, run_path, config, body, resume=resuming, progress=progress)
+    if out is not None:
+        data = artifact.read_bytes()
+        write_atomically(out, lambda file: file.write(data) and None)
+    click.echo(_summary(out or artifact))
+
+
+@main.command()
+@click.argument("tokenizer", type=click.Path(path_type=Path))
+@click.argument("poses", type=click.Path(path_type=Path))
+@click.option("--split", default="val", help="Split of the store to judge on.")
+@click.option("--all-vertices", is_flag=True, help="MPVPE over the full mesh (slow) instead of 1,024 vertices.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@_body_option
+@_device_option
+@reports_user_errors
+def evaluate(
+    tokenizer: Path, poses: Path, split: str, all_vertices: bool, json_file: Path | None, body_source: str, device: str
+) -> None:
+    """Judge the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, id stability."""
+    import json
+
+    import torch
+    from tqdm import tqdm
+
+    from .body.model import load_body
+    from .engine.checkpoint import write_text_atomically
+    from .engine.errors import fail
+    from .engine.precision import resolve_device
+    from .evaluate import PROTOCOL, evaluate_tokenizer, id_stability
+    from .frozen import load_tokenizer
+    from .mocap.store import open_store
+
+    target = resolve_device(device)
+    frozen = load_tokenizer(tokenizer).to(target)
+    store = open_store(poses)
+    held_out = torch.from_numpy(store.poses(split)).to(target)
+    if not len(held_out):
+        raise fail(f"{poses} has no poses in split {split!r}", next_step="See its splits with `pose-tokenizer inspect`")
+    body = load_body(body_source).to(target)
+    vertices = torch.arange(len(body.v_template), device=target) if all_vertices else body.subset(1024)
+    figures = evaluate_tokenizer(
+        frozen, held_out, body, vertices=vertices, batch=64 if all_vertices else 1024,
+        progress=lambda chunks: iter(tqdm(chunks, desc="evaluate", unit="batch")),
+    )  # fmt: skip
+    for degrees in (1, 3, 5):
+        figures[f"ids_kept_at_{degrees}_deg"] = float(id_stability(frozen, held_out, degrees).mean())
+    for name, value in figures.items():
+        click.echo(f"{name:22s} {value:10.3f}")
+    protocol = PROTOCOL.format(vertices="all" if all_vertices else len(vertices))
+    click.echo(f"Protocol: {protocol}. Data: {poses}, split {split}, digest {store.digest[:12]}.")
+    if json_file is not None:
+        about = {"protocol": protocol, "poses": store.digest, "split": split, "tokenizer": frozen.digest}
+        write_text_atomically(json_file, json.dumps({**about, **figures}, indent=2) + "\n")
+
+
+@main.command()
+@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@reports_user_errors
+def export(run_path: Path, out: Path) -> None:
+    """Export the newest checkpoint of the run folder RUN, finished or not, as one file."""
+    from .train import export_run
+
+    export_run(run_path, out)
+    click.echo(_summary(out))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@reports_user_errors
+def inspect(file: Path) -> None:
+    """Print what is in FILE, an exported tokenizer or a pose store."""
+    from .describe import describe
+
+    click.echo(describe(file))
+
+
+def _summary(path: Path) -> str:
+    from .describe import describe
+
+    return f"Wrote {path}\n{describe(path)}"

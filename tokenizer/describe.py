@@ -1,0 +1,50 @@
+"""One paragraph of plain words about a file of ours."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import h5py
+
+from .artifact import FORMAT, Artifact, read_artifact
+from .engine.errors import fail
+from .mocap.store import PoseStore, open_store
+
+
+def describe(path: str | Path) -> str:
+    """Say what an exported tokenizer or a pose store holds. Raises ``UserError`` for any other file."""
+    path = Path(path)
+    if not path.is_file():
+        raise fail(f"No file at {path}", expected="an exported tokenizer or a pose store")
+    try:
+        with h5py.File(path, "r") as file:
+            kind = file.attrs.get("format")
+    except OSError as error:
+        raise fail(f"Cannot read {path}", got=str(error).splitlines()[0], expected="an HDF5 file of ours") from None
+    return _tokenizer(read_artifact(path)) if kind == FORMAT else _store(open_store(path))
+
+
+def _tokenizer(artifact: Artifact) -> str:
+    quantizer, network = artifact.tokenizer.quantizer, artifact.config.network
+    bits = quantizer.num_tokens * math.log2(quantizer.num_codes)
+    weights = sum(p.numel() for p in artifact.tokenizer.parameters())
+    metrics = artifact.provenance.get("metrics", {})
+    lines = [
+        f"tokenizer   preset {artifact.config.preset}, seed {artifact.config.seed}",
+        f"tokens      {quantizer.num_tokens} × {quantizer.num_codes} codes ({quantizer.dim} dims) = {bits:.0f} bits a pose",
+        f"quantizer   {artifact.config.quantizer.kind}, levels {' × '.join(map(str, quantizer.levels))}",
+        f"network     {network.kind}, width {network.width}, 2 × {network.blocks} blocks, {weights:,} weights",
+        f"file        {artifact.num_bytes:,} bytes, sha256 {artifact.digest}",
+        *(f"{name:11s} {artifact.provenance.get(name)}" for name in ("package", "commit", "created", "poses_digest")),
+        *(f"{name:18s} {value:.4g}" for name, value in metrics.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _store(store: PoseStore) -> str:
+    lines = [f"pose store  {len(store.sources)} sources, digest {store.digest}"]
+    for split in sorted({source.split for source in store.sources}):
+        chosen = [source for source in store.sources if source.split == split]
+        lines.append(f"{split:11s} {len(chosen):6d} clips {sum(source.frames for source in chosen):10,d} poses")
+    return "\n".join(lines)
