@@ -32,7 +32,7 @@ def _tokenizer(artifact: Artifact) -> str:
     metrics = artifact.provenance.get("metrics", {})
     lines = [
         f"tokenizer   preset {artifact.config.preset}, seed {artifact.config.seed}",
-        f"tokens      {quantizer.num_tokens} × {quantizer.num_codes} codes ({quantizer.dim} dims) = {bits:.0f} bits a pose",
+        f"tokens      {quantizer.num_tokens} × {quantizer.num_codes} codes ({quantizer.dim} dims): {bits:.0f} bits",
         f"quantizer   {artifact.config.quantizer.kind}, levels {' × '.join(map(str, quantizer.levels))}",
         f"network     {network.kind}, width {network.width}, 2 × {network.blocks} blocks, {weights:,} weights",
         f"file        {artifact.num_bytes:,} bytes, sha256 {artifact.digest}",
