@@ -86,7 +86,7 @@ class Body(nn.Module):
     ) -> Tensor:  # fmt: skip
         """→ the 24 SMPL joints (...,24,3), in the order of ``skeleton.JOINT_NAMES``."""
         posed = self._pose(pose_body, root, betas, translation)
-        return posed.positions[:, self.smpl_joints].unflatten(0, posed.lead)
+        return posed.positions[:, self.smpl_joints].reshape(*posed.lead, -1, 3)
 
     def vertices(
         self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
@@ -95,8 +95,8 @@ class Body(nn.Module):
         """→ vertices (...,V,3), or those of ``subset`` (S,) int64 → (...,S,3)."""
         posed = self._pose(pose_body, root, betas, translation)
         if subset is None and self.posedirs is not None:
-            return self._smplx_mesh(posed).unflatten(0, posed.lead)
-        return self._skin(posed, subset).unflatten(0, posed.lead)
+            return self._smplx_mesh(posed).reshape(*posed.lead, -1, 3)
+        return self._skin(posed, subset).reshape(*posed.lead, -1, 3)
 
     def keypoints(
         self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
@@ -109,7 +109,7 @@ class Body(nn.Module):
         if self.extra_regressor is not None:
             mesh = self._smplx_mesh(posed) if self.posedirs is not None else self._skin(posed, None)
             keypoints = torch.cat([keypoints[:, :25], self.extra_regressor @ mesh], 1)
-        return keypoints.unflatten(0, posed.lead)
+        return keypoints.reshape(*posed.lead, -1, 3)
 
     def subset(self, count: int) -> Tensor:
         """(count,) int64: always the same well-spread vertices, by farthest-point sampling of the rest shape."""
