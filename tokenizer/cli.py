@@ -155,3 +155,81 @@ def _summary(path: Path) -> str:
     from .describe import describe
 
     return f"Wrote {path}\n{describe(path)}"
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
+@click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
+@click.option("--trim", default=1.0, help="Middle share of each clip to keep, e.g. 0.6.")
+@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no train/val folders say.")
+@click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH (default: CMU's).")
+@click.option("--licence", default="as the source's", help="Licence to record with every clip.")
+@click.option("--workers", type=int, help="Processes that read (default: one a core).")
+@click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
+@reports_user_errors
+def prepare(
+    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, joint_map: Path | None,
+    licence: str, workers: int | None, strict: bool,
+) -> None:  # fmt: skip
+    """Read mocap files or folders SOURCES (AMASS-layout npz, BVH) into one pose store."""
+    from tqdm import tqdm
+
+    from .engine.errors import fail
+    from .mocap.bvh import read_joint_map
+    from .mocap.prepare import PrepareOptions
+    from .mocap.prepare import prepare as prepare_store
+
+    if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1:
+        raise fail("Impossible numbers", got=f"--fps {fps} --trim {trim} --val-fraction {val_fraction}",
+                   expected="fps above 0, trim in (0, 1], val-fraction in [0, 1)")  # fmt: skip
+    options = PrepareOptions(fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence)
+    click.echo(f"Reading mocap into {out}")
+    command = " ".join(["pose-tokenizer prepare", *map(str, sources), f"--fps {fps:g} --trim {trim:g}"])
+    with tqdm(unit="file", desc="prepare") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(1)
+
+        report = prepare_store(
+            list(sources), out, options, command=command, workers=workers, strict=strict, progress=progress
+        )
+    for split in sorted(report.clips):
+        click.echo(f"{split:6s} {report.clips[split]:6d} clips {report.frames[split]:10,d} poses")
+    for kind, entries in (("broken", report.broken), ("skipped", report.skipped)):
+        if entries:
+            click.echo(f"{len(entries)} files {kind}:", err=True)
+        for path, reason in entries:
+            click.echo(f"  {path}: {reason}", err=True)
+    click.echo(f"Wrote {out}")
+
+
+@main.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
+@click.option("--count", default=200_000, help="Training poses; a tenth as many are added for val.")
+@click.option("--seed", default=0, help="The same seed draws the same poses.")
+@reports_user_errors
+def sample(out: Path, count: int, seed: int) -> None:
+    """Draw poses from the embedded model of CMU motion into a pose store: training without any mocap files."""
+    from .mocap.prior import write_samples
+
+    write_samples(out, count, seed)
+    click.echo(f"Wrote {out}: {count:,} poses to train on, {max(1, count // 10):,} to validate")
+
+
+@main.command("fit-prior")
+@click.argument("poses", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="npz to write.")
+@click.option("--clusters", default=256, help="Gaussians in the mixture.")
+@click.option("--rank", default=16, help="Directions kept in each.")
+@click.option("--seed", default=0, help="Seed of the clustering.")
+@reports_user_errors
+def fit_prior(poses: Path, out: Path, clusters: int, rank: int, seed: int) -> None:
+    """Fit the embedded pose source to the train split of the pose store POSES."""
+    from .mocap.prior import fit, save
+    from .mocap.store import open_store
+
+    model = fit(open_store(poses).poses("train"), clusters=clusters, rank=rank, seed=seed)
+    save(model, out)
+    click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")

@@ -22,9 +22,9 @@ class QuantizerConfig:
     """How latents become tokens. ``levels``, ``groups`` and ``layers`` serve fsq; the other sizes serve ema_vq."""
 
     kind: Literal["fsq", "ema_vq"] = "fsq"
-    levels: tuple[int, ...] = (8, 8, 8, 4)
-    groups: int = 16
-    layers: int = 2
+    levels: tuple[int, ...] = (4, 4, 4, 4, 4, 2)
+    groups: int = 10
+    layers: int = 3
     num_tokens: int = 32
     num_codes: int = 2048
     dim: int = 8
@@ -42,7 +42,7 @@ class LossConfig:
     vertices_weight: float = 0.0
     num_vertices: int = 128
     commitment_weight: float = 0.25
-    consistency_weight: float = 20.0
+    consistency_weight: float = 25.0
     consistency_deg: float = 3.0
 
 
@@ -51,7 +51,7 @@ class AugmentConfig:
     """What happens to poses before the encoder; the target is always the clean pose."""
 
     mirror: float = 0.5
-    swap: float = 0.0
+    swap: float = 0.6
     noise_deg: float = 0.0
     noise_share: float = 0.5
     mask: float = 0.0
@@ -62,9 +62,9 @@ class AugmentConfig:
 class OptimConfig:
     """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps."""
 
-    steps: int = 4000
+    steps: int = 12000
     budget_s: float = 0.0
-    batch: int = 512
+    batch: int = 256
     lr: float = 1e-3
     warmup: int = 100
     weight_decay: float = 1e-4

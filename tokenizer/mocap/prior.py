@@ -1,0 +1,126 @@
+"""The embedded pose source: a mixture of low-rank Gaussians over body poses, small enough to ship with the package.
+
+A mixture of probabilistic principal component analysers (Tipping & Bishop, 1999), its clusters found by k-means on the
+63 axis-angle numbers of a pose, fitted by ``pose-tokenizer fit-prior`` to motion of the CMU database:
+
+    The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF
+    EIA-0196217.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy.cluster.vq import kmeans2, vq
+
+from ..body.skeleton import BODY_JOINT_NAMES, mirror_permutation
+from ..engine.checkpoint import write_atomically
+from ..engine.errors import fail
+from .clip import canonical
+from .store import NUM_JOINTS, PoseStoreWriter
+
+EMBEDDED = Path(__file__).with_name("prior.npz")
+ACKNOWLEDGEMENT = (
+    "The data used in this project was obtained from mocap.cs.cmu.edu. "
+    "The database was created with funding from NSF EIA-0196217."
+)
+_LIMIT = 2.5
+_DIMS = NUM_JOINTS * 3
+
+
+@dataclass(frozen=True)
+class Prior:
+    """weights (K,) summing to 1; mean (K,63) radians; factors (K,R,63): principal directions times their deviation;
+    noise (K,): deviation left in every other direction; lower, upper (63,): range of the poses it was fitted to."""
+
+    weights: np.ndarray
+    mean: np.ndarray
+    factors: np.ndarray
+    noise: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def fit(poses: np.ndarray, *, clusters: int = 256, rank: int = 16, seed: int = 0) -> Prior:
+    """Fit to poses (N,21,3) axis-angle. Common poses count less than their share (its square root), so that rare
+    movements stay. Raises ``UserError`` when there are fewer than ten poses a cluster."""
+    flat = np.asarray(poses, dtype=np.float64).reshape(len(poses), -1)
+    if len(flat) < 10 * clusters:
+        raise fail(f"Too few poses for {clusters} clusters", got=len(flat), expected=f"at least {10 * clusters}")
+    centres, _ = kmeans2(flat, clusters, minit="++", iter=20, rng=np.random.default_rng(seed), missing="warn")
+    owner, _ = vq(flat, centres)
+    parts = [flat[owner == number] for number in range(clusters)]
+    parts = [part for part in parts if len(part) > rank]
+    means, factors, noises, shares = [], [], [], []
+    for part in parts:
+        mean = part.mean(0)
+        _, singular, directions = np.linalg.svd(part - mean, full_matrices=False)
+        variance = singular**2 / len(part)
+        means.append(mean)
+        factors.append(directions[:rank] * np.sqrt(variance[:rank])[:, None])
+        noises.append(np.sqrt(variance[rank:].sum() / (_DIMS - rank)))
+        shares.append(np.sqrt(len(part)))
+    weights = np.array(shares) / np.sum(shares)
+    return Prior(weights, np.array(means), np.array(factors), np.array(noises), flat.min(0), flat.max(0))
+
+
+def sample(n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
+    """Draw (n,21,3) float32 axis-angle poses; half of them mirrored. The same seed gives the same poses anywhere."""
+    prior = prior or embedded()
+    draw = np.random.default_rng(seed)
+    cluster = draw.choice(len(prior.weights), n, p=prior.weights)
+    poses = np.empty((n, _DIMS), dtype=np.float32)
+    order = np.argsort(cluster, kind="stable")
+    ends = np.cumsum(np.bincount(cluster, minlength=len(prior.weights)))
+    for number, rows in enumerate(np.split(order, ends[:-1])):
+        scores = draw.standard_normal((len(rows), prior.factors.shape[1])).clip(-_LIMIT, _LIMIT)
+        rest = draw.standard_normal((len(rows), _DIMS)).clip(-_LIMIT, _LIMIT) * prior.noise[number]
+        poses[rows] = prior.mean[number] + scores @ prior.factors[number] + rest
+    poses = poses.clip(prior.lower, prior.upper).reshape(n, NUM_JOINTS, 3).astype(np.float32)
+    mirrored = poses[:, list(mirror_permutation(BODY_JOINT_NAMES))] * np.float32([1, -1, -1])
+    return canonical(np.where((draw.random(n) < 0.5)[:, None, None], mirrored, poses)).astype(np.float32)
+
+
+def write_samples(out: str | Path, count: int, seed: int) -> None:
+    """Write a pose store with ``count`` poses to train on and a tenth as many, of another seed, to validate."""
+    if count < 10:
+        raise fail("Too few poses", got=count, expected="at least 10")
+    with PoseStoreWriter(out, f"pose-tokenizer sample --count {count} --seed {seed}") as writer:
+        for split, number, own_seed in (("train", count, 2 * seed), ("val", count // 10, 2 * seed + 1)):
+            name, poses = f"embedded prior, seed {own_seed}", sample(number, own_seed)
+            writer.add(name, split, poses, np.zeros(10), fps=30.0, licence=ACKNOWLEDGEMENT)
+
+
+def save(prior: Prior, path: str | Path) -> None:
+    """Write a prior as npz: float16 where that is enough, with the acknowledgement of its source."""
+    exact = ("weights", "lower", "upper")
+    arrays = {name: value.astype(np.float32 if name in exact else np.float16) for name, value in vars(prior).items()}
+    memory = io.BytesIO()
+    np.savez_compressed(memory, acknowledgement=np.array(ACKNOWLEDGEMENT), **arrays)
+    write_atomically(path, lambda file: _copy(memory, file))
+
+
+def load(path: str | Path) -> Prior:
+    """Read a prior. Raises ``UserError`` for a file that is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.float64) for name in Prior.__dataclass_fields__}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise fail(f"Cannot read prior {path}", got=error, expected="a file of `pose-tokenizer fit-prior`") from None
+    arrays["weights"] /= arrays["weights"].sum()
+    return Prior(**arrays)
+
+
+@lru_cache(maxsize=1)
+def embedded() -> Prior:
+    """The prior that ships with the package."""
+    return load(EMBEDDED)
+
+
+def _copy(memory: io.BytesIO, file: object) -> None:
+    file.write(memory.getbuffer())  # type: ignore[attr-defined]
