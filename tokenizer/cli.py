@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .engine.errors import reports_user_errors
+from .engine.threads import wait_without_spinning
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
     """Stage 1: learn a vocabulary of body poses from mocap and freeze it into one file."""
+    wait_without_spinning()
 
 
 def _body_option(command: F) -> F:
