@@ -56,6 +56,7 @@ def train_tokenizer(
     else:
         device = resolve_device(config.device)
         config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
+        config = from_dict(TokenizerConfig, to_dict(config))  # as a resumed run will read it, 3 as 3.0
         run = RunFolder.start(run_path, {"tokenizer": to_dict(config), "poses": store.digest})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
@@ -103,7 +104,7 @@ def train_tokenizer(
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses[chosen.to(device)].cpu()})
-            raise fail(f"The loss is no number at step {step}", got={k: float(v) for k, v in terms.items()},
+            raise fail(f"The loss is no number at step {step}", got={k: float(v.detach()) for k, v in terms.items()},
                        next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -118,7 +119,7 @@ def train_tokenizer(
         elif step == _PACE_STEPS and config.optim.budget_s:
             # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
             pace = (time.monotonic() - started) / (_PACE_STEPS - 5)
-            steps = steps_within(config.optim.budget_s, pace, at_most=steps)
+            steps = max(step + 1, steps_within(config.optim.budget_s, pace, at_most=steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             run.rewrite_config({"tokenizer": to_dict(config), "poses": store.digest})
 
