@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import json
 import subprocess
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ import torch
 
 from . import __version__
 from .config import TokenizerConfig
-from .engine.checkpoint import write_atomically
-from .engine.errors import UserError, fail
+from .engine.errors import fail
+from .engine.hdf5 import plain_datasets, reading, writing
 from .engine.options import from_dict, to_dict
 from .model import PoseTokenizer, build_tokenizer
 
@@ -60,14 +59,11 @@ def export_tokenizer(
         "poses_digest": poses_digest,
         "metrics": metrics or {},
     }
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        file.attrs["format"], file.attrs["format_version"] = FORMAT, FORMAT_VERSION
+    with writing(path, FORMAT, FORMAT_VERSION) as file:
         file.attrs["config"], file.attrs["provenance"] = settings, json.dumps(provenance, sort_keys=True)
         file.attrs["sha256"] = _digest(settings, tensors)
         for name, values in tensors.items():
             file.create_dataset(name, data=values)
-    write_atomically(path, lambda out: _copy(memory, out))
     return Path(path)
 
 
@@ -78,32 +74,18 @@ def read_artifact(path: str | Path) -> Artifact:
     virtual storage, with a tensor missing, extra or misshapen (each named), or whose digest does not match.
     """
     path = Path(path)
-    if not path.is_file():
-        raise fail(f"No tokenizer at {path}", next_step="Train one with `pose-tokenizer train`, or check the path")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(file, path)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise fail(f"Cannot read tokenizer {path}", got=reason, expected="a whole exported file",
-                   next_step="Export or download it again") from None  # fmt: skip
+    ways = "Train one with `pose-tokenizer train`, or export or download it again"
+    with reading(path, FORMAT, FORMAT_VERSION, what="tokenizer", next_step=ways) as file:
+        return _read(file, path)
 
 
 def _read(file: h5py.File, path: Path) -> Artifact:
-    kind, version = file.attrs.get("format"), file.attrs.get("format_version")
-    if kind != FORMAT:
-        raise fail(f"{path} is no exported tokenizer", got=f"format {kind!r}", expected=repr(FORMAT))
-    if int(version) > FORMAT_VERSION:
-        raise fail(f"{path} was written by a newer version", got=f"format_version {version}",
-                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
     settings = str(file.attrs["config"])
     config = from_dict(TokenizerConfig, json.loads(settings))
     with torch.random.fork_rng(devices=[]):
         tokenizer = build_tokenizer(config.network, config.quantizer)
     expected = {name: values.shape for name, values in _tensors(tokenizer).items()}
-    found = _datasets(file, path)
+    found = plain_datasets(file)
     problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
     problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
     problems += [
@@ -129,27 +111,6 @@ def _read(file: h5py.File, path: Path) -> Artifact:
     return Artifact(tokenizer, config, provenance, digest, path.stat().st_size)
 
 
-def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """Every data set by path, two levels deep; links and storage outside the file are refused."""
-    found: dict[str, h5py.Dataset] = {}
-    groups: list[tuple[str, h5py.Group]] = [("", file)]
-    for prefix, group in groups:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise fail(f"{path} holds a link", got=f"{type(link).__name__} {prefix}{name}",
-                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
-            item = group[name]
-            if isinstance(item, h5py.Group) and not prefix:
-                groups.append((f"{name}/", item))
-            elif not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
-                raise fail(f"{path} holds data outside itself, or nested groups", got=f"{prefix}{name}",
-                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
-            else:
-                found[f"{prefix}{name}"] = item
-    return found
-
-
 def _tensors(tokenizer: PoseTokenizer) -> dict[str, np.ndarray]:
     parts = {"encoder": tokenizer.encoder, "decoder": tokenizer.decoder}
     tensors = {
@@ -166,10 +127,6 @@ def _digest(settings: str, tensors: dict[str, np.ndarray]) -> str:
         digest.update(f"{name}{tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name], "<f4").tobytes())
     return digest.hexdigest()
-
-
-def _copy(memory: io.BytesIO, out: Any) -> None:
-    out.write(memory.getbuffer())
 
 
 def source_commit() -> str | None:

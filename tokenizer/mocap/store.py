@@ -7,23 +7,22 @@ in ``sources/*``: name, split, frame rate, licence, frames, digest. Attributes: 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
 import numpy as np
 
-from ..engine.errors import UserError, fail
+from ..engine.errors import fail
+from ..engine.hdf5 import plain_datasets, reading, writing
 
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 1
 NUM_JOINTS, NUM_BETAS = 21, 10
 _CHUNK = 4096
+_REMEDY = "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`"
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,13 @@ class PoseStoreWriter:
     """
 
     def __init__(self, path: str | Path, command: str) -> None:
-        self.path, self.command = Path(path), command
-        if self.path.exists() and not _is_store(self.path):
-            raise fail(f"{self.path} exists and is no pose store", next_step="Choose another --out")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        self.command = command
+        self._writing = writing(path, FORMAT, FORMAT_VERSION)
         self._sources: list[Source] = []
         self._frames = 0
 
     def __enter__(self) -> PoseStoreWriter:
-        self._file = h5py.File(self._partial, "w")
+        self._file = self._writing.__enter__()
         shapes: dict[str, tuple[int, ...]] = {"pose_body": (NUM_JOINTS, 3), "betas": (NUM_BETAS,), "source_index": ()}
         for name, shape in shapes.items():
             kind = np.int32 if name == "source_index" else np.float32
@@ -81,36 +77,21 @@ class PoseStoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if error is None:
+        if error is None:
+            try:
                 self._finish()
-        finally:
-            _close_quietly(self._file)
-            self._partial.unlink(missing_ok=True)
-        if isinstance(error, (OSError, RuntimeError)) and not isinstance(error, UserError):
-            raise self._write_error(error) from None
+            except Exception as late:
+                self._writing.__exit__(type(late), late, late.__traceback__)
+        self._writing.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
-        try:
-            group = self._file.create_group("sources")
-            text = h5py.string_dtype()
-            for key in ("name", "split", "licence", "digest"):
-                group.create_dataset(key, data=[getattr(source, key) for source in self._sources], dtype=text)
-            group.create_dataset("fps", data=np.array([source.fps for source in self._sources]))
-            group.create_dataset("frames", data=np.array([source.frames for source in self._sources], dtype=np.int64))
-            attributes = {"format": FORMAT, "format_version": FORMAT_VERSION, "command": self.command}
-            for key, value in (attributes | {"digest": _digest(self._sources)}).items():
-                self._file.attrs[key] = value
-            self._file.close()
-            with self._partial.open("rb") as file:
-                os.fsync(file.fileno())
-            self._partial.replace(self.path)
-        except (OSError, RuntimeError) as error:
-            raise self._write_error(error) from None
-
-    def _write_error(self, error: Exception) -> UserError:
-        reason = str(error).splitlines()[0]
-        return fail(f"Cannot write {self.path}", got=reason, next_step="Free some disk space; nothing was changed")
+        group = self._file.create_group("sources")
+        text = h5py.string_dtype()
+        for key in ("name", "split", "licence", "digest"):
+            group.create_dataset(key, data=[getattr(source, key) for source in self._sources], dtype=text)
+        group.create_dataset("fps", data=np.array([source.fps for source in self._sources]))
+        group.create_dataset("frames", data=np.array([source.frames for source in self._sources], dtype=np.int64))
+        self._file.attrs["command"], self._file.attrs["digest"] = self.command, _digest(self._sources)
 
 
 class PoseStore:
@@ -143,17 +124,14 @@ class PoseStore:
                     runs[-1][1] = int(end)
                 else:
                     runs.append([int(end - source.frames), int(end)])
-        try:
-            with h5py.File(self.path, "r") as file:
-                data = file[name]
-                values = np.empty((sum(b - a for a, b in runs), *data.shape[1:]), dtype=data.dtype)
-                filled = 0
-                for a, b in runs:
-                    if b > a:
-                        data.read_direct(values, np.s_[a:b], np.s_[filled : filled + b - a])
-                    filled += b - a
-        except (OSError, KeyError) as error:
-            raise fail(f"Cannot read pose store {self.path}", got=str(error).splitlines()[0]) from None
+        with reading(self.path, FORMAT, FORMAT_VERSION, what="pose store", next_step=_REMEDY) as file:
+            data = file[name]
+            values = np.empty((sum(b - a for a, b in runs), *data.shape[1:]), dtype=data.dtype)
+            filled = 0
+            for a, b in runs:
+                if b > a:
+                    data.read_direct(values, np.s_[a:b], np.s_[filled : filled + b - a])
+                filled += b - a
         return values
 
 
@@ -164,33 +142,16 @@ def open_store(path: str | Path) -> PoseStore:
     with data outside itself.
     """
     path = Path(path)
-    if not path.is_file():
-        raise fail(f"No pose store at {path}", next_step="Make one with `pose-tokenizer prepare` or `… sample`")
-    try:
-        with h5py.File(path, "r") as file:
-            return _open(file, path)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise fail(f"Cannot read pose store {path}", got=reason, expected="a whole store",
-                   next_step="Prepare it again") from None  # fmt: skip
+    with reading(path, FORMAT, FORMAT_VERSION, what="pose store", next_step=_REMEDY) as file:
+        return _open(file, path)
 
 
 def _open(file: h5py.File, path: Path) -> PoseStore:
-    if file.attrs.get("format") != FORMAT:
-        raise fail(f"{path} is no pose store", got=f"format {file.attrs.get('format')!r}", expected=repr(FORMAT))
-    if int(file.attrs["format_version"]) > FORMAT_VERSION:
-        raise fail(f"{path} was written by a newer version", got=f"format_version {file.attrs['format_version']}",
-                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
-    columns: dict[str, Any] = {}
-    for name in ("pose_body", "betas", "source_index", *(f"sources/{f}" for f in Source.__dataclass_fields__)):
-        item = file.get(name)
-        links = [file.get(part, getlink=True) for part in (name, name.split("/")[0])]
-        plain = all(isinstance(link, h5py.HardLink) for link in links)
-        if not isinstance(item, h5py.Dataset) or not plain or item.is_virtual or item.external:
-            raise fail(f"{path} is no plain pose store", got=f"{name} missing or stored outside the file")
-        columns[name] = item
+    columns = plain_datasets(file)
+    expected = ["pose_body", "betas", "source_index", *(f"sources/{key}" for key in Source.__dataclass_fields__)]
+    missing = [name for name in expected if name not in columns]
+    if missing:
+        raise fail(f"{path} is damaged", got=f"no {', '.join(missing)}", next_step=_REMEDY)
     fields = {}
     for key in Source.__dataclass_fields__:
         column = columns[f"sources/{key}"]
@@ -202,24 +163,10 @@ def _open(file: h5py.File, path: Path) -> PoseStore:
     wrong = [f"{key} {columns[key].shape}, not {shape}" for key, shape in shapes.items() if columns[key].shape != shape]
     if wrong or _digest(sources) != file.attrs["digest"]:
         got = "; ".join(wrong) or "a digest that does not match"
-        raise fail(f"{path} is damaged", got=got, next_step="Prepare it again")
+        raise fail(f"{path} is damaged", got=got, next_step=_REMEDY)
     return PoseStore(path, sources, str(file.attrs["digest"]), str(file.attrs["command"]))
 
 
 def _digest(sources: list[Source]) -> str:
     lines = [f"{s.name}\t{s.split}\t{s.fps:.6f}\t{s.frames}\t{s.digest}" for s in sources]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _is_store(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("format") == FORMAT)
-    except OSError:
-        return False
-
-
-def _close_quietly(file: h5py.File) -> None:
-    """Closing flushes, which fails again where writing has failed; the first error is the one to tell."""
-    with contextlib.suppress(OSError, RuntimeError):
-        file.close()

@@ -1,0 +1,90 @@
+"""Pinhole cameras and crops. OpenCV axes (x right, y down, z forward), pixel centres at +0.5, K (3,3) in pixels.
+
+A crop is a square box (x0,y0,x1,y1) of the full image, resampled; crop units run from −0.5 to 0.5 across it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_NEAREST = 0.05
+
+
+def intrinsics(focal: Tensor, width: float, height: float) -> Tensor:
+    """Focal length in pixels (...) → K (...,3,3), square pixels, principal point in the middle of the image."""
+    K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
+    K[..., 0, 0] = K[..., 1, 1] = focal
+    K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = width / 2, height / 2, 1
+    return K
+
+
+def project(points: Tensor, K: Tensor) -> Tensor:
+    """Camera-frame points (...,N,3), K (...,3,3) → pixels (...,N,2). Points nearer than 5 cm are taken at 5 cm."""
+    scaled = points @ K.transpose(-1, -2)
+    return scaled[..., :2] / scaled[..., 2:].clamp_min(_NEAREST)
+
+
+def pixels_to_crop(pixels: Tensor, box: Tensor) -> Tensor:
+    """Pixels (...,N,2) of the full image → crop units of the square box (...,4)."""
+    return (pixels - box[..., None, :2]) / (box[..., 2:3] - box[..., :1])[..., None] - 0.5
+
+
+def project_to_crop(points: Tensor, box: Tensor, K: Tensor) -> Tensor:
+    """Camera-frame points (...,N,3) → crop units (...,N,2)."""
+    return pixels_to_crop(project(points, K), box)
+
+
+def crop_intrinsics(K: Tensor, box: Tensor, size: int) -> Tensor:
+    """K (...,3,3) of the full image → K of the crop of ``box`` (...,4) at ``size`` pixels."""
+    scale = size / (box[..., 2] - box[..., 0])
+    crop = K.clone()
+    crop[..., :2, :] *= scale[..., None, None]
+    crop[..., 0, 2] -= box[..., 0] * scale
+    crop[..., 1, 2] -= box[..., 1] * scale
+    return crop
+
+
+def square_box(box: Tensor, margin: float = 1.2) -> Tensor:
+    """The square around a box (...,4): same centre, its longer side times ``margin``. One rule for all crops."""
+    centre = (box[..., :2] + box[..., 2:]) / 2
+    half = (box[..., 2:] - box[..., :2]).amax(-1, keepdim=True) * margin / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
+def crop_geometry(box: Tensor, K: Tensor) -> Tensor:
+    """box (...,4), K (...,3,3) → (...,3): the box centre as a ray (x/z, y/z), and the box side over the focal length."""
+    focal = torch.stack([K[..., 0, 0], K[..., 1, 1]], -1)
+    centre = ((box[..., :2] + box[..., 2:]) / 2 - K[..., :2, 2]) / focal
+    return torch.cat([centre, (box[..., 2:3] - box[..., :1]) / focal[..., :1]], -1)
+
+
+def ray_rotation(box: Tensor, K: Tensor) -> Tensor:
+    """The smallest rotation (...,3,3) that turns the optical axis onto the viewing ray of the box centre.
+
+    A person seen off-centre looks turned by as much: orientation relative to the ray is what a crop can tell.
+    """
+    x, y = crop_geometry(box, K)[..., :2].unbind(-1)
+    x, y, z = torch.nn.functional.normalize(torch.stack([x, y, torch.ones_like(x)], -1), dim=-1).unbind(-1)
+    k = 1 / (1 + z)
+    rows = [1 - x * x * k, -x * y * k, x, -x * y * k, 1 - y * y * k, y, -x, -y, z]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def crop_camera_to_translation(camera: Tensor, box: Tensor, K: Tensor) -> Tensor:
+    """Crop camera (...,3) as s, tx, ty → translation (...,3) in the full camera frame, metres.
+
+    ``s`` is how many times 2 metres fit into the crop: depth = 2 · focal / (s · side); tx, ty are metres off its ray.
+    Kanazawa et al., HMR (CVPR 2018), with the true focal length in place of a constant.
+    """
+    scale, tx, ty = camera.unbind(-1)
+    x, y, side = crop_geometry(box, K).unbind(-1)
+    depth = 2 / (scale.clamp_min(_NEAREST) * side)
+    return torch.stack([tx + x * depth, ty + y * depth, depth], -1)
+
+
+def translation_to_crop_camera(translation: Tensor, box: Tensor, K: Tensor) -> Tensor:
+    """The inverse of ``crop_camera_to_translation``."""
+    tx, ty, depth = translation.unbind(-1)
+    x, y, side = crop_geometry(box, K).unbind(-1)
+    return torch.stack([2 / (depth * side), tx - x * depth, ty - y * depth], -1)

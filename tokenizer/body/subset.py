@@ -1,0 +1,30 @@
+"""A small set of vertices that stands for the whole mesh."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+_SIDE = np.array([-1.0, 1.0, 1.0])
+
+
+def well_spread_vertices(template: np.ndarray, count: int) -> np.ndarray:
+    """``count`` indices (count,), sorted, of a rest shape (V,3) with x to its left, by farthest-point sampling.
+
+    Each vertex comes with its mirror image, so that the set favours no side; where one place is left over, the
+    farthest vertex takes it alone. Always the same for the same shape.
+    """
+    points = template.astype(np.float64)
+    nearest = cKDTree(points).query(points * _SIDE)[1]
+    own = np.arange(len(points))
+    mirror = np.where(nearest[nearest] == own, nearest, own)  # a mesh that is not symmetric has vertices without
+    distance = np.full(len(points), np.inf)
+    chosen: list[int] = []
+    following = int(points[:, 1].argmax())
+    while len(chosen) < count:
+        for vertex in dict.fromkeys((following, int(mirror[following]))):
+            if len(chosen) < count:
+                chosen.append(vertex)
+                distance = np.minimum(distance, ((points - points[vertex]) ** 2).sum(1))
+        following = int(distance.argmax())
+    return np.sort(np.array(chosen, dtype=np.int64))
