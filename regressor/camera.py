@@ -53,7 +53,7 @@ def square_box(box: Tensor, margin: float = 1.2) -> Tensor:
 
 
 def crop_geometry(box: Tensor, K: Tensor) -> Tensor:
-    """box (...,4), K (...,3,3) → (...,3): the box centre as a ray (x/z, y/z), and the box side over the focal length."""
+    """box (...,4), K (...,3,3) → (...,3): the box centre as a ray (x/z, y/z), and box side over focal length."""
     focal = torch.stack([K[..., 0, 0], K[..., 1, 1]], -1)
     centre = ((box[..., :2] + box[..., 2:]) / 2 - K[..., :2, 2]) / focal
     return torch.cat([centre, (box[..., 2:3] - box[..., :1]) / focal[..., :1]], -1)

@@ -33,7 +33,7 @@ def rasterize(vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int],
     outward faces), which changes nothing on closed meshes and saves half of the time.
     """
     height, width = size
-    batch, count = len(vertices), len(faces)
+    batch = len(vertices)
     depth_first = vertices[..., 2].clamp_min(1e-6)
     projected = vertices @ K.transpose(-1, -2)
     pixels = projected[..., :2] / depth_first[..., None]
@@ -59,9 +59,9 @@ def rasterize(vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int],
     winner = torch.where(hit, buffer & 0xFFFFFFFF, torch.zeros_like(buffer)).view(batch, height, width)
     barycentric, depth = _locate(winner, corners, inverse, area)
     hit = hit.view(batch, height, width)
-    nothing = torch.full_like(depth, torch.inf)
-    return Raster(torch.where(hit, winner, winner.new_tensor(-1)) if count else winner - 1,
-                  torch.where(hit, depth, nothing), barycentric * hit[..., None])  # fmt: skip
+    barycentric = torch.where(hit[..., None], barycentric, torch.zeros_like(barycentric))
+    depth = torch.where(hit, depth, torch.full_like(depth, torch.inf))
+    return Raster(torch.where(hit, winner, torch.full_like(winner, -1)), depth, barycentric)
 
 
 def _planes(corner: Tensor, corners: Tensor, inverse: Tensor, area: Tensor) -> Tensor:

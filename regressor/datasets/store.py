@@ -1,0 +1,125 @@
+"""The crop store: synthetic or prepared crops with their annotation in one HDF5 file, a group a split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+import torch
+
+from tokenizer.engine.errors import fail
+from tokenizer.engine.hdf5 import plain_datasets, reading, writing
+
+from .sample import Sample
+
+FORMAT = "pose-token-hmr/crops"
+FORMAT_VERSION = 1
+_REMEDY = "Make one with `pose-regressor synthesize`"
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "keypoints_2d": (44, 3), "keypoints_3d": (44, 4), "global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,),
+    "translation": (3,), "has_global_orient": (), "has_body_pose": (), "has_betas": (), "box": (4,),
+    "image_size": (2,), "K": (3, 3),
+}  # fmt: skip
+Arrays = dict[str, np.ndarray]
+
+
+class CropStoreWriter:
+    """Appends batches of samples (numpy, named and shaped as in ``Sample``) to splits."""
+
+    def __init__(self, file: h5py.File, size: int, counts: dict[str, int]) -> None:
+        self._file, self._filled = file, dict.fromkeys(counts, 0)
+        self._digest = hashlib.sha256()
+        for split, count in counts.items():
+            group = file.create_group(split)
+            chunk = (min(64, max(count, 1)), 3, size, size)
+            group.create_dataset("image", (count, 3, size, size), np.uint8, chunks=chunk)
+            for name, shape in _SHAPES.items():
+                group.create_dataset(name, (count, *shape), bool if name.startswith("has_") else np.float32)
+
+    def append(self, split: str, batch: Arrays) -> None:
+        """Write one batch behind what the split already holds."""
+        start = self._filled[split]
+        stop = start + len(batch["image"])
+        for name in ("image", *_SHAPES):
+            self._file[split][name][start:stop] = batch[name]
+            self._digest.update(np.ascontiguousarray(batch[name]).tobytes())
+        self._filled[split] = stop
+
+    def finish(self, attributes: dict[str, Any]) -> None:
+        """Write the attributes (JSON) and the digest of everything appended."""
+        self._file.attrs["attributes"] = json.dumps(attributes, sort_keys=True)
+        self._file.attrs["digest"] = self._digest.hexdigest()
+
+
+@contextmanager
+def write_crops(
+    path: str | Path, size: int, counts: dict[str, int], attributes: dict[str, Any]
+) -> Iterator[CropStoreWriter]:
+    """A writer for crops of ``size`` pixels with ``counts`` samples a split; the file appears when all is written."""
+    with writing(path, FORMAT, FORMAT_VERSION) as file:
+        writer = CropStoreWriter(file, size, counts)
+        yield writer
+        writer.finish(attributes)
+
+
+class CropStore:
+    """Crops opened for reading. ``size``: pixels; ``digest``: names the content; ``attributes``: how they were made."""
+
+    def __init__(self, path: Path, size: int, counts: dict[str, int], digest: str, attributes: dict[str, Any]) -> None:
+        self.path, self.size, self.digest, self.attributes = path, size, digest, attributes
+        self._counts = counts
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits."""
+        return list(self._counts)
+
+    def count(self, split: str) -> int:
+        """How many samples a split holds. Raises ``UserError`` for a split that is not there."""
+        if split not in self._counts:
+            raise fail(f"{self.path} has no split {split!r}", expected=f"one of {', '.join(self._counts)}")
+        return self._counts[split]
+
+    def sample(self, indices: np.ndarray, split: str) -> Sample:
+        """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors."""
+        count = self.count(split)
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+            got = f"{indices.min()} to {indices.max()}"
+            raise fail("Sample indices are out of range", got=got, expected=f"0 to {count - 1}")
+        unique, back = np.unique(indices, return_inverse=True)
+        whole = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
+        rows = np.s_[unique[0] : unique[-1] + 1] if whole else unique
+        with reading(self.path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
+            group = file[split]
+            arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in ("image", *_SHAPES)}
+        return cast(Sample, {name: torch.from_numpy(values[back]) for name, values in arrays.items()})
+
+
+def open_crops(path: str | Path) -> CropStore:
+    """Open and check a crop store.
+
+    Raises ``UserError`` for a file that is missing, cut short, of another or newer format, incomplete or misshapen.
+    """
+    path = Path(path)
+    with reading(path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
+        columns = plain_datasets(file)
+        counts, size = {}, 0
+        for split in file:
+            expected = {f"{split}/{name}" for name in ("image", *_SHAPES)}
+            missing = sorted(expected - columns.keys())
+            if missing:
+                raise fail(f"{path} is damaged", got=f"no {', '.join(missing)}", next_step=_REMEDY)
+            count, _, size, _ = columns[f"{split}/image"].shape
+            shapes = {"image": (count, 3, size, size)} | {name: (count, *shape) for name, shape in _SHAPES.items()}
+            wrong = [name for name, shape in shapes.items() if columns[f"{split}/{name}"].shape != shape]
+            if wrong:
+                raise fail(f"{path} is damaged", got=f"misshapen {', '.join(wrong)} in {split}", next_step=_REMEDY)
+            counts[split] = count
+        return CropStore(path, size, counts, str(file.attrs["digest"]), json.loads(str(file.attrs["attributes"])))
