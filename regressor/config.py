@@ -1,0 +1,109 @@
+"""The regressor's configuration: frozen dataclasses are the only schema, presets are code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokenizer.engine.errors import fail
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Image to feature map."""
+
+    kind: Literal["resnet"] = "resnet"
+    width: int = 24
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    channels: int = 64
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Feature map to one vector: queries that look up where their keypoint is, then exchange what they found."""
+
+    dim: int = 48
+    layers: int = 1
+    heads: int = 4
+    width: int = 512
+    blocks: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What the body pose is predicted as. ``logits``: how token logits are formed, see ``heads.TokenHead``."""
+
+    pose: Literal["tokens", "rot6d"] = "tokens"
+    logits: Literal["metric", "free"] = "metric"
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the training loss; metres, radians, crop units."""
+
+    orientation_weight: float = 1.0
+    body_pose_weight: float = 1.0
+    joints_weight: float = 5.0
+    body_joints_weight: float = 10.0
+    keypoints_3d_weight: float = 0.0
+    keypoints_2d_weight: float = 5.0
+    pointed_weight: float = 5.0
+    betas_weight: float = 0.05
+    token_weight: float = 0.1
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes of the training crops; annotation changes with them. Degrees, shares of the box, shares of 255."""
+
+    rotate_deg: float = 30.0
+    scale: float = 0.1
+    shift: float = 0.05
+    colour: float = 0.2
+    noise: float = 0.03
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps."""
+
+    steps: int = 4000
+    budget_s: float = 0.0
+    batch: int = 64
+    lr: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    average: float = 0.998
+
+
+@dataclass(frozen=True)
+class RegressorConfig:
+    """Everything that decides a training run, next to the crops and the tokenizer."""
+
+    preset: str = "small"
+    image_size: int = 128
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    validate_every: int = 500
+    checkpoint_every: int = 500
+
+
+PRESETS: dict[str, RegressorConfig] = {"small": RegressorConfig()}
+"""``small``: a narrow ResNet at 128 px, which a CPU trains in minutes."""
+
+
+def preset(name: str) -> RegressorConfig:
+    """A preset by name. Raises ``UserError`` naming those there are."""
+    if name not in PRESETS:
+        raise fail(f"Unknown preset {name!r}", expected=f"one of {', '.join(PRESETS)}")
+    return PRESETS[name]
