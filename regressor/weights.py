@@ -1,0 +1,90 @@
+"""The exported regressor: one file of averaged weights that knows which vocabulary it was trained with."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokenizer import FrozenTokenizer, __version__, load_tokenizer
+from tokenizer.engine.checkpoint import load_state, save_state
+from tokenizer.engine.errors import fail
+from tokenizer.engine.options import from_dict, to_dict
+from tokenizer.engine.precision import Precision, resolve_device, resolve_precision
+
+from .config import RegressorConfig
+from .model import Regressor, RegressorNetwork, build_regressor
+
+FORMAT = "pose-token-hmr/regressor"
+FORMAT_VERSION = 1
+
+
+def save_regressor(
+    path: str | Path,
+    network: RegressorNetwork,
+    config: RegressorConfig,
+    tokenizer: FrozenTokenizer,
+    provenance: dict[str, Any],
+) -> Path:
+    """Write weights (float32), configuration, the artifact's digest, and ``provenance`` (plain values), atomically."""
+    about = {
+        "package": f"pose-token-hmr {__version__}",
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **provenance,
+    }
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    save_state(path, {
+        "format": FORMAT, "format_version": FORMAT_VERSION, "config": to_dict(config), "tokenizer": tokenizer.digest,
+        "provenance": about, "network": state,
+    })  # fmt: skip
+    return Path(path)
+
+
+def load_regressor(
+    path: str | Path, *, tokenizer: FrozenTokenizer | str | Path, device: str = "cpu", precision: Precision = "fp32"
+) -> Regressor:
+    """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
+
+    ``precision`` is ``fp32``, ``bf16``, or ``auto``. Raises ``UserError`` for a damaged file, one of another format
+    or of a newer version, weights that do not fit its configuration (each named), or another artifact than the one it
+    was trained with.
+    """
+    state = load_state(path, what="regressor")
+    if state.get("format") != FORMAT:
+        raise fail(f"{path} is no exported regressor", got=f"format {state.get('format')!r}", expected=repr(FORMAT))
+    if state["format_version"] > FORMAT_VERSION:
+        raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
+                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
+    check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
+    config = from_dict(RegressorConfig, state["config"])
+    target = resolve_device(device)
+    with torch.random.fork_rng(devices=[]):
+        regressor = build_regressor(config, vocabulary, resolve_precision(precision, target))
+    load_strictly(regressor.network, state["network"], what=str(path))
+    regressor.provenance = state["provenance"]
+    return regressor.to(target).eval()
+
+
+def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:
+    """Raise ``UserError`` unless ``tokenizer`` is the artifact whose digest was noted down."""
+    if digest != tokenizer.digest:
+        raise fail(f"{what} was trained with another tokenizer", got=f"tokenizer {tokenizer.digest[:12]}…",
+                   expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
+
+
+def load_strictly(network: RegressorNetwork, state: dict[str, torch.Tensor], *, what: str) -> None:
+    """Load weights. Raises ``UserError`` naming every tensor that is missing, unknown or misshapen."""
+    expected = network.state_dict()
+    problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
+    problems += [f"unknown {name}" for name in sorted(state.keys() - expected.keys())]
+    problems += [
+        f"{name} {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & state.keys())
+        if state[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise fail(f"The weights of {what} do not fit its configuration", got="; ".join(problems[:8]))
+    network.load_state_dict(state)
