@@ -11,26 +11,36 @@ from torch import Tensor, nn
 
 from ..engine.errors import fail
 from .keypoints import SMPL_JOINTS_AS_KEYPOINTS, keypoint_matrix
-from .open_body import GARMENTS, open_body_arrays
-from .skeleton import NUM_JOINTS, PARENTS
-from .skinning import Tree, forward_kinematics, skin
-from .smpl_files import find_model_file, read_model_file
+from .open_body import GARMENTS, NUM_BETAS, open_body_arrays
+from .regions import moving_joints, vertex_regions
+from .skeleton import JOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS, PARENTS
+from .skinning import KinematicTree, skin
+from .smpl_files import find_model_file, landmark_vertices, read_extra_regressor, read_model_file
+from .subset import well_spread_vertices
 
-_HAND_OF = {"smpl": (22, 23), "open": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
+_HANDS = {"smpl": (22, 23), "open": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
+"""The model's joint that stands for each SMPL hand: the middle finger's first, where there are fingers."""
 
 
 @dataclass
 class BodyArrays:
-    """What a ``Body`` is made of; see ``Body`` for shapes. ``posedirs`` (V,3,9·(J−1)) is None where a body has none."""
+    """What a ``Body`` is made of; see ``Body`` for shapes.
+
+    Joints at rest are linear in the betas: ``joint_template`` (J,3) and ``joint_shapedirs`` (J,3,B). ``posedirs``
+    (V,3,9·(J−1)) is None where a body has none; ``eyes`` (V,) bool where the mesh has eyes of their own.
+    """
 
     v_template: np.ndarray
     shapedirs: np.ndarray
     weights: np.ndarray
     J_regressor: np.ndarray
+    joint_template: np.ndarray
+    joint_shapedirs: np.ndarray
     faces: np.ndarray
     parents: tuple[int, ...]
     landmarks: dict[str, int]
     posedirs: np.ndarray | None = None
+    eyes: np.ndarray | None = None
     keypoint_rules: dict[str, dict[str, float]] = field(default_factory=dict)
     extra_regressor: np.ndarray | None = None
 
@@ -38,46 +48,55 @@ class BodyArrays:
 class Body(nn.Module):
     """A skinned body: rotations in, points out, in metres, y-up in rest, facing +z.
 
-    ``kind`` is ``open``, ``smpl``, ``smplh`` or ``smplx``. Buffers: ``v_template`` (V,3), ``shapedirs`` (V,3,B),
-    ``weights`` (V,J), ``faces`` (F,3) int64, ``vertex_part`` (V,) int64 (the SMPL joint that moves a vertex most).
+    ``kind`` is ``open``, ``smpl``, ``smplh`` or ``smplx``; ``joint_names`` are the 24 that ``joints`` gives;
+    ``parents`` belong to the model's own joints, fingers included. Buffers: ``v_template`` (V,3), ``shapedirs``
+    (V,3,B), ``weights`` (V,J), ``faces`` (F,3) int64, ``vertex_part`` (V,) int64 (the one of the 24 joints that moves a
+    vertex most), ``vertex_region`` (V,) int64 into ``regions.REGION_NAMES``. None of them enters a ``state_dict``:
+    checkpoints hold no body, least of all a licensed one.
 
     Every method takes ``pose_body`` (...,P,3,3), rotations of joints 1…P in file order (21 for a body pose; missing
-    ones rest), and broadcasts ``root`` (...,3,3), ``betas`` (...,num_betas) and ``translation`` (...,3) against it; all
-    three default to nothing. As in SMPL the root turns about the pelvis, whose rest position is not the origin.
-    Joints, keypoints and vertex subsets never pay for the full mesh.
+    ones rest; two more, SMPL's hands, are left out on bodies with fingers), and broadcasts ``root`` (...,3,3),
+    ``betas`` (...,num_betas) and ``translation`` (...,3) against it; all three default to nothing. As in SMPL the root
+    turns about the pelvis, whose rest position is not the origin. Joints, keypoints and vertex subsets never pay for
+    the full mesh. All is computed in float32 (float64 where ``pose_body`` is), under autocast too.
     """
 
     v_template: Tensor
     shapedirs: Tensor
     weights: Tensor
+    J_regressor: Tensor
+    joint_template: Tensor
+    joint_shapedirs: Tensor
+    posedirs: Tensor | None
     faces: Tensor
     vertex_part: Tensor
+    vertex_region: Tensor
+    smpl_joints: Tensor
+    keypoint_matrix: Tensor
+    keypoint_vertices: Tensor
 
     def __init__(self, kind: str, arrays: BodyArrays, *, gender: str = "neutral") -> None:
         super().__init__()
         self.kind, self.gender = kind, gender
-        self.parents = arrays.parents
+        self.joint_names, self.parents = JOINT_NAMES, arrays.parents
         self.num_betas = arrays.shapedirs.shape[-1]
-        self.tree = Tree.of(arrays.parents)
-        regressor = arrays.J_regressor.astype(np.float64)
-        tensors = {
-            "v_template": arrays.v_template,
-            "shapedirs": arrays.shapedirs,
-            "weights": arrays.weights,
-            "joint_template": regressor @ arrays.v_template.astype(np.float64),
-            "joint_shapedirs": np.einsum("jv,vcb->jcb", regressor, arrays.shapedirs.astype(np.float64)),
-            "keypoint_matrix": keypoint_matrix(list(arrays.landmarks), arrays.keypoint_rules),
-            "J_regressor": arrays.J_regressor,
-        }
-        for name, values in tensors.items():
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
-        for name, values in (("posedirs", arrays.posedirs), ("extra_regressor", arrays.extra_regressor)):
-            self.register_buffer(name, None if values is None else torch.from_numpy(values.astype(np.float32)))
-        self.register_buffer("faces", torch.from_numpy(arrays.faces.astype(np.int64)))
-        self.register_buffer("vertex_part", self.weights.argmax(-1))
-        self.register_buffer("landmarks", torch.tensor(list(arrays.landmarks.values()), dtype=torch.int64))
-        hands = _HAND_OF[kind]
-        self.smpl_joints = [*range(22), *hands]
+        self.tree = KinematicTree(arrays.parents)
+        matrix, keypoint_vertices = _keypoints_of(arrays)
+        moving = moving_joints(arrays.weights, arrays.parents)
+        buffers = {name: getattr(arrays, name).astype(np.float32) for name in (
+            "v_template", "shapedirs", "weights", "J_regressor", "joint_template", "joint_shapedirs",
+        )} | {
+            "faces": arrays.faces.astype(np.int64),
+            "vertex_part": moving,
+            "vertex_region": vertex_regions(moving, arrays.v_template, arrays.landmarks, arrays.eyes),
+            "smpl_joints": np.array([*range(NUM_BODY_JOINTS + 1), *_HANDS[kind]]),
+            "keypoint_matrix": matrix,
+            "keypoint_vertices": keypoint_vertices,
+        }  # fmt: skip
+        for name, values in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
+        posedirs = None if arrays.posedirs is None else torch.from_numpy(arrays.posedirs.astype(np.float32))
+        self.register_buffer("posedirs", posedirs, persistent=False)
         self._subsets: dict[int, Tensor] = {}
 
     def joints(
@@ -85,97 +104,98 @@ class Body(nn.Module):
         translation: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """→ the 24 SMPL joints (...,24,3), in the order of ``skeleton.JOINT_NAMES``."""
-        posed = self._pose(pose_body, root, betas, translation)
-        return posed.positions[:, self.smpl_joints].reshape(*posed.lead, -1, 3)
+        with torch.autocast(pose_body.device.type, enabled=False):
+            posed = self._pose(pose_body, root, betas, translation)
+            return posed.shaped(posed.positions.index_select(1, self.smpl_joints))
 
     def vertices(
         self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
         translation: Tensor | None = None, subset: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """→ vertices (...,V,3), or those of ``subset`` (S,) int64 → (...,S,3)."""
-        posed = self._pose(pose_body, root, betas, translation)
-        if subset is None and self.posedirs is not None:
-            return self._smplx_mesh(posed).reshape(*posed.lead, -1, 3)
-        return self._skin(posed, subset).reshape(*posed.lead, -1, 3)
+        with torch.autocast(pose_body.device.type, enabled=False):
+            posed = self._pose(pose_body, root, betas, translation)
+            if subset is None and self.posedirs is not None:
+                return posed.shaped(self._smplx_mesh(posed))
+            return posed.shaped(self._skin(posed, subset))
 
     def keypoints(
         self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
         translation: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """→ the 44 keypoints (...,44,3), in the order of ``skeleton.KEYPOINT_NAMES``."""
-        posed = self._pose(pose_body, root, betas, translation)
-        points = torch.cat([posed.positions[:, self.smpl_joints], self._skin(posed, self.landmarks)], 1)
-        keypoints = self.keypoint_matrix @ points
-        if self.extra_regressor is not None:
-            mesh = self._smplx_mesh(posed) if self.posedirs is not None else self._skin(posed, None)
-            keypoints = torch.cat([keypoints[:, :25], self.extra_regressor @ mesh], 1)
-        return keypoints.reshape(*posed.lead, -1, 3)
+        with torch.autocast(pose_body.device.type, enabled=False):
+            posed = self._pose(pose_body, root, betas, translation)
+            joints = posed.positions.index_select(1, self.smpl_joints)
+            points = torch.cat([joints, self._skin(posed, self.keypoint_vertices)], 1)
+            return posed.shaped(self.keypoint_matrix.to(points.dtype) @ points)
 
     def subset(self, count: int) -> Tensor:
-        """(count,) int64: always the same well-spread vertices, by farthest-point sampling of the rest shape."""
+        """(count,) int64, sorted: always the same well-spread vertices, left and right alike.
+
+        Raises ``UserError`` for a count below 1 or above the number of vertices.
+        """
         if count not in self._subsets:
             if not 0 < count <= len(self.v_template):
                 raise fail("A vertex subset has an impossible size", got=count, expected=f"1 to {len(self.v_template)}")
-            points = self.v_template.double().cpu().numpy()
-            chosen = [int(points[:, 1].argmax())]
-            distance = np.full(len(points), np.inf)
-            for _ in range(count - 1):
-                distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(1))
-                chosen.append(int(distance.argmax()))
-            self._subsets[count] = torch.tensor(sorted(chosen))
+            self._subsets[count] = torch.from_numpy(well_spread_vertices(self.v_template.cpu().numpy(), count))
         return self._subsets[count].to(self.v_template.device)
 
     def _pose(
         self, pose_body: Tensor, root: Tensor | None, betas: Tensor | None, translation: Tensor | None
     ) -> _Posed:
-        if pose_body.shape[-2:] != (3, 3) or not 21 <= pose_body.shape[-3] < len(self.parents):
-            raise fail("A body pose has the wrong shape", got=tuple(pose_body.shape),
-                       expected=f"(..., 21 to {len(self.parents) - 1}, 3, 3) rotation matrices")  # fmt: skip
+        shape = tuple(pose_body.shape)
+        if len(shape) < 3 or shape[-2:] != (3, 3) or not NUM_BODY_JOINTS <= shape[-3] < len(self.parents):
+            expected = f"(..., {NUM_BODY_JOINTS} to {len(self.parents) - 1}, 3, 3) rotation matrices"
+            raise fail("A body pose has the wrong shape", got=shape, expected=expected)
         if betas is not None and betas.shape[-1] != self.num_betas:
             raise fail("betas have the wrong shape", got=tuple(betas.shape), expected=f"(..., {self.num_betas})")
         others = [t.shape[:-d] for t, d in ((root, 2), (betas, 1), (translation, 1)) if t is not None]
-        lead = torch.broadcast_shapes(pose_body.shape[:-3], *others)
-        count = lead.numel()
-        hands_rest = len(self.parents) > NUM_JOINTS and pose_body.shape[-3] == NUM_JOINTS - 1
-        local = pose_body[..., :21, :, :] if hands_rest else pose_body
-        eye = torch.eye(3, dtype=local.dtype, device=local.device)
-        first = eye if root is None else root
-        first = first.expand(*lead, 3, 3).reshape(count, 1, 3, 3)
-        local = local.expand(*lead, *local.shape[-3:]).reshape(count, -1, 3, 3)
-        resting = eye.expand(count, len(self.parents) - 1 - local.shape[1], 3, 3)
-        rotations = torch.cat([first, local, resting], 1)
-        shape = None if betas is None else betas.expand(*lead, self.num_betas).reshape(count, self.num_betas)
-        rest = self.joint_template.to(local.dtype)[None]
-        if shape is not None:
-            rest = rest + torch.einsum("jcb,nb->njc", self.joint_shapedirs.to(local.dtype), shape)
-        world, positions = forward_kinematics(rotations, rest, self.tree, self.parents)
+        lead = torch.broadcast_shapes(shape[:-3], *others)
+        count, joints = lead.numel(), len(self.parents)
+        dtype = torch.promote_types(pose_body.dtype, torch.float32)
+
+        def flat(values: Tensor, *last: int) -> Tensor:
+            return values.to(dtype).expand(*lead, *last).reshape(count, *last)
+
+        # SMPL's two hand rotations have no joint of their own on bodies with fingers.
+        given = NUM_BODY_JOINTS if joints > NUM_JOINTS and shape[-3] == NUM_JOINTS - 1 else shape[-3]
+        eye = torch.eye(3, dtype=dtype, device=pose_body.device)
+        first = flat(eye if root is None else root, 3, 3)[:, None]
+        local = flat(pose_body[..., :given, :, :], given, 3, 3)
+        rotations = torch.cat([first, local, eye.expand(count, joints - 1 - given, 3, 3)], 1)
+        coefficients = None if betas is None else flat(betas, self.num_betas)
+        rest = self.joint_template.to(dtype)[None]
+        if coefficients is not None:
+            rest = rest + _offsets(self.joint_shapedirs, coefficients)
+        world, positions = self.tree(rotations, rest)
         if translation is not None:
-            positions = positions + translation.expand(*lead, 3).reshape(count, 1, 3)
-        return _Posed(lead, rotations, shape, rest, world, positions)
+            positions = positions + flat(translation, 3)[:, None]
+        return _Posed(lead, rotations, coefficients, rest, world, positions)
 
     def _skin(self, posed: _Posed, subset: Tensor | None) -> Tensor:
         chosen = slice(None) if subset is None else subset
-        kind = posed.world.dtype
-        vertices = self.v_template[chosen].to(kind)[None]
+        dtype = posed.world.dtype
+        vertices = self.v_template[chosen].to(dtype)[None]
         if posed.betas is not None:
-            vertices = vertices + torch.einsum("scb,nb->nsc", self.shapedirs[chosen].to(kind), posed.betas)
+            vertices = vertices + _offsets(self.shapedirs[chosen], posed.betas)
         if self.posedirs is not None:
-            eye = torch.eye(3, dtype=kind, device=vertices.device)
-            features = (posed.rotations[:, 1:] - eye).flatten(1)
-            vertices = vertices + torch.einsum("scp,np->nsc", self.posedirs[chosen].to(kind), features)
-        return skin(vertices, self.weights[chosen].to(kind), posed.rest, posed.world, posed.positions)
+            bends = posed.rotations[:, 1:] - torch.eye(3, dtype=dtype, device=vertices.device)
+            vertices = vertices + _offsets(self.posedirs[chosen], bends.flatten(1))
+        return skin(vertices, self.weights[chosen].to(dtype), posed.rest, posed.world, posed.positions)
 
     def _smplx_mesh(self, posed: _Posed) -> Tensor:
         """Full mesh of a licensed body, by the library its makers publish."""
         from smplx.lbs import lbs
 
-        count = len(posed.rotations)
-        betas = self.v_template.new_zeros(count, self.num_betas) if posed.betas is None else posed.betas
-        parents = torch.tensor(self.parents, device=self.v_template.device)
-        posedirs = self.posedirs.flatten(0, 1).T
+        dtype = posed.world.dtype
+        betas = posed.world.new_zeros(len(posed.world), self.num_betas) if posed.betas is None else posed.betas
+        posedirs = torch.zeros(0) if self.posedirs is None else self.posedirs.flatten(0, 1).T
+        parents = torch.tensor(self.parents, device=posed.world.device)
+        arrays = (self.v_template, self.shapedirs, posedirs, self.J_regressor)
         vertices, joints = lbs(
-            betas, posed.rotations, self.v_template, self.shapedirs, posedirs, self.J_regressor, parents,
-            self.weights, pose2rot=False,
+            betas, posed.rotations, *(array.to(dtype) for array in arrays), parents, self.weights.to(dtype),
+            pose2rot=False,
         )  # fmt: skip
         moved: Tensor = vertices + (posed.positions[:, :1] - joints[:, :1])
         return moved
@@ -192,80 +212,82 @@ class _Posed:
     world: Tensor
     positions: Tensor
 
+    def shaped(self, points: Tensor) -> Tensor:
+        """Points (B,N,3) with the leading shape of the call."""
+        return points.reshape(*self.lead, *points.shape[1:])
+
+
+def _offsets(directions: Tensor, coefficients: Tensor) -> Tensor:
+    """Directions (N,3,K), coefficients (B,K) → offsets (B,N,3)."""
+    return (coefficients @ directions.to(coefficients.dtype).flatten(0, 1).T).unflatten(-1, (-1, 3))
+
+
+def _keypoints_of(arrays: BodyArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix (44, 24 + S) and the S vertices it acts on after the joints: landmarks, then those of the regressor."""
+    matrix = keypoint_matrix(list(arrays.landmarks), arrays.keypoint_rules)
+    vertices = np.array(list(arrays.landmarks.values()), dtype=np.int64)
+    if arrays.extra_regressor is None:
+        return matrix, vertices
+    used = np.flatnonzero(arrays.extra_regressor.any(0))
+    first = len(matrix) - len(arrays.extra_regressor)
+    wider = np.pad(matrix, ((0, 0), (0, len(used))))
+    wider[first:] = 0
+    wider[first:, matrix.shape[1] :] = arrays.extra_regressor[:, used]
+    return wider, np.concatenate([vertices, used])
+
 
 def load_body(
-    source: str | Path = "open", *, gender: str = "neutral", num_betas: int = 10,
+    source: str | Path = "open", *, gender: str = "neutral", num_betas: int = NUM_BETAS,
     extra_regressor: str | Path | None = None,
 ) -> Body:  # fmt: skip
     """The open body (``"open"``), or a SMPL-family file, or the one for ``gender`` in a directory of them.
 
-    ``extra_regressor``: npz with one (19,V) array that regresses keypoints 25-43 from SMPL vertices; without it they
-    follow the rule of the open body. Raises ``UserError`` for files that are missing, damaged or misshapen.
+    ``extra_regressor``: npz or pickle with one (19,V) array that regresses keypoints 25-43 from SMPL vertices; without
+    it they follow the rule of the open body, which has none. Raises ``UserError`` for files that are missing, damaged
+    or misshapen, and for more betas than there are.
     """
     if str(source) == "open":
-        arrays = open_body_arrays()
-        names = [str(name) for name in arrays["landmark_names"]]
-        landmarks = dict(zip(names, (int(v) for v in arrays["landmark_vertices"]), strict=True))
-        if not 0 < num_betas <= arrays["shapedirs"].shape[-1]:
-            raise fail("The open body has no such number of betas", got=num_betas, expected="1 to 10")
-        return Body("open", BodyArrays(
-            arrays["v_template"], arrays["shapedirs"][..., :num_betas], arrays["weights"], arrays["J_regressor"],
-            arrays["faces"], PARENTS, landmarks,
-        ))  # fmt: skip
-    kind, raw = read_model_file(find_model_file(source, gender), num_betas)
-    landmarks = _smpl_landmarks(kind, raw["v_template"])
+        if not 0 < num_betas <= NUM_BETAS:
+            raise fail("The open body has no such number of betas", got=num_betas, expected=f"1 to {NUM_BETAS}")
+        if extra_regressor is not None:
+            raise fail("An extra joint regressor is for SMPL-family files", got=f"{extra_regressor} for the open body")
+        return Body("open", _open_arrays(open_body_arrays(), "", num_betas))
+    path, gender = find_model_file(source, gender)
+    kind, raw = read_model_file(path, num_betas)
+    parents = tuple(int(parent) for parent in raw.pop("parents"))
+    extra = None if extra_regressor is None else read_extra_regressor(extra_regressor, len(raw["v_template"]))
     return Body(kind, BodyArrays(
-        raw["v_template"], raw["shapedirs"], raw["weights"], raw["J_regressor"], raw["faces"],
-        tuple(int(parent) for parent in raw["parents"]), landmarks, posedirs=raw["posedirs"],
-        keypoint_rules=SMPL_JOINTS_AS_KEYPOINTS, extra_regressor=_read_extra(extra_regressor, len(raw["v_template"])),
+        **raw, **_joints_of(raw), parents=parents, landmarks=landmark_vertices(kind, raw["v_template"]),
+        keypoint_rules=SMPL_JOINTS_AS_KEYPOINTS, extra_regressor=extra,
     ), gender=gender)  # fmt: skip
 
 
 def load_garments() -> dict[str, Body]:
-    """Bodysuit, skirt and hair of the open body by name, each a ``Body`` that takes the same poses and betas."""
+    """Bodysuit, skirt and hair of the open body by name, each a ``Body`` that takes the same poses and betas.
+
+    Their ``joints`` are those of the body; their keypoints mean nothing.
+    """
     arrays = open_body_arrays()
-    body = load_body("open")
-    garments = {}
-    for name in GARMENTS:
-        own = {key: arrays[f"{name}/{key}"] for key in ("v_template", "shapedirs", "weights", "faces")}
-        empty = np.zeros((NUM_JOINTS, len(own["v_template"])), dtype=np.float32)
-        nowhere = dict.fromkeys(arrays["landmark_names"].tolist(), 0)
-        garment = Body("open", BodyArrays(**own, J_regressor=empty, parents=PARENTS, landmarks=nowhere))
-        garment.joint_template.copy_(body.joint_template)
-        garment.joint_shapedirs.copy_(body.joint_shapedirs)
-        garments[name] = garment
-    return garments
+    return {name: Body("open", _open_arrays(arrays, f"{name}/", NUM_BETAS)) for name in GARMENTS}
 
 
-def _smpl_landmarks(kind: str, template: np.ndarray) -> dict[str, int]:
-    """Landmark vertices of SMPL-family meshes: those ``smplx`` names; crown and chin are extreme vertices."""
-    from smplx.vertex_ids import vertex_ids
-
-    names = {"nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
-             "left_big_toe": "LBigToe", "left_small_toe": "LSmallToe", "left_heel": "LHeel",
-             "right_big_toe": "RBigToe", "right_small_toe": "RSmallToe", "right_heel": "RHeel"}  # fmt: skip
-    table = vertex_ids["smplx" if kind == "smplx" else "smplh"]
-    landmarks = {name: int(table[key]) for name, key in names.items()}
-    if max(landmarks.values()) >= len(template):
-        raise fail("A body model's mesh is not that of its kind", got=f"{len(template)} vertices",
-                   expected=f"those of {kind}")  # fmt: skip
-    central = np.abs(template[:, 0]) < 0.01
-    nose = template[landmarks["nose"]]
-    below = central & (template[:, 1] < nose[1]) & (template[:, 1] > nose[1] - 0.12)
-    landmarks["crown"] = int(np.where(central, template[:, 1], -np.inf).argmax())
-    landmarks["chin"] = int(np.where(below, template[:, 2] - 2 * template[:, 1], -np.inf).argmax())
-    return landmarks
+def _open_arrays(arrays: dict[str, np.ndarray], prefix: str, num_betas: int) -> BodyArrays:
+    """Of the body (no prefix) or of a garment, which has the body's joints and no landmarks of its own."""
+    own = {key: arrays[prefix + key] for key in ("v_template", "weights", "faces")}
+    joints = _joints_of(arrays)
+    joints["joint_shapedirs"] = joints["joint_shapedirs"][..., :num_betas]
+    landmarks = dict(zip(arrays["landmark_names"].tolist(), arrays["landmark_vertices"].tolist(), strict=True))
+    regressor = np.zeros((NUM_JOINTS, len(own["v_template"]))) if prefix else arrays["J_regressor"]
+    return BodyArrays(
+        **own, **joints, shapedirs=arrays[f"{prefix}shapedirs"][..., :num_betas], J_regressor=regressor,
+        parents=PARENTS, landmarks=dict.fromkeys(landmarks, 0) if prefix else landmarks,
+        eyes=None if prefix else arrays["eyes"], keypoint_rules={},
+    )  # fmt: skip
 
 
-def _read_extra(path: str | Path | None, vertices: int) -> np.ndarray | None:
-    if path is None:
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[name] for name in file.files if file[name].shape == (19, vertices)]
-    except (OSError, ValueError) as error:
-        raise fail(f"Cannot read extra joint regressor {path}", got=error, expected="an npz of plain arrays") from None
-    if len(arrays) != 1:
-        raise fail(f"Cannot use extra joint regressor {path}", got=f"{len(arrays)} arrays of the right shape",
-                   expected=f"one (19, {vertices})")  # fmt: skip
-    return arrays[0]
+def _joints_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    regressor = arrays["J_regressor"].astype(np.float64)
+    return {
+        "joint_template": regressor @ arrays["v_template"].astype(np.float64),
+        "joint_shapedirs": np.einsum("jv,vcb->jcb", regressor, arrays["shapedirs"].astype(np.float64)),
+    }

@@ -8,17 +8,18 @@ weights are the asset's, summed over the bones of each SMPL joint; joints are re
 from __future__ import annotations
 
 import fcntl
-import io
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from scipy.optimize import nnls
 
 from ..engine.checkpoint import write_atomically
+from ..engine.errors import UserError, fail
+from ..engine.npz import read_npz
 from .open_body_assets import Assets, smpl_joint_of
 from .open_body_landmarks import landmark_vertices
 from .open_body_shapes import sample_t_poses
@@ -37,16 +38,17 @@ def open_body_arrays() -> dict[str, np.ndarray]:
 
     ``v_template`` (V,3), ``shapedirs`` (V,3,10), ``weights`` (V,24), ``J_regressor`` (24,V), ``faces`` (F,3),
     ``eyes`` (V,) bool, ``landmark_names`` and ``landmark_vertices``; for each garment of ``GARMENTS`` the same under
-    ``bodysuit/v_template`` and so on. Raises ``UserError`` if it must be built and the assets are missing.
+    ``bodysuit/v_template`` and so on. Raises ``UserError`` if it must be built and the assets are missing, or the
+    cache folder cannot be written to.
     """
     path = cache_folder() / f"open_body_v{VERSION}.npz"
-    with _lock(path):
-        arrays = _read(path)
-        if arrays is None:
-            arrays = build_open_body()
-            memory = io.BytesIO()
-            np.savez_compressed(memory, version=np.int64(VERSION), **arrays)  # type: ignore[arg-type]
-            write_atomically(path, lambda file: file.write(memory.getbuffer()) and None)
+    arrays = _read(path)
+    if arrays is None:
+        with _lock(path):
+            arrays = _read(path)  # another process may have built it while this one waited
+            if arrays is None:
+                arrays = build_open_body()
+                _write(path, arrays)
     return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
 
 
@@ -215,17 +217,35 @@ def _joint_regressor(
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """The cached arrays, or None where there are none of this version that are whole."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["version"]) != VERSION:
-                return None
-            return {name: file[name] for name in file.files if name != "version"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = read_npz(path)
+    except UserError:
         return None
+    version = arrays.pop("version", np.zeros(0))
+    return arrays if version.shape == () and int(version) == VERSION else None
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def save(file: IO[bytes]) -> None:
+        np.savez_compressed(file, version=np.int64(VERSION), **arrays)  # type: ignore[arg-type]
+
+    try:
+        write_atomically(path, save)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return fail(f"The open body cannot be cached in {path.parent}", got=error.strerror, expected="a folder to write to",
+                next_step="Set POSE_TOKEN_HMR_CACHE to one with 2 MB of space")  # fmt: skip
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

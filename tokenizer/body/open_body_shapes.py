@@ -52,7 +52,7 @@ def sample_t_poses(assets: Assets, count: int, seed: int) -> tuple[np.ndarray, d
     phenotypes = sample_phenotypes(count, seed)
     blend = np.stack([np.prod([phenotypes[word] for word in parts], axis=0) for parts in words], 1)
     vertices = assets.mesh[0].astype(np.float32) + (blend.astype(np.float32) @ offsets).reshape(count, -1, 3)
-    vertices = (vertices + vertices[:, assets.mirror] * np.float32([-1, 1, 1])) / 2
+    vertices = (vertices + vertices[:, assets.mirror] * np.array([-1, 1, 1], dtype=np.float32)) / 2
     names, parents = assets.bones
     heads = np.stack([assets.heads @ shape for shape in vertices.astype(np.float64)], 1)
     opposite = [names.index(_other_side(name)) for name in names]

@@ -11,11 +11,11 @@ _SIDE = np.array([-1.0, 1.0, 1.0])
 def well_spread_vertices(template: np.ndarray, count: int) -> np.ndarray:
     """``count`` indices (count,), sorted, of a rest shape (V,3) with x to its left, by farthest-point sampling.
 
-    Each vertex comes with its mirror image, so that the set favours no side; where one place is left over, the
-    farthest vertex takes it alone. Always the same for the same shape.
+    Each vertex comes with its mirror image, so that the set favours no side; a last single place goes to a vertex
+    that is its own image, if there is one left. Always the same for the same shape.
     """
     points = template.astype(np.float64)
-    nearest = cKDTree(points).query(points * _SIDE)[1]
+    nearest = np.asarray(cKDTree(points).query(points * _SIDE)[1])
     own = np.arange(len(points))
     mirror = np.where(nearest[nearest] == own, nearest, own)  # a mesh that is not symmetric has vertices without
     distance = np.full(len(points), np.inf)
@@ -26,5 +26,6 @@ def well_spread_vertices(template: np.ndarray, count: int) -> np.ndarray:
             if len(chosen) < count:
                 chosen.append(vertex)
                 distance = np.minimum(distance, ((points - points[vertex]) ** 2).sum(1))
-        following = int(distance.argmax())
+        central = distance * (mirror == own)
+        following = int((central if count - len(chosen) == 1 and central.any() else distance).argmax())
     return np.sort(np.array(chosen, dtype=np.int64))

@@ -29,8 +29,17 @@ class Chumpy(_Inert):
 
     @property
     def array(self) -> np.ndarray:
-        """The stored values; chumpy keeps them in ``x``."""
-        return np.asarray(self.state["x"])
+        """The stored values ``x``, or those that a ``Select`` takes from another variable, as in the SMPL files.
+
+        Raises ``UserError`` for any other expression: it would have to be computed.
+        """
+        if "x" in self.state:
+            return as_array(self.state["x"])
+        if "a" in self.state and "idxs" in self.state:
+            chosen = as_array(self.state["a"]).ravel()[as_array(self.state["idxs"])]
+            return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
+        raise fail("A chumpy expression cannot be read without chumpy", got=f"its parts {', '.join(self.state)}",
+                   expected="stored values", next_step="Save the model as npz where chumpy runs")  # fmt: skip
 
 
 class SparseMatrix(_Inert):
@@ -106,5 +115,5 @@ def load_pickle(path: str | Path) -> Any:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """The array behind a value of such a pickle: plain, chumpy or sparse."""
+    """The array behind a value of such a pickle: plain, chumpy or sparse. Raises ``UserError`` where there is none."""
     return np.asarray(value.array if isinstance(value, (Chumpy, SparseMatrix)) else value)
