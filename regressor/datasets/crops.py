@@ -1,0 +1,49 @@
+"""From a whole photograph and a box to the crop a regressor sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tokenizer.engine.errors import fail
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image file, turned as its EXIF says → (H,W,3) uint8 RGB. Raises ``UserError`` for a file that is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise fail(f"No image at {path}", next_step="Check the path")
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise fail(f"{path} is no image", expected="a JPEG, PNG or other picture OpenCV reads")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def whole_pixel_box(box: np.ndarray) -> np.ndarray:
+    """The nearest square of whole pixels to a square box (4,), at least one pixel wide."""
+    side = max(1.0, float(np.round(box[2] - box[0])))
+    corner = np.round((box[:2] + box[2:]) / 2 - side / 2)
+    return np.concatenate([corner, corner + side])
+
+
+def cut_crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
+    """The part of an image (H,W,3) under a square box (4,) of whole pixels, resampled → (size,size,3) uint8.
+
+    Shrunk by area averages, enlarged bilinearly; beyond the image its edge goes on.
+    """
+    x0, y0, x1, y1 = (int(value) for value in box)
+    height, width = image.shape[:2]
+    inside = image[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
+    if not inside.size:
+        raise fail("A crop lies outside its image", got=f"{x0},{y0},{x1},{y1}", expected=f"within 0,0,{width},{height}")
+    beyond = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
+    if any(beyond):
+        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
+    method = cv2.INTER_AREA if x1 - x0 > size else cv2.INTER_LINEAR
+    return cv2.resize(inside, (size, size), interpolation=method)

@@ -1,0 +1,56 @@
+"""Predicted people as files other tools open: npz of plain arrays, OBJ meshes, PNG pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+
+from tokenizer.engine.checkpoint import write_atomically
+from tokenizer.engine.errors import fail
+
+
+def write_npz(path: str | Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+    """Write ``arrays`` and, under the name ``about``, a JSON text; nothing in the file needs pickle to be read."""
+    memory = io.BytesIO()
+    np.savez_compressed(memory, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+    _write(path, memory.getvalue())
+
+
+def write_obj(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Write a mesh of vertices (V,3), metres in OpenCV camera axes, and faces (F,3), counted from 0.
+
+    The file has y up and z towards the viewer, as modelling programs expect: y and z change sign.
+    """
+    flipped = np.asarray(vertices, np.float64) * np.array([1.0, -1.0, -1.0])
+    lines = ["# metres; y up, z towards the camera, which is at the origin"]
+    lines += [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in flipped.tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in (np.asarray(faces) + 1).tolist()]
+    _write(path, ("\n".join(lines) + "\n").encode())
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write an image (H,W,3) uint8 RGB in the format of the path's suffix. Raises ``UserError`` for an unknown one."""
+    try:
+        done, encoded = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        done = False
+    if not done:
+        raise fail(f"Cannot write a picture as {path}", expected="a name ending in .png or .jpg")
+    _write(path, encoded.tobytes())
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file so that ``target`` is at any moment whole: its old content or the new."""
+    _write(target, Path(source).read_bytes())
+
+
+def _write(path: str | Path, data: bytes) -> None:
+    def fill(file: IO[bytes]) -> None:
+        file.write(data)
+
+    write_atomically(path, fill)
