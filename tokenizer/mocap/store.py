@@ -8,7 +8,7 @@ in ``sources/*``: name, split, frame rate, licence, frames, digest. Attributes: 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -16,18 +16,20 @@ import h5py
 import numpy as np
 
 from ..engine.errors import fail
-from ..engine.hdf5 import plain_datasets, reading, writing
+from ..engine.hdf5 import plain_datasets, reading
+from .disk import writing
 
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 1
 NUM_JOINTS, NUM_BETAS = 21, 10
 _CHUNK = 4096
+_BUFFERED = 4 * _CHUNK
 _REMEDY = "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a run of frames comes from. ``fps`` is the frame rate in the store; ``digest`` is of its poses."""
+    """Where a run of frames comes from. ``fps`` is the rate in the store; ``digest`` is of its poses and betas."""
 
     name: str
     split: str
@@ -48,31 +50,52 @@ class PoseStoreWriter:
         self.command = command
         self._writing = writing(path, FORMAT, FORMAT_VERSION)
         self._sources: list[Source] = []
-        self._frames = 0
+        self._waiting: list[dict[str, np.ndarray]] = []
 
     def __enter__(self) -> PoseStoreWriter:
         self._file = self._writing.__enter__()
         shapes: dict[str, tuple[int, ...]] = {"pose_body": (NUM_JOINTS, 3), "betas": (NUM_BETAS,), "source_index": ()}
         for name, shape in shapes.items():
             kind = np.int32 if name == "source_index" else np.float32
-            self._file.create_dataset(name, (0, *shape), kind, maxshape=(None, *shape), chunks=(_CHUNK, *shape))
+            # A checksum a chunk: reading a flipped byte fails instead of training on it.
+            self._file.create_dataset(
+                name, (0, *shape), kind, maxshape=(None, *shape), chunks=(_CHUNK, *shape), fletcher32=True
+            )
         return self
 
     def add(self, name: str, split: str, pose_body: np.ndarray, betas: np.ndarray, *, fps: float, licence: str) -> None:
-        """Append one source: ``pose_body`` (n,21,3) axis-angle in radians, ``betas`` (up to 10,) or (n, up to 10)."""
-        pose_body = np.ascontiguousarray(pose_body, dtype=np.float32)
+        """Append one source: ``pose_body`` (n,21,3) axis-angle in radians, ``betas`` (up to 10,) or (n, up to 10).
+
+        Raises ``UserError`` for another shape or for numbers that are not finite.
+        """
+        pose_body = np.ascontiguousarray(pose_body, dtype="<f4")
         if pose_body.shape[1:] != (NUM_JOINTS, 3):
             raise fail(f"Poses of {name} have the wrong shape", got=pose_body.shape, expected="(n, 21, 3)")
-        padded = np.zeros((len(pose_body), NUM_BETAS), dtype=np.float32)
+        padded = np.zeros((len(pose_body), NUM_BETAS), dtype="<f4")
         given = np.asarray(betas, dtype=np.float32)[..., :NUM_BETAS]
         padded[:, : given.shape[-1]] = given
-        digest = hashlib.sha256(pose_body.astype("<f4").tobytes()).hexdigest()
-        start, self._frames = self._frames, self._frames + len(pose_body)
-        rows = {"pose_body": pose_body, "betas": padded, "source_index": np.full(len(pose_body), len(self._sources))}
-        for key, values in rows.items():
-            self._file[key].resize(self._frames, axis=0)
-            self._file[key][start:] = values
-        self._sources.append(Source(name, split, float(fps), licence, len(pose_body), digest))
+        if not np.isfinite(pose_body).all() or not np.isfinite(padded).all():
+            raise fail(f"Poses or betas of {name} are not finite")
+        digest = hashlib.sha256(pose_body.tobytes() + padded.tobytes()).hexdigest()
+        index = np.full(len(pose_body), len(self._sources), dtype=np.int32)
+        self._waiting.append({"pose_body": pose_body, "betas": padded, "source_index": index})
+        self._sources.append(Source(_storable(name), split, float(fps), _storable(licence), len(pose_body), digest))
+        if sum(len(rows["betas"]) for rows in self._waiting) >= _BUFFERED:
+            self._flush()
+
+    def move(self, number: int, split: str) -> None:
+        """Put source ``number``, counted from 0 as added, into another split."""
+        self._sources[number] = replace(self._sources[number], split=split)
+
+    def _flush(self) -> None:
+        """Write what waits: small clips one by one would cost more in HDF5 calls than in bytes."""
+        for key in ("pose_body", "betas", "source_index") if self._waiting else ():
+            values, data = np.concatenate([rows[key] for rows in self._waiting]), self._file[key]
+            start = len(data)
+            data.resize(start + len(values), axis=0)
+            data[start:] = values
+        self._waiting.clear()
+        self._file.check()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -80,18 +103,20 @@ class PoseStoreWriter:
         if error is None:
             try:
                 self._finish()
-            except Exception as late:
+            except BaseException as late:
                 self._writing.__exit__(type(late), late, late.__traceback__)
+                raise
         self._writing.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
+        self._flush()
         group = self._file.create_group("sources")
         text = h5py.string_dtype()
         for key in ("name", "split", "licence", "digest"):
             group.create_dataset(key, data=[getattr(source, key) for source in self._sources], dtype=text)
         group.create_dataset("fps", data=np.array([source.fps for source in self._sources]))
         group.create_dataset("frames", data=np.array([source.frames for source in self._sources], dtype=np.int64))
-        self._file.attrs["command"], self._file.attrs["digest"] = self.command, _digest(self._sources)
+        self._file.attrs["command"], self._file.attrs["digest"] = _storable(self.command), _digest(self._sources)
 
 
 class PoseStore:
@@ -152,12 +177,11 @@ def _open(file: h5py.File, path: Path) -> PoseStore:
     missing = [name for name in expected if name not in columns]
     if missing:
         raise fail(f"{path} is damaged", got=f"no {', '.join(missing)}", next_step=_REMEDY)
-    fields = {}
+    fields = []
     for key in Source.__dataclass_fields__:
         column = columns[f"sources/{key}"]
-        fields[key] = column.asstr()[()] if h5py.check_string_dtype(column.dtype) else column[()]
-    sources = [Source(**{k: v.item() if hasattr(v, "item") else str(v) for k, v in zip(fields, row, strict=True)})
-               for row in zip(*fields.values(), strict=True)]  # fmt: skip
+        fields.append((column.asstr()[()] if h5py.check_string_dtype(column.dtype) else column[()]).tolist())
+    sources = [Source(*row) for row in zip(*fields, strict=True)]
     total = sum(source.frames for source in sources)
     shapes = {"pose_body": (total, NUM_JOINTS, 3), "betas": (total, NUM_BETAS), "source_index": (total,)}
     wrong = [f"{key} {columns[key].shape}, not {shape}" for key, shape in shapes.items() if columns[key].shape != shape]
@@ -170,3 +194,8 @@ def _open(file: h5py.File, path: Path) -> PoseStore:
 def _digest(sources: list[Source]) -> str:
     lines = [f"{s.name}\t{s.split}\t{s.fps:.6f}\t{s.frames}\t{s.digest}" for s in sources]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _storable(text: str) -> str:
+    """File names may hold bytes that are no UTF-8, which HDF5 would refuse."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,232 @@
+"""The pose store: what goes in comes out, a failed write changes nothing, a damaged file gets one clear message."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tokenizer.engine.errors import UserError
+from tokenizer.mocap import store as store_module
+from tokenizer.mocap.store import FORMAT_VERSION, PoseStoreWriter, open_store
+
+
+def poses_of(frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(frames, 21, 3)).astype(np.float32)
+
+
+def write(path: Path, clips: list[tuple[str, str, int]], command: str = "test") -> Path:
+    with PoseStoreWriter(path, command) as writer:
+        for seed, (name, split, frames) in enumerate(clips):
+            writer.add(name, split, poses_of(frames, seed), np.full(16, 0.1 * seed), fps=30, licence="none")
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "poses.h5", [("a", "train", 5), ("b", "val", 3), ("c", "train", 4)])
+
+
+def test_what_goes_in_comes_out(path):
+    store = open_store(path)
+    np.testing.assert_array_equal(store.poses("train"), np.concatenate([poses_of(5, 0), poses_of(4, 2)]))
+    np.testing.assert_array_equal(store.poses("val"), poses_of(3, 1))
+    np.testing.assert_array_equal(store.poses(), np.concatenate([poses_of(5, 0), poses_of(3, 1), poses_of(4, 2)]))
+    assert store.poses("train").dtype == np.float32 and store.betas("train").dtype == np.float32
+    np.testing.assert_allclose(store.betas("train")[:, 9], [0.0] * 5 + [0.2] * 4)
+    np.testing.assert_array_equal(store.source_index("train"), [0] * 5 + [2] * 4)
+    assert [(s.name, s.split, s.frames, s.fps, s.licence) for s in store.sources] == [
+        ("a", "train", 5, 30.0, "none"), ("b", "val", 3, 30.0, "none"), ("c", "train", 4, 30.0, "none"),
+    ]  # fmt: skip
+    assert store.poses("test").shape == (0, 21, 3) and store.command == "test"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(frames=st.lists(st.integers(0, 9), min_size=1, max_size=8), buffered=st.integers(1, 12))
+def test_any_buffering_gives_the_same_store(tmp_path, monkeypatch, frames, buffered):
+    clips = [(f"clip {i}", "train" if i % 3 else "val", count) for i, count in enumerate(frames)]
+    whole = open_store(write(tmp_path / "whole.h5", clips))
+    monkeypatch.setattr(store_module, "_BUFFERED", buffered)
+    pieces = open_store(write(tmp_path / "pieces.h5", clips))
+    assert pieces.digest == whole.digest and pieces.sources == whole.sources
+    for split in (None, "train", "val"):
+        np.testing.assert_array_equal(pieces.poses(split), whole.poses(split))
+        np.testing.assert_array_equal(pieces.source_index(split), whole.source_index(split))
+
+
+def test_digest_names_poses_betas_splits_and_names(tmp_path):
+    def digest(name="a", split="train", pose=0.0, beta=0.0):
+        with PoseStoreWriter(tmp_path / "one.h5", "any") as writer:
+            writer.add(name, split, np.full((2, 21, 3), pose), np.full(10, beta), fps=30, licence="none")
+        return open_store(tmp_path / "one.h5").digest
+
+    assert digest() == digest()
+    assert len({digest(), digest(name="b"), digest(split="val"), digest(pose=1e-6), digest(beta=1e-6)}) == 5
+
+
+def test_a_clip_can_move_to_another_split_before_the_store_is_whole(tmp_path):
+    with PoseStoreWriter(tmp_path / "poses.h5", "test") as writer:
+        for name in ("a", "b"):
+            writer.add(name, "train", poses_of(2), np.zeros(10), fps=30, licence="none")
+        writer.move(1, "val")
+    assert [source.split for source in open_store(tmp_path / "poses.h5").sources] == ["train", "val"]
+
+
+def test_names_that_are_no_utf8_are_kept_readable(tmp_path):
+    name = b"caf\xe9.npz".decode("utf-8", "surrogateescape")
+    store = open_store(write(tmp_path / "poses.h5", [(name, "train", 2)], command=f"prepare {name}"))
+    assert store.sources[0].name == "caf\\udce9.npz" and store.command == "prepare caf\\udce9.npz"
+
+
+def test_a_very_long_command_is_kept(tmp_path):
+    command = "prepare " + "x" * 200_000
+    assert open_store(write(tmp_path / "poses.h5", [("a", "train", 2)], command=command)).command == command
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 63)), np.zeros((2, 23, 3)), np.full((2, 21, 3), np.nan)])
+def test_wrong_poses_are_refused_and_the_old_store_stays(path, wrong):
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="Poses"), PoseStoreWriter(path, "again") as writer:
+        writer.add("a", "train", wrong, np.zeros(10), fps=30, licence="none")
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_something_else_is_never_overwritten(tmp_path):
+    for name, content in (("notes.txt", b"mine"), ("image.h5", None)):
+        target = tmp_path / name
+        if content is None:
+            h5py.File(target, "w").close()
+        else:
+            target.write_bytes(content)
+        before = target.read_bytes()
+        with pytest.raises(UserError, match="exists and is something else"):
+            write(target, [("a", "train", 2)])
+        assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("when", ["in a buffer", "at the end"])
+def test_a_full_disk_leaves_the_old_store(path, monkeypatch, when):
+    before = path.read_bytes()
+    monkeypatch.setattr(store_module, "_BUFFERED", 1 if when == "in a buffer" else 10**9)
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(h5py.Dataset, "__setitem__", no_space)
+    with pytest.raises(UserError, match=r"Cannot write .*No space left on device.*nothing was changed"):
+        write(path, [("new", "train", 10)])
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_for_real_gives_one_message(path):
+    """The system refuses bytes past 300 kB; HDF5 itself must fail, close and exit without a crash."""
+    before = path.read_bytes()
+    script = f"""
+        import resource, numpy as np
+        from tokenizer.engine.errors import reports_user_errors
+        from tokenizer.mocap.store import PoseStoreWriter
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        @reports_user_errors
+        def run():
+            with PoseStoreWriter({str(path)!r}, "test") as writer:
+                for name in range(30):
+                    writer.add(str(name), "train", np.zeros((1000, 21, 3)), np.zeros(10), fps=30, licence="none")
+        run()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: Cannot write") and done.stderr.count("\n") == 1
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_of_any_kind_at_the_end_is_not_lost(path, monkeypatch):
+    monkeypatch.setattr(store_module, "_digest", lambda sources: 1 / 0)
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        write(path, [("new", "train", 10)])
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def damage(path: Path, how: str) -> str:
+    """Spoil the store; returns what the message must say."""
+    if how == "absent":
+        path.unlink()
+        return "No pose store at"
+    if how == "text":
+        path.write_text("poses")
+        return "Cannot read pose store"
+    if how == "short":
+        path.write_bytes(path.read_bytes()[:-100])
+        return "Cannot read pose store"
+    with h5py.File(path, "r+") as file:
+        if how == "newer":
+            file.attrs["format_version"] = FORMAT_VERSION + 1
+            return "newer version"
+        if how == "unversioned":
+            del file.attrs["format_version"]
+            return "Cannot read pose store"
+        if how == "other format":
+            file.attrs["format"] = "somebody's"
+            return "is no pose store"
+        if how == "missing":
+            del file["betas"]
+            return "no betas"
+        if how == "misshapen":
+            file["pose_body"].resize(7, axis=0)
+            return r"pose_body \(7, 21, 3\)"
+        if how == "renamed split":
+            file["sources/split"][0] = "val"
+            return "digest that does not match"
+        name = "sources/name" if how == "link in a group" else "pose_body"
+        del file[name]
+        if how == "external storage":
+            file.create_dataset(name, (12, 21, 3), "f4", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)])
+        else:
+            file[name] = h5py.SoftLink("/betas") if how == "soft link" else h5py.ExternalLink("other.h5", "/x")
+        return "outside itself" if how == "external storage" else "holds a link"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "absent", "text", "short", "newer", "unversioned", "other format", "missing", "misshapen", "renamed split",
+        "soft link", "external link", "link in a group", "external storage",
+    ],
+)  # fmt: skip
+def test_a_damaged_store_gets_one_clear_message(path, how):
+    if how == "external link":
+        write(path.with_name("other.h5"), [("a", "train", 12)])
+    expected = damage(path, how)
+    with pytest.raises(UserError, match=expected):
+        open_store(path)
+
+
+def test_a_flipped_byte_in_the_poses_is_noticed(path):
+    with h5py.File(path) as file:
+        where = file["pose_body"].id.get_chunk_info(0).byte_offset
+    data = bytearray(path.read_bytes())
+    data[where + 10] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="Cannot read pose store"):
+        open_store(path).poses("train")
+
+
+def test_a_store_being_written_is_not_seen(tmp_path):
+    path = tmp_path / "poses.h5"
+    with PoseStoreWriter(path, "test") as writer:
+        writer.add("a", "train", poses_of(3), np.zeros(10), fps=30, licence="none")
+        with pytest.raises(UserError, match="No pose store"):
+            open_store(path)
+        for partial in tmp_path.glob("*.partial"):
+            with pytest.raises(UserError, match=r"Cannot read|is damaged|is no pose store"):
+                open_store(partial)
+    assert open_store(path).poses().shape == (3, 21, 3)
