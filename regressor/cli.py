@@ -1,0 +1,214 @@
+"""Command line of stage 2: ``pose-regressor``. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.threads import wait_without_spinning
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="pose-token-hmr")
+def main() -> None:
+    """Stage 2: learn to see those poses in images, through the frozen vocabulary of stage 1."""
+    wait_without_spinning()
+
+
+def _body_option(command: F) -> F:
+    return click.option(
+        "--body", "body_source", default="open", help="'open', or a SMPL-family model file or directory."
+    )(command)
+
+
+def _device_option(command: F) -> F:
+    return click.option("--device", default="auto", help="'auto', 'cpu', 'cuda', 'cuda:1', …")(command)
+
+
+def _tokenizer_option(command: F) -> F:
+    return click.option(
+        "--tokenizer", "tokenizer_file", required=True, type=click.Path(path_type=Path), help="Exported tokenizer."
+    )(command)
+
+
+@main.command()
+@click.argument("poses", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Crop store to write (.h5).")
+@click.option("--domain", default="suit", help="suit (what a CPU learns in minutes) | varied.")
+@click.option("--train", "train_count", default=6000, help="Images to train on, in poses of the train split.")
+@click.option("--val", "val_count", default=500, help="Images to validate on, in poses of the val split.")
+@click.option("--test", "test_count", default=500, help="Images to judge on, in other poses of the val split.")
+@click.option("--size", default=128, help="Pixels of a crop.")
+@click.option("--seed", default=0, help="The same seed makes the same images.")
+@click.option("--workers", type=int, help="Processes that render (default: one a core).")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet to write (default: beside --out).")
+@reports_user_errors
+def synthesize(
+    poses: Path, out: Path, domain: str, train_count: int, val_count: int, test_count: int, size: int, seed: int,
+    workers: int | None, sheet: Path | None,
+) -> None:  # fmt: skip
+    """Render synthetic people in the poses of the pose store POSES into a crop store, with exact annotation."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from tokenizer.mocap.store import open_store
+
+    from .datasets.contact_sheet import contact_sheet
+    from .datasets.store import open_crops
+    from .datasets.synthetic import SyntheticConfig, make_crops, split_poses
+    from .export import write_image
+
+    config = SyntheticConfig.of(domain, size=size, seed=seed)
+    store = open_store(poses)
+    counts = {"train": train_count, "val": val_count, "test": test_count}
+    click.echo(f"Rendering {sum(counts.values()):,} {domain} images of {size} px into {out}")
+    with tqdm(total=sum(counts.values()), unit="image", desc="crops") as bar:
+        make_crops(
+            split_poses(store.poses("train"), store.poses("val"), seed), counts, out, config,
+            provenance={"poses": store.digest}, workers=workers, progress=bar.update,
+        )  # fmt: skip
+    picture = sheet or out.with_suffix(".png")
+    crops = open_crops(out)
+    shown = min(32, crops.count("train"))
+    write_image(picture, contact_sheet(crops.sample(np.arange(shown), "train")))
+    click.echo(f"Wrote {out}, and {picture} to look at")
+
+
+@main.command()
+@click.argument("crops", type=click.Path(path_type=Path))
+@_tokenizer_option
+@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
+@click.option("--preset", "preset_name", default="small", help="small | small-6d.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option("--minutes", type=float, help="Fit the number of steps to this time.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@_body_option
+@_device_option
+@reports_user_errors
+def train(
+    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
+    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt."""
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from tokenizer import load_body, load_tokenizer
+    from tokenizer.engine.options import resolve
+
+    from .config import preset
+    from .datasets.store import open_crops
+    from .export import copy_file
+    from .train import train_regressor
+
+    config = resolve(preset(preset_name), file=config_file, assignments=assignments)
+    config = replace(config, device=device if device != "auto" else config.device)
+    if minutes is not None:
+        config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
+    store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
+    resuming = resume and (run_path / "config.json").exists()
+    click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {crops} in {run_path}")
+    with tqdm(total=config.optim.steps, unit="step", desc="regressor") as bar:
+
+        def progress(step: int, steps: int, figures: dict[str, float]) -> None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if step % 20 == 0 or "val_mpjpe_mm" in figures:
+                bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+
+        exported = train_regressor(
+            store, vocabulary, run_path, config, body, resume=resuming, progress=progress
+        )
+    if out is not None:
+        copy_file(exported, out)
+    click.echo(f"Wrote {out or exported}")
+
+
+@main.command()
+@click.argument("regressor_file", metavar="REGRESSOR", type=click.Path(path_type=Path))
+@click.argument("crops", type=click.Path(path_type=Path))
+@_tokenizer_option
+@click.option("--split", default="test", help="Split of the store to judge on.")
+@click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the table here, too.")
+@_body_option
+@_device_option
+@reports_user_errors
+def evaluate(
+    regressor_file: Path, crops: Path, tokenizer_file: Path, split: str, also: tuple[Path, ...], json_file: Path | None,
+    markdown_file: Path | None, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Judge the exported REGRESSOR on a split of CROPS: errors in mm beside baselines that see no image."""
+    import json
+
+    from tqdm import tqdm
+
+    from tokenizer import load_body, load_tokenizer
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .datasets.store import open_crops
+    from .evaluate import evaluate_files
+
+    store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
+    report = evaluate_files(
+        [regressor_file, *also], store, split, vocabulary, body, device=device,
+        progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
+    )  # fmt: skip
+    click.echo(report.to_markdown())
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
+    if markdown_file is not None:
+        write_text_atomically(markdown_file, report.to_markdown() + "\n")
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--regressor", "regressor_file", required=True, type=click.Path(path_type=Path), help="Exported regressor."
+)
+@_tokenizer_option
+@click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
+@click.option("--boxes", "boxes_file", type=click.Path(path_type=Path), help="JSON or CSV of boxes by image name.")
+@click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
+@_body_option
+@_device_option
+@reports_user_errors
+def predict(
+    images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
+    boxes_file: Path | None, whole: bool, out: Path, fov: float | None, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out."""
+    from tqdm import tqdm
+
+    from tokenizer import load_body
+
+    from .predict import DEFAULT_FOV_DEG, synthetic_warning
+    from .predict_files import jobs_of, load_for, predict_files
+
+    jobs = jobs_of(images, boxes, boxes_file, whole)
+    body = load_body(body_source)
+    regressor = load_for(body, regressor_file, tokenizer_file, device)
+    if fov is None:
+        click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
+    if warning := synthetic_warning(regressor):
+        click.echo(f"Note: {warning}", err=True)
+    with tqdm(jobs, desc="predict", unit="image") as bar:
+        files = predict_files(regressor, body, bar, out, fov)
+    click.echo(f"Wrote {len(files)} files to {out}: {', '.join(file.name for file in files[:6])}"
+               f"{', …' if len(files) > 6 else ''}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
