@@ -14,11 +14,13 @@ def mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 def similarity_align(source: Tensor, target: Tensor) -> Tensor:
     """``source`` (...,J,3) moved, turned and scaled onto ``target`` with least squared error (Umeyama, 1991).
 
-    Never reflects. All points of ``source`` in one place align to the target's centroid.
+    Never reflects. All points of ``source`` in one place align to the target's centroid. A sample with numbers that are
+    not finite becomes NaN, the others of the batch do not.
     """
     source_mean, target_mean = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
     x, y = source - source_mean, target - target_mean
-    u, singular, vh = torch.linalg.svd(y.transpose(-1, -2) @ x)
+    covariance = y.transpose(-1, -2) @ x
+    u, singular, vh = torch.linalg.svd(torch.where(covariance.isfinite(), covariance, 0.0))
     sign = torch.where(torch.linalg.det(u @ vh) < 0, -1.0, 1.0).to(x.dtype)
     flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
     rotation = (u * flip[..., None, :]) @ vh
