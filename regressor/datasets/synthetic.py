@@ -97,8 +97,15 @@ def make_crops(
                 progress(len(batch["image"]))
 
 
+def split_poses(train: np.ndarray, val: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Poses (N,21,3) for each split of crops; val and test share the held-out poses without sharing one of them."""
+    order = np.random.default_rng([seed, len(SPLITS)]).permutation(len(val))
+    half = len(val) // 2
+    return {"train": train, "val": val[order[:half]], "test": val[order[half:]]}
+
+
 def _rendered(jobs: list[_Job], config: SyntheticConfig, workers: int) -> Iterator[tuple[_Job, Arrays]]:
-    if workers == 1:
+    if min(workers, len(jobs)) <= 1:
         painter = Painter(config)
         for job in jobs:
             yield job, painter.paint(job.split, job.first, job.poses)
