@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tokenizer.engine.errors import fail
@@ -98,8 +98,13 @@ class RegressorConfig:
     checkpoint_every: int = 500
 
 
-PRESETS: dict[str, RegressorConfig] = {"small": RegressorConfig()}
-"""``small``: a narrow ResNet at 128 px, which a CPU trains in minutes."""
+_SMALL = RegressorConfig()
+PRESETS: dict[str, RegressorConfig] = {
+    "small": _SMALL,
+    "small-6d": replace(_SMALL, preset="small-6d", head=HeadConfig(pose="rot6d")),
+}
+"""``small``: a narrow ResNet at 128 px, which a CPU trains in minutes; ``small-6d``: the same with the continuous 6D
+pose head instead of tokens, the baseline beside it."""
 
 
 def preset(name: str) -> RegressorConfig:

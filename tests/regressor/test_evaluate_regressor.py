@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from regressor import evaluate
+from regressor.cli import main
+from regressor.config import HeadConfig
 from regressor.evaluate import REFERENCE_ROW, chordal_mean, evaluate_split, joint_errors, training_means
+from regressor.model import build_regressor
+from regressor.weights import save_regressor
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 
 
@@ -109,3 +115,25 @@ def test_quick_score_equals_the_full_one(annotated_people, open_body, tokenizer,
     full = evaluate_split({"it": regressor}, test, means, tokenizer, open_body, {})
     assert torch.allclose(quick["mpjpe_mm"], full.rows["it"]["mpjpe_mm"], atol=0.05)
     assert quick["orientation_deg"].shape == (5,)
+
+
+def test_the_command_writes_table_and_json(tmp_path, crops_file, tokenizer_file, tokenizer, tiny_config):
+    torch.manual_seed(0)
+    files = []
+    for pose in ("tokens", "rot6d"):
+        config = replace(tiny_config, head=HeadConfig(pose=pose))
+        network = build_regressor(config, tokenizer).network
+        files.append(save_regressor(tmp_path / f"{pose}.pt", network, config, tokenizer, {"body": "open"}))
+    arguments = [str(files[0]), str(crops_file), "--tokenizer", str(tokenizer_file), "--device", "cpu"]
+    result = CliRunner().invoke(main, [
+        "evaluate", *arguments, "--also", str(files[1]), "--json", str(tmp_path / "e.json"),
+        "--markdown", str(tmp_path / "e.md"),
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "e.json").read_text())
+    assert figures["samples"] == 6 and figures["tokenizer"] == tokenizer.digest and figures["domain"] == "suit"
+    assert {"regressor, tokens", "regressor, continuous 6D"} <= figures["errors_mm"].keys()
+    assert (tmp_path / "e.md").read_text().strip() in result.output
+    for extra, says in ((["--split", "nothing"], "has no split 'nothing'"), (["--also", "gone.pt"], "No regressor at")):
+        refused = CliRunner().invoke(main, ["evaluate", *arguments, *extra])
+        assert refused.exit_code == 2 and says in refused.output

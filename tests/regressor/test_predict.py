@@ -1,0 +1,169 @@
+"""Prediction from the command line: files that come out, and one clear message for everything that cannot work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.cli import main
+from regressor.export import write_obj
+from regressor.model import build_regressor
+from regressor.predict import assumed_intrinsics, predict_people
+from regressor.weights import load_regressor, save_regressor
+from tokenizer.body.rotations import axis_angle_to_matrix
+from tokenizer.engine.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def regressor_file(tmp_path_factory, tiny_config, tokenizer):
+    torch.manual_seed(0)
+    network = build_regressor(tiny_config, tokenizer).network
+    provenance = {"body": "open", "crops_attributes": {"domain": "suit"}}
+    path = tmp_path_factory.mktemp("regressor") / "regressor.pt"
+    return save_regressor(path, network, tiny_config, tokenizer, provenance)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), image)
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def run(regressor_file, tokenizer_file, tmp_path):
+    def call(*arguments, tokenizer=tokenizer_file):
+        return CliRunner().invoke(main, [
+            "predict", *map(str, arguments), "--regressor", str(regressor_file), "--tokenizer", str(tokenizer),
+            "--out", str(tmp_path / "out"), "--device", "cpu",
+        ])  # fmt: skip
+
+    return call
+
+
+def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
+    result = run(photo, "--box", "10,10,50,80", "--box", "60,5,119,85", "--fov", "60")
+    assert result.exit_code == 0, result.output
+    assert "only" in result.output and "synthetic" in result.output
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["photo_0.npz", "photo_0.obj", "photo_1.npz", "photo_1.obj", "photo_overlay.png"]
+    with np.load(tmp_path / "out" / "photo_1.npz", allow_pickle=False) as file:
+        saved = {name: file[name] for name in file.files}
+    about = json.loads(str(saved.pop("about")))
+    assert "synthetic people only" in about["warning"] and about["given_box"] == [60, 5, 119, 85]
+    shapes = {name: values.shape for name, values in saved.items()}
+    assert shapes == {
+        "global_orient": (3, 3), "body_pose": (23, 3, 3), "poses": (72,), "betas": (10,), "translation": (3,),
+        "K": (3, 3), "box": (4,), "vertices": (13492, 3), "joints": (24, 3), "joints_2d": (24, 2), "token_ids": (6,),
+    }  # fmt: skip
+    side = saved["box"][2:] - saved["box"][:2]
+    assert side.tolist() == [96, 96], "1.2 times the longer side of the given box"
+    back = axis_angle_to_matrix(torch.from_numpy(saved["poses"]).view(24, 3))
+    assert np.allclose(back[1:], saved["body_pose"], atol=1e-5)
+    posed = open_body.vertices(
+        torch.from_numpy(saved["body_pose"]), root=torch.from_numpy(saved["global_orient"]),
+        betas=torch.from_numpy(saved["betas"]), translation=torch.from_numpy(saved["translation"]),
+    )  # fmt: skip
+    assert np.allclose(posed, saved["vertices"], atol=1e-4)
+    picture = cv2.imread(str(tmp_path / "out" / "photo_overlay.png"))
+    assert picture.shape == (90, 120 + 45, 3)
+
+
+def test_an_unknown_camera_is_said_to_be_assumed(run, photo, tmp_path):
+    result = run(photo, "--whole")
+    assert result.exit_code == 0 and "field of view of 55° is assumed" in result.output
+    with np.load(tmp_path / "out" / "photo_0.npz") as file:
+        assert "assumed" in json.loads(str(file["about"]))["camera"]
+
+
+def test_assumed_intrinsics_golden():
+    """A diagonal of 500 px seen under 90° has a focal length of 250 px."""
+    K = assumed_intrinsics(400, 300, 90.0)
+    assert torch.allclose(K, torch.tensor([[250.0, 0, 200], [0, 250, 150], [0, 0, 1]]), atol=1e-3)
+    with pytest.raises(UserError, match="field of view is impossible"):
+        assumed_intrinsics(400, 300, 200.0)
+
+
+def test_a_box_sees_only_its_pixels(regressor_file, tokenizer, open_body, photo):
+    from regressor.datasets.crops import read_image
+
+    regressor = load_regressor(regressor_file, tokenizer=tokenizer)
+    image = read_image(photo)
+    K = assumed_intrinsics(120, 90)
+    alone = predict_people(regressor, open_body, image, [(10, 10, 40, 40)], K)
+    both = predict_people(regressor, open_body, image, [(60, 20, 100, 80), (10, 10, 40, 40)], K)
+    assert torch.allclose(alone.vertices[0], both.vertices[1], atol=1e-4)
+    changed = image.copy()
+    changed[60:] = 0
+    far = predict_people(regressor, open_body, changed, [(10, 10, 40, 40)], K)
+    assert torch.equal(far.vertices, alone.vertices)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{photo}"], "not clear where the people are; got 0 of"),
+        (["{photo}", "--whole", "--box", "1,2,3,4"], "got 2 of"),
+        (["{photo}", "{other}", "--box", "10,10,50,80"], "A box belongs to one image"),
+        (["{photo}", "--box", "200,200,300,300"], "outside the image"),
+        (["{photo}", "--box", "10,10,10,80"], "no area"),
+        (["{photo}", "--box", "10,10,80"], "four numbers"),
+        (["{photo}", "{other}", "--boxes", "{three}"], "3 boxes, 2 images"),
+        (["{photo}", "{photo}", "--whole"], "the same name"),
+        (["{text}", "--whole"], "is no image"),
+        (["{photo}.gone.png", "--whole"], "No image at"),
+        (["{photo}", "--whole", "--fov", "0"], "field of view"),
+    ],
+)
+def test_bad_input_gets_one_message_and_exit_code_2(run, photo, tmp_path, arguments, says):
+    other, text, three = tmp_path / "other.png", tmp_path / "text.jpg", tmp_path / "three.json"
+    other.write_bytes(photo.read_bytes())
+    text.write_text("no image")
+    three.write_text(json.dumps([[1, 2, 3, 4]] * 3))
+    result = run(*[a.format(photo=photo, other=other, text=text, three=three) for a in arguments])
+    assert result.exit_code == 2 and says in result.output
+    assert len([line for line in result.output.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in result.output
+
+
+def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
+    (tmp_path / "a_text.jpg").write_text("no image")
+    result = run(tmp_path / "a_text.jpg", photo, "--whole")
+    assert result.exit_code == 2 and "1 of 2 images could not be used" in result.output
+    assert (tmp_path / "out" / "photo_0.npz").exists()
+
+
+def test_another_tokenizer_is_refused(run, photo, tmp_path, tokenizer_file):
+    import h5py
+
+    other = tmp_path / "other.h5"
+    other.write_bytes(tokenizer_file.read_bytes())
+    result = run(photo, "--whole", tokenizer=other)
+    assert result.exit_code == 0, "a copy is the same tokenizer"
+    with h5py.File(other, "r+") as file:
+        file["codebook"][0] += 1
+    result = run(photo, "--whole", tokenizer=other)
+    assert result.exit_code == 2 and "is damaged" in result.output
+
+
+def test_obj_golden(tmp_path):
+    write_obj(tmp_path / "a.obj", np.array([[1.0, 2.0, 3.0], [0, 0, 1], [0, 1, 1]]), np.array([[0, 1, 2]]))
+    lines = (tmp_path / "a.obj").read_text().splitlines()
+    assert lines[1] == "v 1.00000 -2.00000 -3.00000" and lines[-1] == "f 1 2 3" and len(lines) == 5
+
+
+def test_help_needs_no_torch():
+    code = "import sys; sys.argv = ['x', 'predict', '--help']\ntry:\n import regressor.cli as c; c.main()\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules and 'cv2' not in sys.modules"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "--whole" in done.stdout, done.stderr
+    assert time.monotonic() - started < 3
