@@ -54,7 +54,7 @@ def train(
 
     from .body.model import load_body
     from .config import preset
-    from .engine.checkpoint import write_atomically
+    from .engine.checkpoint import write_bytes_atomically
     from .engine.options import resolve
     from .mocap.store import open_store
     from .train import train_tokenizer
@@ -77,8 +77,7 @@ def train(
 
         artifact = train_tokenizer(store, run_path, config, body, resume=resuming, progress=progress)
     if out is not None:
-        data = artifact.read_bytes()
-        write_atomically(out, lambda file: file.write(data) and None)
+        write_bytes_atomically(out, artifact.read_bytes())
     click.echo(_summary(out or artifact))
 
 

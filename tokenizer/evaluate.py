@@ -22,8 +22,8 @@ PROTOCOL = (
 class Tokenizes(Protocol):
     """What both ``PoseTokenizer`` and ``FrozenTokenizer`` offer."""
 
-    num_codes: int
-
+    @property
+    def num_codes(self) -> int: ...
     def encode(self, rotations: Tensor) -> Tensor: ...
     def decode(self, ids: Tensor) -> Tensor: ...
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[M]):
     """Keeps an averaged copy of ``module``: after step t the decay is min(``decay``, (1 + t) / (10 + t)).
 
     The copy is what is validated and exported. ``state_dict`` and ``load_state_dict`` make it part of a checkpoint.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+    def __init__(self, module: M, decay: float) -> None:
+        self.module: M = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: M, step: int) -> None:
         """Move the average towards ``module`` after step ``step``; buffers are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
         average: list[torch.Tensor] = list(self.module.parameters())

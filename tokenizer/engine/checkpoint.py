@@ -39,11 +39,16 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
 
 def write_text_atomically(path: str | Path, text: str) -> None:
     """``write_atomically`` for text, UTF-8."""
-    write_atomically(path, lambda file: _write_all(file, text.encode()))
+    write_bytes_atomically(path, text.encode())
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
+def write_bytes_atomically(path: str | Path, data: bytes | memoryview) -> None:
+    """``write_atomically`` for bytes."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(data)
+
+    write_atomically(path, fill)
 
 
 def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:

@@ -6,7 +6,6 @@ Mahmood et al., AMASS (ICCV 2019). Hands, face and soft tissue are left out; roo
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,9 @@ from ..engine.errors import fail
 from .clip import Clip, canonical
 
 _WIDTHS = {156: "SMPL-H", 165: "SMPL-X"}
-_NOT_MOTION = re.compile(r"(^|_)stagei$|^shape$|^neutral_stagei$|^(male|female|neutral)_stagei$")
+_RATES = ("mocap_framerate", "mocap_frame_rate")
+_KEYS = ("poses", "root_orient", "pose_body", "trans", "betas", "gender", *_RATES)
+_NOT_MOTION = re.compile(r"(^|_)(stagei|shape)$")
 
 
 def holds_no_motion(path: Path) -> bool:
@@ -25,7 +26,7 @@ def holds_no_motion(path: Path) -> bool:
 
 
 def read_amass(path: str | Path) -> Clip:
-    """Read one clip.
+    """Read one clip; where ``poses`` is absent, ``root_orient`` (N,3) and ``pose_body`` (N,63) serve.
 
     Raises ``UserError`` saying what is wrong: damaged, pickled objects, a missing key, a width that is neither SMPL-H
     nor SMPL-X, numbers that are not finite, or a frame rate that is absent or not positive.
@@ -33,39 +34,70 @@ def read_amass(path: str | Path) -> Clip:
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            poses = file["poses"] if "poses" in file.files else None
-            rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in file.files]
-            fps = float(file[rates[0]]) if rates else 0.0
-            gender = _text(file["gender"]) if "gender" in file.files else "neutral"
-            betas = np.asarray(file["betas"], dtype=np.float32).reshape(-1) if "betas" in file.files else np.zeros(10)
-            trans = np.asarray(file["trans"], dtype=np.float32) if "trans" in file.files else None
-            float32_betas = "betas" in file.files and file["betas"].dtype == np.float32
-            frame_rate_is_int = bool(rates) and np.issubdtype(file[rates[0]].dtype, np.integer)
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+            arrays = {key: file[key] for key in _KEYS if key in file.files}
+    except Exception as error:  # a damaged file fails in zip, in deflate or in the header, each in its own way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fail(f"Cannot read {path}", got=reason, expected="an npz of plain arrays") from None
-    if poses is None:
-        raise fail(f"{path} holds no poses", expected="the key 'poses'")
-    if poses.ndim != 2 or poses.shape[1] not in _WIDTHS or not np.issubdtype(poses.dtype, np.number):
-        raise fail(f"{path} has poses of an unknown layout", got=f"{poses.dtype} {poses.shape}",
-                   expected="(N, 156) for SMPL-H or (N, 165) for SMPL-X")  # fmt: skip
-    if not len(poses):
-        raise fail(f"{path} holds no frames")
-    if not np.isfinite(fps) or fps <= 0:
-        raise fail(f"{path} has no usable frame rate", got=fps if rates else "no frame rate",
-                   expected="mocap_framerate or mocap_frame_rate above 0")  # fmt: skip
-    body = poses[:, :66].astype(np.float32)
-    trans = np.zeros((len(poses), 3), dtype=np.float32) if trans is None else trans
-    if not np.isfinite(body).all() or not np.isfinite(trans).all():
-        bad = int((~np.isfinite(body).all(1)).argmax())
-        raise fail(f"{path} holds numbers that are not finite", got=f"first in frame {bad}")
+    fps = _frame_rate(arrays, path)
+    poses = _root_and_body(arrays, path)
+    trans = np.asarray(arrays.get("trans", np.zeros((len(poses), 3))))
+    betas = np.asarray(arrays.get("betas", np.zeros(10))).reshape(-1)
     if trans.shape != (len(poses), 3):
         raise fail(f"{path} has a translation of another length", got=trans.shape, expected=(len(poses), 3))
-    up: Literal["y", "z"] = "y" if poses.shape[1] == 165 and float32_betas and frame_rate_is_int else "z"
-    rotations = canonical(body.reshape(-1, 22, 3))
-    return Clip(rotations[:, 1:], rotations[:, 0], trans, betas, fps, gender, up)
+    for name, values in (("poses", poses), ("trans", trans), ("betas", betas)):
+        if not np.issubdtype(values.dtype, np.number):
+            raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
+        if not np.isfinite(values).all():
+            first = int((~np.isfinite(values)).reshape(len(values), -1).any(1).argmax())
+            where = f"first in frame {first}" if name != "betas" else f"beta {first}"
+            raise fail(f"{path} has {name} that are not finite", got=where)
+    rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
+    return Clip(
+        pose_body=rotations[:, 1:], root=rotations[:, 0], translation=trans.astype(np.float32),
+        betas=betas.astype(np.float32), fps=fps, gender=_gender(arrays), up=_up(arrays),
+    )  # fmt: skip
 
 
-def _text(value: np.ndarray) -> str:
-    item = value.item()
-    return item.decode() if isinstance(item, bytes) else str(item)
+def _frame_rate(arrays: dict[str, np.ndarray], path: Path) -> float:
+    found = [arrays[key] for key in _RATES if key in arrays]
+    numeric = [value for value in found if value.size == 1 and np.issubdtype(value.dtype, np.number)]
+    fps = float(numeric[0].reshape(-1)[0]) if numeric else 0.0
+    if not np.isfinite(fps) or fps <= 0:
+        raise fail(f"{path} has no usable frame rate", got=found[0] if found else "no frame rate",
+                   expected=f"{' or '.join(_RATES)} above 0")  # fmt: skip
+    return fps
+
+
+def _root_and_body(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """(N,66): root, then the 21 body joints."""
+    if "poses" in arrays:
+        poses = arrays["poses"]
+        if poses.ndim != 2 or poses.shape[1] not in _WIDTHS:
+            raise fail(f"{path} has poses of an unknown layout", got=poses.shape,
+                       expected="(N, 156) for SMPL-H or (N, 165) for SMPL-X")  # fmt: skip
+        poses = poses[:, :66]
+    elif "pose_body" in arrays:
+        body = arrays["pose_body"]
+        root = arrays.get("root_orient", np.zeros((len(body), 3)))
+        if body.ndim != 2 or body.shape[1] != 63 or root.shape != (len(body), 3):
+            raise fail(f"{path} has poses of an unknown layout", got=f"pose_body {body.shape}, root {root.shape}",
+                       expected="pose_body (N, 63) and root_orient (N, 3)")  # fmt: skip
+        poses = np.concatenate([root, body], 1)
+    else:
+        raise fail(f"{path} holds no poses", expected="the key 'poses', or 'pose_body'")
+    if not len(poses):
+        raise fail(f"{path} holds no frames")
+    return poses
+
+
+def _gender(arrays: dict[str, np.ndarray]) -> str:
+    """Text or bytes, as different releases have it; neutral where it is not said."""
+    said = np.asarray(arrays.get("gender", "neutral")).reshape(-1)
+    word = said[0] if len(said) else "neutral"
+    return (word.decode(errors="replace") if isinstance(word, bytes) else str(word)).lower()
+
+
+def _up(arrays: dict[str, np.ndarray]) -> Literal["y", "z"]:
+    """AMASS is z-up. BEDLAM's y-up files have the same keys; an integer rate and float32 betas tell them apart."""
+    kinds = [arrays[key].dtype for key in ("mocap_frame_rate", "betas") if key in arrays]
+    return "y" if len(kinds) == 2 and np.issubdtype(kinds[0], np.integer) and kinds[1] == np.float32 else "z"

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
 from ..body.skeleton import BODY_JOINT_NAMES, mirror_permutation
-from ..engine.checkpoint import write_atomically
+from ..engine.checkpoint import write_bytes_atomically
 from ..engine.errors import fail
 from .clip import canonical
 from .store import NUM_JOINTS, PoseStoreWriter
@@ -81,9 +81,9 @@ def sample(n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
         scores = draw.standard_normal((len(rows), prior.factors.shape[1])).clip(-_LIMIT, _LIMIT)
         rest = draw.standard_normal((len(rows), _DIMS)).clip(-_LIMIT, _LIMIT) * prior.noise[number]
         poses[rows] = prior.mean[number] + scores @ prior.factors[number] + rest
-    poses = poses.clip(prior.lower, prior.upper).reshape(n, NUM_JOINTS, 3).astype(np.float32)
-    mirrored = poses[:, list(mirror_permutation(BODY_JOINT_NAMES))] * np.float32([1, -1, -1])
-    return canonical(np.where((draw.random(n) < 0.5)[:, None, None], mirrored, poses)).astype(np.float32)
+    drawn = poses.clip(prior.lower, prior.upper).reshape(n, NUM_JOINTS, 3)
+    mirrored = drawn[:, list(mirror_permutation(BODY_JOINT_NAMES))] * np.array([1, -1, -1])
+    return canonical(np.where((draw.random(n) < 0.5)[:, None, None], mirrored, drawn)).astype(np.float32)
 
 
 def write_samples(out: str | Path, count: int, seed: int) -> None:
@@ -102,7 +102,7 @@ def save(prior: Prior, path: str | Path) -> None:
     arrays = {name: value.astype(np.float32 if name in exact else np.float16) for name, value in vars(prior).items()}
     memory = io.BytesIO()
     np.savez_compressed(memory, acknowledgement=np.array(ACKNOWLEDGEMENT), **arrays)
-    write_atomically(path, lambda file: _copy(memory, file))
+    write_bytes_atomically(path, memory.getbuffer())
 
 
 def load(path: str | Path) -> Prior:
@@ -120,7 +120,3 @@ def load(path: str | Path) -> Prior:
 def embedded() -> Prior:
     """The prior that ships with the package."""
     return load(EMBEDDED)
-
-
-def _copy(memory: io.BytesIO, file: object) -> None:
-    file.write(memory.getbuffer())  # type: ignore[attr-defined]
