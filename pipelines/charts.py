@@ -1,0 +1,107 @@
+"""Small charts as inline SVG. Colours come from the page's style sheet, so that they follow its light or dark theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+_WIDTH, _HEIGHT = 460, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 38
+
+
+def line_chart(
+    x: Sequence[float], y: Sequence[float], *, x_label: str, y_label: str, log_y: bool = False, series: str = "truth"
+) -> str:
+    """One curve through the points x, y, with the last value written at its end; ``series`` is its CSS class.
+
+    Points that are not finite, and for ``log_y`` not positive, are left out. No points: an empty string.
+    """
+    points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a + b) and (b > 0 or not log_y)]
+    if not points:
+        return ""
+    values = [math.log10(b) if log_y else b for _, b in points]
+    low, high = (min(values), max(values)) if log_y else (0.0, max(values))
+    frame = _Frame(0.0, max(a for a, _ in points) or 1.0, low, high if high > low else low + 1.0)
+    path = " ".join(f"{frame.x(a):.1f},{frame.y(value):.1f}" for (a, _), value in zip(points, values, strict=True))
+    ticks = _log_ticks(low, frame.y1) if log_y else [(t, f"{t:g}") for t in nice_ticks(low, frame.y1)]
+    end_x, end_y = frame.x(points[-1][0]), frame.y(values[-1])
+    return _svg(
+        f"{y_label} against {x_label}",
+        frame.grid(nice_ticks(0.0, frame.x1), ticks, x_label, y_label)
+        + f'<polyline class="line {series}" points="{path}"/>'
+        + f'<circle class="dot {series}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"/>'
+        + f'<text class="value" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{points[-1][1]:.3g}</text>',
+    )
+
+
+def rank_chart(shares: Sequence[float], *, x_label: str, y_label: str) -> str:
+    """Values sorted from largest to smallest as a filled profile, with a dashed line at 1."""
+    ranked = sorted(shares, reverse=True)
+    if not ranked:
+        return ""
+    frame = _Frame(0.0, float(len(ranked)), 0.0, max(1.25, ranked[min(len(ranked) - 1, len(ranked) // 200)]))
+    step = max(1, len(ranked) // 400)
+    corners = [(i, min(ranked[i], frame.y1)) for i in range(0, len(ranked), step)] + [(len(ranked), ranked[-1])]
+    path = " ".join(f"{frame.x(i):.1f},{frame.y(value):.1f}" for i, value in corners)
+    left, right, base = frame.x(0), frame.x(frame.x1), frame.y(0.0)
+    return _svg(
+        f"{y_label} by {x_label}",
+        frame.grid(nice_ticks(0.0, frame.x1), [(t, f"{t:g}") for t in nice_ticks(0.0, frame.y1)], x_label, y_label)
+        + f'<polygon class="area truth" points="{left:.1f},{base:.1f} {path} {right:.1f},{base:.1f}"/>'
+        + f'<polyline class="line truth" points="{path}"/>'
+        + f'<line class="reference" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(1):.1f}" y2="{frame.y(1):.1f}"/>',
+    )
+
+
+def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """About ``count`` round numbers from ``low`` to ``high``."""
+    raw = (high - low) / count
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+class _Frame:
+    """Maps data to the picture, and draws the axes."""
+
+    def __init__(self, x0: float, x1: float, y0: float, y1: float) -> None:
+        self.x0, self.x1, self.y0, self.y1 = x0, x1, y0, y1 + 0.06 * (y1 - y0)
+
+    def x(self, value: float) -> float:
+        return _LEFT + (value - self.x0) / (self.x1 - self.x0) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return _HEIGHT - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def grid(self, xs: Sequence[float], ys: Sequence[tuple[float, str]], x_label: str, y_label: str) -> str:
+        parts = []
+        for position, text in ys:
+            y = self.y(position)
+            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+        parts += [
+            f'<text x="{self.x(value):.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{value:g}</text>'
+            for value in xs
+        ]
+        below, aside = f'x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 4}"', (_TOP + _HEIGHT - _BOTTOM) / 2
+        parts.append(f'<text {below} text-anchor="middle">{escape(x_label)}</text>')
+        turned = f'transform="translate(12 {aside:.0f}) rotate(-90)"'
+        parts.append(f'<text {turned} text-anchor="middle">{escape(y_label)}</text>')
+        return "".join(parts)
+
+
+def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    values = [m * 10.0**p for p in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+    if high - low < 0.7:
+        values = nice_ticks(10**low, 10**high)
+    inside = [v for v in values if v > 0 and low - 1e-9 <= math.log10(v) <= high + 1e-9]
+    return [(math.log10(v), f"{v:g}") for v in inside]
+
+
+def _svg(title: str, body: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{body}</svg>"
+    )

@@ -1,0 +1,62 @@
+"""Command line of the chain: ``pose-pipeline``. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.threads import wait_without_spinning
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="pose-token-hmr")
+def main() -> None:
+    """Both stages in order: poses, tokenizer, images, regressor, evaluation, report."""
+    wait_without_spinning()
+
+
+@main.command()
+@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder for everything made.")
+@click.option("--preset", default="demo", help="demo | smoke | varied.")
+@click.option("--mocap", default="", help="AMASS-layout folder to learn from (default: the embedded source).")
+@click.option("--photo", default="", help="A photo to try the regressor on.")
+@click.option("--box", default="", help="x0,y0,x1,y1 of the person in it (default: the whole photo).")
+@click.option("--only", metavar="STAGE", help="Make this stage alone, whatever its state.")
+@reports_user_errors
+def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, only: str | None) -> None:
+    """Run the chain; what is up to date is kept. Prints the report's path last."""
+    from .demo import run_demo, run_one
+    from .stages import Settings
+
+    settings = Settings(runs, preset, mocap, photo, box)
+    if only is not None:
+        run_one(settings, only, click.echo)
+    else:
+        click.echo(run_demo(settings, click.echo))
+
+
+@main.command()
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--prediction", type=click.Path(path_type=Path), help="Overlay picture of `pose-regressor predict`.")
+@click.option("--out", type=click.Path(path_type=Path), help="Page to write (default: RUNS/report.html).")
+@reports_user_errors
+def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
+    """Write one page about what lies in the folder RUNS; parts that are missing say so."""
+    from .report import write_report
+
+    click.echo(f"Wrote {write_report(runs, out or runs / 'report.html', prediction)}")
+
+
+@main.command()
+@click.argument("crops", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+@click.option("--number", default=0, help="Which of the test images.")
+@reports_user_errors
+def picture(crops: Path, out: Path, number: int) -> None:
+    """Save the person of one test image of CROPS as a picture of its own."""
+    from .pictures import save_test_person
+
+    save_test_person(crops, out, number)
+    click.echo(f"Wrote {out}")

