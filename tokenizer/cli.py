@@ -163,17 +163,23 @@ def _summary(path: Path) -> str:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
 @click.option("--trim", default=1.0, help="Middle share of each clip to keep, e.g. 0.6.")
-@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no train/val folders say.")
+@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no val folder says.")
+@click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
 @click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH (default: CMU's).")
 @click.option("--licence", default="as the source's", help="Licence to record with every clip.")
-@click.option("--workers", type=int, help="Processes that read (default: one a core).")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
 @reports_user_errors
 def prepare(
-    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, joint_map: Path | None,
-    licence: str, workers: int | None, strict: bool,
+    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, max_jumps: float,
+    joint_map: Path | None, licence: str, workers: int | None, strict: bool,
 ) -> None:  # fmt: skip
-    """Read mocap files or folders SOURCES (AMASS-layout npz, BVH) into one pose store."""
+    """Read mocap files or folders SOURCES (AMASS-layout npz, BVH) into one pose store.
+
+    Folders named train, val and test decide the split; without them the clips' own poses do.
+    """
+    import time
+
     from tqdm import tqdm
 
     from .engine.errors import fail
@@ -184,10 +190,13 @@ def prepare(
     if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1:
         raise fail("Impossible numbers", got=f"--fps {fps} --trim {trim} --val-fraction {val_fraction}",
                    expected="fps above 0, trim in (0, 1], val-fraction in [0, 1)")  # fmt: skip
-    options = PrepareOptions(fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence)
+    options = PrepareOptions(
+        fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence, max_jumps
+    )
     click.echo(f"Reading mocap into {out}")
     command = " ".join(["pose-tokenizer prepare", *map(str, sources), f"--fps {fps:g} --trim {trim:g}"])
-    with tqdm(unit="file", desc="prepare") as bar:
+    started = time.perf_counter()
+    with tqdm(unit="file", desc="prepare", delay=0.2) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -198,9 +207,11 @@ def prepare(
         )
     for split in sorted(report.clips):
         click.echo(f"{split:6s} {report.clips[split]:6d} clips {report.frames[split]:10,d} poses")
+    seconds = time.perf_counter() - started
+    click.echo(f"Read {report.frames_read:,} frames in {seconds:.1f} s, {report.frames_read / seconds:,.0f} a second")
     for kind, entries in (("broken", report.broken), ("skipped", report.skipped)):
         if entries:
-            click.echo(f"{len(entries)} files {kind}:", err=True)
+            click.echo(f"{len(entries)} file{'s' * (len(entries) > 1)} {kind}:", err=True)
         for path, reason in entries:
             click.echo(f"  {path}: {reason}", err=True)
     click.echo(f"Wrote {out}")
@@ -234,3 +245,30 @@ def fit_prior(poses: Path, out: Path, clusters: int, rank: int, seed: int) -> No
     model = fit(open_store(poses).poses("train"), clusters=clusters, rank=rank, seed=seed)
     save(model, out)
     click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")
+
+
+@main.command("import-reference")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Exported tokenizer to write (.h5).")
+@reports_user_errors
+def import_reference(checkpoint: Path, out: Path) -> None:
+    """Turn CHECKPOINT, the released tokenizer.pth of TokenHMR, into an exported tokenizer. Nothing in it is run."""
+    from .artifact import export_tokenizer
+    from .reference import read_reference
+
+    tokenizer, config = read_reference(checkpoint)
+    export_tokenizer(tokenizer, config, out)
+    click.echo(_summary(out))
+
+
+@main.command("export-reference")
+@click.argument("tokenizer", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="tokenizer.pth to write.")
+@reports_user_errors
+def export_reference(tokenizer: Path, out: Path) -> None:
+    """Write the exported TOKENIZER (preset paper, or imported) as a tokenizer.pth that TokenHMR loads."""
+    from .frozen import load_tokenizer
+    from .reference import write_reference
+
+    write_reference(load_tokenizer(tokenizer).tokenizer, out)
+    click.echo(f"Wrote {out}")

@@ -10,9 +10,9 @@ from .engine.errors import fail
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Encoder and decoder."""
+    """Encoder and decoder: residual MLPs (``blocks`` each side), or the paper's convolutions (``conv``)."""
 
-    kind: Literal["mlp"] = "mlp"
+    kind: Literal["mlp", "conv"] = "mlp"
     width: int = 768
     blocks: int = 2
 
@@ -34,11 +34,14 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the training loss; metres and radians."""
+    """Weights of the training loss; metres and radians. ``num_vertices``: size of the fixed subset, 0 for all;
+    ``area_mse`` weighs a vertex by the areas of its faces."""
 
     rotation: Literal["mse", "geodesic"] = "mse"
     rotation_weight: float = 1.0
+    joints: Literal["l1", "mse"] = "l1"
     joints_weight: float = 10.0
+    vertices: Literal["l1", "mse", "area_mse"] = "l1"
     vertices_weight: float = 0.0
     num_vertices: int = 128
     commitment_weight: float = 0.25
@@ -60,13 +63,19 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps."""
+    """AdamW, linear warm-up, then a cosine to zero, or a factor ``gamma`` at each of ``milestones``.
+
+    ``budget_s`` > 0 caps ``steps`` by the pace of the first steps; ``clip`` 0 and ``average`` 0 are off.
+    """
 
     steps: int = 12000
     budget_s: float = 0.0
     batch: int = 256
     lr: float = 1e-3
     warmup: int = 100
+    schedule: Literal["cosine", "milestones"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
     weight_decay: float = 1e-4
     clip: float = 1.0
     average: float = 0.995
@@ -93,8 +102,24 @@ _COMPACT = TokenizerConfig()
 PRESETS: dict[str, TokenizerConfig] = {
     "compact": _COMPACT,
     "compact-vq": replace(_COMPACT, preset="compact-vq", quantizer=QuantizerConfig(kind="ema_vq")),
-}
-"""``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook."""
+    "paper": TokenizerConfig(
+        preset="paper",
+        network=NetworkConfig(kind="conv", width=512),
+        quantizer=QuantizerConfig(kind="ema_vq", num_tokens=160, num_codes=2048, dim=256),
+        loss=LossConfig(
+            rotation_weight=20.0, joints="mse", joints_weight=100.0, vertices="area_mse", vertices_weight=100.0,
+            num_vertices=0, commitment_weight=1.0, consistency_weight=0.0,
+        ),
+        augment=AugmentConfig(mirror=0.0, swap=0.0),
+        optim=OptimConfig(
+            steps=200_000, batch=256, lr=2e-4, warmup=2, schedule="milestones", milestones=(75_000, 100_000),
+            gamma=0.05, weight_decay=1e-5, clip=0.0, average=0.0,
+        ),
+        validate_every=2500, checkpoint_every=2500,
+    ),
+}  # fmt: skip
+"""``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook; ``paper``:
+architecture, losses and schedule of TokenHMR (CVPR 2024)."""
 
 
 def preset(name: str) -> TokenizerConfig:

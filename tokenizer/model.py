@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from .body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from .config import NetworkConfig, QuantizerConfig
+from .convolutions import NUM_TOKENS, ConvDecoder, ConvEncoder
+from .engine.errors import fail
 from .networks import MLPDecoder, MLPEncoder
 from .quantizers import EmaVQ, LayeredFSQ, Quantized, Quantizer
 
@@ -71,13 +73,18 @@ class PoseTokenizer(nn.Module):
         """Set the mean and the spread by which networks standardise, from poses (N,21,3,3)."""
         rot6d = matrix_to_rot6d(rotations)
         mean = rot6d.mean(0)
-        self.encoder.get_buffer("mean").copy_(mean)
-        self.encoder.get_buffer("scale").copy_(rot6d.std(0).clamp_min(0.1))
-        self.decoder.get_buffer("mean").copy_(mean)
+        scale = rot6d.std(0).clamp_min(0.1)
+        targets = ((self.encoder, "mean", mean), (self.encoder, "scale", scale), (self.decoder, "mean", mean))
+        for module, name, value in targets:
+            if name in dict(module.named_buffers()):
+                module.get_buffer(name).copy_(value)
 
 
 def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig) -> PoseTokenizer:
-    """Build an untrained tokenizer; weights are drawn from torch's global generator."""
+    """Build an untrained tokenizer; weights are drawn from torch's global generator.
+
+    Raises ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
+    """
     if quantizer.kind == "fsq":
         fsq = LayeredFSQ(quantizer.levels, quantizer.groups, quantizer.layers)
         codes: Quantizer = fsq
@@ -87,6 +94,12 @@ def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig) -> PoseT
             quantizer.num_tokens, quantizer.num_codes, quantizer.dim, quantizer.decay, quantizer.restart_below
         )
         layer_scale = torch.ones(1, quantizer.dim)
+    if network.kind == "conv":
+        if quantizer.kind != "ema_vq" or quantizer.num_tokens != NUM_TOKENS:
+            raise fail("Convolutions need another quantizer", got=f"{quantizer.kind}, {codes.num_tokens} tokens",
+                       expected=f"ema_vq of {NUM_TOKENS} tokens")  # fmt: skip
+        conv_encoder, conv_decoder = ConvEncoder(network.width, codes.dim), ConvDecoder(network.width, codes.dim)
+        return PoseTokenizer(conv_encoder, codes, conv_decoder)
     encoder = MLPEncoder(codes.latent_shape, network.width, network.blocks)
     decoder = MLPDecoder(codes.num_tokens, layer_scale, network.width, network.blocks)
     return PoseTokenizer(encoder, codes, decoder)

@@ -14,14 +14,14 @@ from .artifact import export_tokenizer
 from .augment import augment, corrupt
 from .body.model import Body
 from .body.rotations import axis_angle_to_matrix
-from .config import TokenizerConfig
+from .config import OptimConfig, TokenizerConfig
 from .engine.averaging import WeightAverage
 from .engine.checkpoint import save_checkpoint, save_state
 from .engine.errors import fail
 from .engine.options import from_dict, to_dict
 from .engine.precision import autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
-from .engine.schedule import steps_within, warmup_cosine
+from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, perturb, reconstruction_loss
 from .mocap.store import PoseStore
@@ -74,7 +74,7 @@ def train_tokenizer(
     sample = torch.randperm(len(poses), generator=torch.Generator().manual_seed(config.seed))[:20_000]
     tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
     body = body.to(device)
-    subset = body.subset(config.loss.num_vertices) if config.loss.vertices_weight else None
+    subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
     optimizer = torch.optim.AdamW(
         tokenizer.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, betas=(0.9, 0.99)
     )
@@ -108,9 +108,10 @@ def train_tokenizer(
                        next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), config.optim.clip)
+        if config.optim.clip:
+            torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), config.optim.clip)
         for group in optimizer.param_groups:
-            group["lr"] = config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
+            group["lr"] = config.optim.lr * rate_factor(config.optim, step, steps)
         optimizer.step()
         average.update(tokenizer, step)
         step += 1
@@ -143,6 +144,13 @@ def train_tokenizer(
     metrics = evaluate_tokenizer(average.module, held_out, body)
     path = run.path / "tokenizer.h5"
     return export_tokenizer(average.module, config, path, poses_digest=store.digest, metrics=metrics)
+
+
+def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
+    """The learning rate at ``step`` of ``steps``, as a share of the peak rate."""
+    if config.schedule == "cosine":
+        return warmup_cosine(step, steps=steps, warmup=config.warmup)
+    return warmup_milestones(step, warmup=config.warmup, milestones=config.milestones, gamma=config.gamma)
 
 
 def export_run(run_path: str | Path, out: str | Path) -> Path:

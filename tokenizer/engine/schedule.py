@@ -16,6 +16,13 @@ def warmup_cosine(step: int, *, steps: int, warmup: int, floor: float = 0.0) -> 
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def warmup_milestones(step: int, *, warmup: int, milestones: tuple[int, ...], gamma: float) -> float:
+    """Factor on the peak rate at ``step``: linear over ``warmup`` steps, then ``gamma`` to the milestones passed."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return float(gamma ** sum(step >= milestone for milestone in milestones))
+
+
 def steps_within(seconds: float, seconds_per_step: float, *, at_most: int) -> int:
     """How many steps fit a time budget, at least 1 and ``at_most``."""
     return max(1, min(at_most, int(seconds / max(seconds_per_step, 1e-9))))
