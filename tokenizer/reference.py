@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .config import TokenizerConfig, preset
-from .engine.checkpoint import save_state
+from .engine.checkpoint import reason_of, save_state
 from .engine.errors import UserError, fail
 from .model import PoseTokenizer, build_tokenizer
 
@@ -115,5 +115,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except (KeyError, TypeError, AttributeError):
         raise fail(f"{path} is no tokenizer checkpoint", expected="a dictionary with 'net'") from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise fail(f"Cannot read {path}; nothing in it was run", got=reason, expected="tokenizer.pth") from None
+        got = reason_of(error)
+        raise fail(f"Cannot read {path}; nothing in it was run", got=got, expected="the released tokenizer.pth") from None

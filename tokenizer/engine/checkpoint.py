@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Callable
@@ -84,11 +85,17 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
             raise ValueError(f"part {damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise fail(f"Cannot read {what} {path}", got=reason, expected="a file written by this project") from None
+        raise fail(f"Cannot read {what} {path}", got=reason_of(error), expected="a file written by this project") from None
     if not isinstance(state, dict):
         raise fail(f"Cannot read {what} {path}", got=type(state).__name__, expected="a dictionary")
     return state
+
+
+def reason_of(error: Exception) -> str:
+    """One line on why torch could not read a file, without its advice to read it unsafely."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "something that is neither tensors nor plain values"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def load_latest(folder: str | Path) -> dict[str, Any] | None:
