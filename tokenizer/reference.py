@@ -115,5 +115,5 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except (KeyError, TypeError, AttributeError):
         raise fail(f"{path} is no tokenizer checkpoint", expected="a dictionary with 'net'") from None
     except Exception as error:
-        got = reason_of(error)
-        raise fail(f"Cannot read {path}; nothing in it was run", got=got, expected="the released tokenizer.pth") from None
+        what = f"Cannot read {path}; nothing in it was run"
+        raise fail(what, got=reason_of(error), expected="the released tokenizer.pth") from None

@@ -85,7 +85,8 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
             raise ValueError(f"part {damaged} does not match its checksum")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise fail(f"Cannot read {what} {path}", got=reason_of(error), expected="a file written by this project") from None
+        got = reason_of(error)
+        raise fail(f"Cannot read {what} {path}", got=got, expected="a file written by this project") from None
     if not isinstance(state, dict):
         raise fail(f"Cannot read {what} {path}", got=type(state).__name__, expected="a dictionary")
     return state
