@@ -31,10 +31,12 @@ CMU_DAZ: dict[str, tuple[str, ...]] = {
 _METRES_PER_UNIT = 0.0254 / 0.45
 """CMU positions are in inches divided by 0.45."""
 
+_T_POSE_RAD = 0.15
+_LEAVES_T_POSE_RAD = 0.1
+
 
 @dataclass
 class _Joint:
-    name: str
     first_channel: int
     channels: list[str]
 
@@ -52,15 +54,18 @@ def read_joint_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     return joint_map
 
 
-def read_bvh(path: str | Path, joint_map: dict[str, tuple[str, ...]] | None = None) -> Clip:
-    """Read one clip, y-up.
+def read_bvh(
+    path: str | Path, joint_map: dict[str, tuple[str, ...]] | None = None, *, metres_per_unit: float = _METRES_PER_UNIT
+) -> Clip:
+    """Read one clip, y-up. Positions are scaled by ``metres_per_unit`` (default: CMU's unit).
 
-    Raises ``UserError`` for a file that is not BVH, lacks mapped joints, or whose frame lines do not match its header
-    (line and counts are named).
+    A T-pose in front of the motion, which converters put there to show the rest pose, is left out. Raises
+    ``UserError`` for a file that is not BVH, lacks mapped joints, or whose frame lines do not match its header (line
+    and counts are named).
     """
     path, joint_map = Path(path), joint_map or CMU_DAZ
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise fail(f"Cannot read {path}", got=error, expected="BVH text") from None
     joints, after = _hierarchy(lines, path)
@@ -68,7 +73,7 @@ def read_bvh(path: str | Path, joint_map: dict[str, tuple[str, ...]] | None = No
     width = sum(len(joint.channels) for joint in joints.values())
     rows = [(number, line.split()) for number, line in enumerate(lines[first:], first + 1) if line.strip()]
     if len(rows) != frames:
-        raise fail(f"{path} does not hold what its header says", got=f"{len(rows)} frame lines", expected=f"{frames}")
+        raise fail(f"{path} does not hold what line {after + 2} says", got=f"{len(rows)} frame lines", expected=frames)
     for number, row in rows:
         if len(row) != width:
             raise fail(f"{path} line {number} does not match its header", got=f"{len(row)} numbers", expected=width)
@@ -93,8 +98,18 @@ def read_bvh(path: str | Path, joint_map: dict[str, tuple[str, ...]] | None = No
         for axis, name in enumerate(("Xposition", "Yposition", "Zposition")):
             if name in joints[root[0]].channels:
                 column = joints[root[0]].first_channel + joints[root[0]].channels.index(name)
-                moved[:, axis] = values[:, column] * _METRES_PER_UNIT
-    return Clip(body, turned, moved, np.zeros(10, dtype=np.float32), 1 / seconds, "neutral", "y")
+                moved[:, axis] = values[:, column] * metres_per_unit
+    first = int(_starts_with_t_pose(body))
+    betas = np.zeros(10, dtype=np.float32)
+    return Clip(body[first:], turned[first:], moved[first:], betas, 1 / seconds, "neutral", "y")
+
+
+def _starts_with_t_pose(body: np.ndarray) -> bool:
+    """Whether frame 0 rests in every joint and frame 1 has left that pose at once."""
+    if len(body) < 2:
+        return False
+    leap = np.linalg.norm(body[1] - body[0], axis=-1).max()
+    return bool(np.linalg.norm(body[0], axis=-1).max() < _T_POSE_RAD and leap > _LEAVES_T_POSE_RAD)
 
 
 def _rotation(values: np.ndarray, joints: list[_Joint]) -> np.ndarray:
@@ -117,11 +132,17 @@ def _hierarchy(lines: list[str], path: Path) -> tuple[dict[str, _Joint], int]:
     for number, line in enumerate(lines):
         words = line.split()
         if words and words[0] in ("ROOT", "JOINT") and len(words) > 1:
-            name = words[1]
+            name = " ".join(words[1:])
+            if name in joints:
+                raise fail(f"{path} line {number + 1} repeats a joint", got=name, expected="a name of its own")
         elif words and words[0] == "CHANNELS":
-            if len(words) < 2 or not words[1].isdigit() or int(words[1]) != len(words) - 2:
-                raise fail(f"{path} line {number + 1} is broken", got=line.strip(), expected="CHANNELS n and n names")
-            joints[name] = _Joint(name, channel, words[2:])
+            axes = [word[0].upper() for word in words[2:] if word[1:].lower() == "rotation"]
+            places = sum(word[1:].lower() == "position" for word in words[2:])
+            counted = len(words) > 1 and words[1] == str(len(words) - 2) == str(len(axes) + places)
+            if not name or not counted or len(set(axes)) < len(axes) or not set(axes) <= set("XYZ"):
+                raise fail(f"{path} line {number + 1} is broken", got=line.strip(),
+                           expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip
+            joints[name] = _Joint(channel, [word[0].upper() + word[1:].lower() for word in words[2:]])
             channel += len(words) - 2
         elif words and words[0] == "MOTION":
             return joints, number
@@ -134,6 +155,6 @@ def _motion_header(lines: list[str], start: int, path: Path) -> tuple[int, float
         seconds = float(lines[start + 2].split("Frame Time:")[1])
     except (IndexError, ValueError):
         raise fail(f"{path} line {start + 2} is broken", expected="Frames: n, then Frame Time: s") from None
-    if seconds <= 0:
+    if not 0 < seconds < float("inf"):
         raise fail(f"{path} has no usable frame rate", got=f"Frame Time: {seconds}", expected="above 0")
     return frames, seconds, start + 3
