@@ -187,9 +187,10 @@ def prepare(
     from .mocap.prepare import PrepareOptions
     from .mocap.prepare import prepare as prepare_store
 
-    if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1:
-        raise fail("Impossible numbers", got=f"--fps {fps} --trim {trim} --val-fraction {val_fraction}",
-                   expected="fps above 0, trim in (0, 1], val-fraction in [0, 1)")  # fmt: skip
+    if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1 or not 0 <= max_jumps <= 1:
+        got = f"--fps {fps} --trim {trim} --val-fraction {val_fraction} --max-jumps {max_jumps}"
+        raise fail("Impossible numbers", got=got, expected="fps above 0, trim in (0, 1], val-fraction in [0, 1), "
+                   "max-jumps in [0, 1]")  # fmt: skip
     options = PrepareOptions(
         fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence, max_jumps
     )
@@ -213,7 +214,7 @@ def prepare(
         if entries:
             click.echo(f"{len(entries)} file{'s' * (len(entries) > 1)} {kind}:", err=True)
         for path, reason in entries:
-            click.echo(f"  {path}: {reason}", err=True)
+            click.echo(f"  {reason}" if str(path) in reason else f"  {path}: {reason}", err=True)
     click.echo(f"Wrote {out}")
 
 

@@ -6,8 +6,12 @@ import hashlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,71 +21,101 @@ import numpy as np
 from ..engine.errors import UserError, fail
 from .amass import holds_no_motion, read_amass
 from .bvh import read_bvh
+from .clip import jumping_frames
 from .store import PoseStoreWriter
 
 _SPLITS = ("train", "val", "test")
-_LICENCES = {"cmu": "CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu), NSF EIA-0196217"}
+_SUFFIXES = (".npz", ".bvh")
+_CMU = "motion from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu), funded by NSF EIA-0196217"
+_FEW = 10
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
     """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep;
-    ``val_fraction``: share of clips that become val where folders do not say; ``joint_map`` for BVH."""
+    ``val_fraction``: share of clips that become val where folders do not say; ``joint_map`` for BVH; ``licence`` to
+    record; ``max_jumps``: share of frames that may leap before a clip counts as broken (1: all)."""
 
     fps: float = 30.0
     trim: float = 1.0
     val_fraction: float = 0.1
     joint_map: dict[str, tuple[str, ...]] | None = None
     licence: str = "as the source's"
+    max_jumps: float = 0.01
 
 
 @dataclass
 class PrepareReport:
-    """What happened: clips and frames per split, and (file, reason) of everything left out."""
+    """What happened: clips and frames kept per split, frames read, and (file, reason) of everything left out."""
 
-    clips: dict[str, int] = field(default_factory=dict)
-    frames: dict[str, int] = field(default_factory=dict)
+    clips: Counter[str] = field(default_factory=Counter)
+    frames: Counter[str] = field(default_factory=Counter)
+    frames_read: int = 0
     broken: list[tuple[Path, str]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Item:
+class MocapFile:
+    """A file to read; ``name`` is its path from the given source on; ``split`` is None where no folder decides."""
+
     path: Path
     name: str
-    split: str
+    split: str | None
 
 
 @dataclass(frozen=True)
 class _Result:
-    item: _Item
+    """A clip resampled, or why not. ``draw`` in [0, 1) comes from the clip's poses, as ``digest`` does."""
+
+    file: MocapFile
     poses: np.ndarray | None = None
     betas: np.ndarray | None = None
     fps: float = 0.0
-    problem: str = ""
+    frames_read: int = 0
+    digest: bytes = b""
+    broken: str = ""
+    skipped: str = ""
+
+    @property
+    def draw(self) -> float:
+        return int.from_bytes(self.digest[:6], "big") / 2**48
 
 
-def find_files(sources: list[Path], val_fraction: float) -> list[tuple[Path, str, str]]:
-    """(file, name, split) of every .npz and .bvh under ``sources``, sorted by name.
+def find_files(sources: list[Path]) -> list[MocapFile]:
+    """Every .npz and .bvh under ``sources``, sorted by name; links are followed, hidden files are not looked at.
 
-    A folder named train, val or test on the way decides the split; else a hash of the name does, so that a clip stays
-    in its split when others come. Raises ``UserError`` for a source that is not there.
+    A folder named train, val or test on the way, the innermost, decides the split; where none is named val, clips of
+    train are left to be drawn, too. Raises ``UserError`` for a source that is not there.
     """
     found = []
     for source in sources:
-        if source.is_file():
-            files = [source]
-        elif source.is_dir():
-            files = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".npz", ".bvh"))
-        else:
+        if not source.exists():
             raise fail(f"No file or folder at {source}", expected="mocap files (.npz, .bvh) or folders of them")
-        base = source.parent.resolve()
-        for path in files:
-            name = path.resolve().relative_to(base).as_posix()
-            chosen = [part for part in Path(name).parts[:-1] if part in _SPLITS]
-            draw = int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:8], "big") / 2**64
-            found.append((path, name, chosen[-1] if chosen else ("val" if draw < val_fraction else "train")))
-    return sorted(found, key=lambda entry: entry[1])
+        base = Path(os.path.abspath(source))  # noqa: PTH100 — keeps links, drops "..": the name is what was given
+        for path in [base] if base.is_file() else _walk(base):
+            name = path.relative_to(base.parent)
+            splits = [part for part in name.parts[:-1] if part in _SPLITS]
+            found.append(MocapFile(path, name.as_posix(), splits[-1] if splits else None))
+    if not any(file.split == "val" for file in found):
+        found = [replace(file, split=None) if file.split == "train" else file for file in found]
+    return sorted(found, key=lambda file: file.name)
+
+
+def _walk(base: Path) -> Iterator[Path]:
+    visited = set()
+    for folder, inner, names in os.walk(base, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            inner.clear()  # a link back to a folder above
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (
+            Path(folder, name)
+            for name in names
+            if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
+        )  # fmt: skip
 
 
 def prepare(
@@ -97,76 +131,113 @@ def prepare(
     """Read every clip under ``sources`` and write the pose store ``out``; the same input gives the same digest.
 
     A broken file is left out and listed with its reason, or, with ``strict``, stops everything. A clip whose poses are
-    those of an earlier one is skipped. ``progress(done, total)`` counts files. Raises ``UserError`` if no poses remain.
+    those of an earlier one is skipped. Where no folder decides the split, the clip's own poses do, so that it stays
+    where it is when others come or it is renamed. ``progress(done, total)`` counts files. Raises ``UserError`` if no
+    poses remain.
     """
-    items = [_Item(*entry) for entry in find_files(sources, options.val_fraction)]
-    if not items:
+    files = find_files(sources)
+    if not files:
         raise fail("No poses found", got=f"no .npz or .bvh file under {', '.join(map(str, sources))}",
-                   expected="AMASS-layout npz or BVH files")  # fmt: skip
+                   expected="AMASS-layout npz (archives unpacked) or BVH files")  # fmt: skip
     report, seen = PrepareReport(), set()
-    workers = min(workers or os.cpu_count() or 1, len(items))
-    with PoseStoreWriter(out, command) as writer:
-        for done, result in enumerate(_results(items, options, workers), 1):
+    drawn: list[tuple[float, int, int]] = []
+    workers = max(1, min(workers or _cores(), len(files)))
+    with PoseStoreWriter(out, command) as writer, closing(_results(files, options, workers)) as results:
+        for done, result in enumerate(results, 1):
             if progress is not None:
-                progress(done, len(items))
-            if result.poses is None or result.betas is None:
-                if strict and result.problem.startswith("!"):
-                    raise UserError(result.problem[1:] + " (--strict stops at the first broken file)")
-                target = report.broken if result.problem.startswith("!") else report.skipped
-                target.append((result.item.path, result.problem.removeprefix("!")))
-                continue
-            digest = hashlib.sha256(result.poses.tobytes()).digest()
-            if digest in seen:
-                report.skipped.append((result.item.path, "the same poses as an earlier file"))
-                continue
-            seen.add(digest)
-            split = result.item.split
-            known = (text for key, text in _LICENCES.items() if key in result.item.name.lower())
-            licence = next(known, options.licence)
-            writer.add(result.item.name, split, result.poses, result.betas, fps=result.fps, licence=licence)
-            report.clips[split] = report.clips.get(split, 0) + 1
-            report.frames[split] = report.frames.get(split, 0) + len(result.poses)
+                progress(done, len(files))
+            report.frames_read += result.frames_read
+            if result.broken:
+                if strict:
+                    raise UserError(f"{result.broken} (--strict stops at the first broken file.)")
+                report.broken.append((result.file.path, result.broken))
+            elif result.skipped or result.digest in seen:
+                report.skipped.append((result.file.path, result.skipped or "the same poses as an earlier file"))
+            elif result.poses is not None and result.betas is not None:
+                seen.add(result.digest)
+                split = result.file.split or ("val" if result.draw < options.val_fraction else "train")
+                if result.file.split is None:
+                    drawn.append((result.draw, report.clips.total(), len(result.poses)))
+                folders = {part.lower() for part in Path(result.file.name).parts}
+                licence = f"{options.licence}; {_CMU}" if folders & {"cmu", "cmu_bvh"} else options.licence
+                writer.add(result.file.name, split, result.poses, result.betas, fps=result.fps, licence=licence)
+                report.clips[split] += 1
+                report.frames[split] += len(result.poses)
         if not report.frames:
             reasons = "; ".join(reason for _, reason in report.broken[:3]) or "only files without motion"
-            raise fail("No poses found", got=f"{len(items)} files, none usable: {reasons}")
+            raise fail("No poses found", got=f"{len(files)} files, none usable: {reasons}")
+        _leave_no_split_empty(writer, report, drawn, options.val_fraction)
     return report
 
 
-def _results(items: list[_Item], options: PrepareOptions, workers: int) -> Iterator[_Result]:
+def _leave_no_split_empty(
+    writer: PoseStoreWriter, report: PrepareReport, drawn: list[tuple[float, int, int]], val_fraction: float
+) -> None:
+    """A handful of clips may all have been drawn into one split; then the clip nearest to the other goes there."""
+    if not val_fraction or len(drawn) < 2:
+        return
+    for empty, other, (_, number, frames) in (("val", "train", min(drawn)), ("train", "val", max(drawn))):
+        if not report.clips[empty]:
+            writer.move(number, empty)
+            for counts, amount in ((report.clips, 1), (report.frames, frames)):
+                counts[empty] += amount
+                counts[other] -= amount
+
+
+def _results(files: list[MocapFile], options: PrepareOptions, workers: int) -> Generator[_Result, None, None]:
     """Clips in order; at most a few per worker are in memory at once."""
     read = partial(_read, options=options)
     if workers == 1:
-        yield from map(read, items)
+        yield from map(read, files)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupts) as pool:
-        remaining, pending = iter(items), []
-        for item in islice(remaining, 4 * workers):
-            pending.append(pool.apply_async(read, (item,)))
+    remaining = iter(files)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    try:
+        pending: list[Future[_Result]] = [pool.submit(read, file) for file in islice(remaining, 4 * workers)]
         while pending:
-            yield pending.pop(0).get()
-            for item in islice(remaining, 1):
-                pending.append(pool.apply_async(read, (item,)))
+            result = pending.pop(0).result()
+            pending.extend(pool.submit(read, file) for file in islice(remaining, 1))
+            yield result
+    except BrokenProcessPool:
+        raise fail("A process that reads mocap files ended at once", got="perhaps out of memory",
+                   next_step="Try --workers 1, which also shows at which file") from None  # fmt: skip
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _read(item: _Item, options: PrepareOptions) -> _Result:
-    """One file, resampled; ``problem`` starts with ``!`` where the file is broken rather than of another kind."""
-    if holds_no_motion(item.path):
-        return _Result(item, problem="holds a body shape, no motion")
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(file: MocapFile, options: PrepareOptions) -> _Result:
+    """One file, checked and resampled."""
+    if holds_no_motion(file.path):
+        return _Result(file, skipped="holds a body shape, no motion")
     try:
-        is_bvh = item.path.suffix.lower() == ".bvh"
-        clip = read_bvh(item.path, options.joint_map) if is_bvh else read_amass(item.path)
+        is_bvh = file.path.suffix.lower() == ".bvh"
+        clip = read_bvh(file.path, options.joint_map) if is_bvh else read_amass(file.path)
     except UserError as error:
-        return _Result(item, problem=f"!{error}")
-    kept = frames_to_keep(len(clip.pose_body), clip.fps, options.fps, options.trim)
-    return _Result(item, clip.pose_body[kept], clip.betas[:10], min(clip.fps, options.fps))
+        return _Result(file, broken=str(error))
+    count = len(clip.pose_body)
+    jumps = int(jumping_frames(clip.pose_body, clip.fps).sum())
+    if jumps >= _FEW and jumps > options.max_jumps * count:
+        reason = fail(f"{file.path} jumps", got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
+                      expected=f"at most {options.max_jumps:.0%}")  # fmt: skip
+        return _Result(file, broken=str(reason))
+    digest = hashlib.sha256(clip.pose_body.tobytes()).digest()
+    kept = frames_to_keep(count, clip.fps, options.fps, options.trim)
+    return _Result(file, clip.pose_body[kept], clip.betas[:10], min(clip.fps, options.fps), count, digest)
 
 
 def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
-    """Indices of the frames nearest to a clock of ``target_fps`` within the middle ``trim`` share of a clip."""
+    """Indices of the frames nearest to a clock of ``target_fps`` within the middle ``trim`` share of a clip.
+
+    Frames are taken as they are, never blended or repeated: a pose between two is nobody's pose.
+    """
     margin = (count - max(1, round(count * trim))) // 2
     step = max(1.0, fps / target_fps)
     return np.arange(margin, count - margin, step).round().astype(np.int64).clip(max=count - 1)
