@@ -55,13 +55,8 @@ def rasterize(vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int],
     for start, stop in _chunks(extent[:, 0] * extent[:, 1]):
         part = slice(start, stop)
         _splat(buffer, planes[part], face[part], first[part], extent[part], width)
-    hit = buffer != _EMPTY
-    winner = torch.where(hit, buffer & 0xFFFFFFFF, torch.zeros_like(buffer)).view(batch, height, width)
-    barycentric, depth = _locate(winner, corners, inverse, area)
-    hit = hit.view(batch, height, width)
-    barycentric = torch.where(hit[..., None], barycentric, torch.zeros_like(barycentric))
-    depth = torch.where(hit, depth, torch.full_like(depth, torch.inf))
-    return Raster(torch.where(hit, winner, torch.full_like(winner, -1)), depth, barycentric)
+    seen = torch.where(buffer != _EMPTY, buffer & 0xFFFFFFFF, -1).view(batch, height, width)
+    return _locate(seen, vertices, faces, K)
 
 
 def _planes(corner: Tensor, corners: Tensor, inverse: Tensor, area: Tensor) -> Tensor:
@@ -101,18 +96,28 @@ def _edge_weights(x: Tensor, y: Tensor, corners: Tensor, area: Tensor) -> Tensor
     return (dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]) / area[..., None]
 
 
-def _locate(winner: Tensor, corners: Tensor, inverse: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
-    """Perspective-correct barycentric weights and depth of the winning triangle at every pixel."""
-    batch, height, width = winner.shape
-    image = torch.arange(batch, device=winner.device)[:, None, None]
-    y = torch.arange(height, device=winner.device, dtype=corners.dtype)[:, None].expand(height, width)
-    x = torch.arange(width, device=winner.device, dtype=corners.dtype).expand(height, width)
-    if not corners.shape[1]:
-        return corners.new_zeros(batch, height, width, 3), corners.new_zeros(batch, height, width)
-    weights = _edge_weights(x, y, corners[image, winner], area[image, winner])
-    weighted = weights * inverse[image, winner]
-    nearness = weighted.sum(-1, keepdim=True)
-    return weighted / nearness, 1 / nearness[..., 0]
+def _locate(face: Tensor, vertices: Tensor, faces: Tensor, K: Tensor) -> Raster:
+    """Where the ray of every covered pixel meets its triangle: perspective-correct weights and depth.
+
+    With corners a, b, c the ray d has weights in proportion to d·(b×c), d·(c×a), d·(a×b). In double precision, on
+    covered pixels alone: projected corners in float32 would cost micrometres, and most pixels show nothing.
+    """
+    hit = (face >= 0).nonzero(as_tuple=True)
+    image, y, x = hit
+    corners = vertices[image[:, None], faces[face[hit]]].double()
+    pixel = torch.stack([x + 0.5, y + 0.5, torch.ones_like(x)], -1).double()
+    ray = (torch.linalg.inv(K.double())[image] @ pixel[..., None])[..., 0]
+    normals = torch.linalg.cross(corners.roll(-1, -2), corners.roll(-2, -2))
+    weights = (normals * ray[:, None]).sum(-1)
+    total = weights.sum(-1, keepdim=True)
+    # Slivers decided in float32 may miss the ray by a rounding; the weights stay those of a point on the triangle.
+    weights = (weights / torch.where(total == 0, 1, total)).clamp_min(1e-12)
+    weights = weights / weights.sum(-1, keepdim=True)
+    barycentric = vertices.new_zeros(*face.shape, 3)
+    depth = vertices.new_full(face.shape, torch.inf)
+    barycentric[hit] = weights.to(vertices.dtype)
+    depth[hit] = (weights * corners[..., 2]).sum(-1).to(vertices.dtype)
+    return Raster(face, depth, barycentric)
 
 
 def _chunks(boxes: Tensor) -> list[tuple[int, int]]:
@@ -137,9 +142,11 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 def interpolate(raster: Raster, attributes: Tensor, faces: Tensor) -> Tensor:
     """Per-vertex attributes (B,V,C) or (V,C) → (B,H,W,C) at the visible surface; 0 where nothing is."""
     attributes = attributes.expand(len(raster.face), *attributes.shape[-2:])
-    image = torch.arange(len(raster.face), device=raster.face.device)[:, None, None, None]
-    values = attributes[image, faces[raster.face.clamp_min(0)]]
-    return (values * raster.barycentric[..., None]).sum(-2)
+    hit = (raster.face >= 0).nonzero(as_tuple=True)
+    values = attributes[hit[0][:, None], faces[raster.face[hit]]]
+    surface = attributes.new_zeros(*raster.face.shape, attributes.shape[-1])
+    surface[hit] = (values * raster.barycentric[hit][..., None]).sum(-2)
+    return surface
 
 
 def shade(normals: Tensor, light: Tensor, ambient: Tensor | float = 0.45) -> Tensor:
