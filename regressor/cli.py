@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -19,16 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 def main() -> None:
     """Stage 2: learn to see those poses in images, through the frozen vocabulary of stage 1."""
     wait_without_spinning()
-
-
-def _body_option(command: F) -> F:
-    return click.option(
-        "--body", "body_source", default="open", help="'open', or a SMPL-family model file or directory."
-    )(command)
-
-
-def _device_option(command: F) -> F:
-    return click.option("--device", default="auto", help="'auto', 'cpu', 'cuda', 'cuda:1', …")(command)
 
 
 def _tokenizer_option(command: F) -> F:
@@ -71,7 +62,7 @@ def synthesize(
     with tqdm(total=sum(counts.values()), unit="image", desc="crops") as bar:
         make_crops(
             split_poses(store.poses("train"), store.poses("val"), seed), counts, out, config,
-            provenance={"poses": store.digest}, workers=workers, progress=bar.update,
+            provenance={"poses": store.digest}, workers=workers, progress=lambda done: bar.update(done),
         )  # fmt: skip
     picture = sheet or out.with_suffix(".png")
     crops = open_crops(out)
@@ -90,8 +81,8 @@ def synthesize(
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
-@_body_option
-@_device_option
+@body_option
+@device_option
 @reports_user_errors
 def train(
     crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
@@ -141,8 +132,8 @@ def train(
 @click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the table here, too.")
-@_body_option
-@_device_option
+@body_option
+@device_option
 @reports_user_errors
 def evaluate(
     regressor_file: Path, crops: Path, tokenizer_file: Path, split: str, also: tuple[Path, ...], json_file: Path | None,
@@ -182,8 +173,8 @@ def evaluate(
 @click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
-@_body_option
-@_device_option
+@body_option
+@device_option
 @reports_user_errors
 def predict(
     images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,12 +94,11 @@ def train_regressor(
         lr=config.optim.lr, betas=(0.9, 0.99),
     )  # fmt: skip
     average = WeightAverage(network, config.optim.average)
-    averaged_network = cast(RegressorNetwork, average.module)
-    averaged = Regressor(averaged_network, tokenizer, config, precision=precision).eval()
+    averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
     step, steps = 0, config.optim.steps
     if run.state is not None:
         load_strictly(network, run.state["network"], what="the checkpoint")
-        load_strictly(averaged_network, run.state["average"], what="the checkpoint")
+        load_strictly(average.module, run.state["average"], what="the checkpoint")
         optimizer.load_state_dict(run.state["optimizer"])
         step = run.state["step"]
 
@@ -157,7 +156,7 @@ def train_regressor(
     metrics = {k: v for k, v in run.metrics()[-1].items() if k.startswith("val_")}
     provenance = {"crops": store.digest, "crops_attributes": store.attributes, "body": body.kind,
                   "steps": steps, "metrics": metrics}  # fmt: skip
-    return save_regressor(run.path / "regressor.pt", averaged_network, config, tokenizer, provenance)
+    return save_regressor(run.path / "regressor.pt", average.module, config, tokenizer, provenance)
 
 
 @torch.no_grad()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from .cli_clips import complete, decode, encode
+from .engine.cli_options import body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -21,27 +19,21 @@ def main() -> None:
     wait_without_spinning()
 
 
-def _body_option(command: F) -> F:
-    return click.option(
-        "--body", "body_source", default="open", help="'open', or a SMPL-family model file or directory."
-    )(command)
-
-
-def _device_option(command: F) -> F:
-    return click.option("--device", default="auto", help="'auto', 'cpu', 'cuda', 'cuda:1', …")(command)
+for command in (encode, decode, complete):
+    main.add_command(command)
 
 
 @main.command()
 @click.argument("poses", type=click.Path(path_type=Path))
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
-@click.option("--preset", "preset_name", default="compact", help="compact | compact-vq.")
+@click.option("--preset", "preset_name", default="compact", help="compact | compact-vq | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
-@_body_option
-@_device_option
+@body_option
+@device_option
 @reports_user_errors
 def train(
     poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
@@ -87,8 +79,8 @@ def train(
 @click.option("--split", default="val", help="Split of the store to judge on.")
 @click.option("--all-vertices", is_flag=True, help="MPVPE over the full mesh (slow) instead of 1,024 vertices.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
-@_body_option
-@_device_option
+@body_option
+@device_option
 @reports_user_errors
 def evaluate(
     tokenizer: Path, poses: Path, split: str, all_vertices: bool, json_file: Path | None, body_source: str, device: str
@@ -178,6 +170,7 @@ def prepare(
 
     Folders named train, val and test decide the split; without them the clips' own poses do.
     """
+    import shlex
     import time
 
     from tqdm import tqdm
@@ -195,7 +188,9 @@ def prepare(
         fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence, max_jumps
     )
     click.echo(f"Reading mocap into {out}")
-    command = " ".join(["pose-tokenizer prepare", *map(str, sources), f"--fps {fps:g} --trim {trim:g}"])
+    numbers = {"--fps": fps, "--trim": trim, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
+    written = [f"{option}={value:g}" for option, value in numbers.items()]
+    command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
     started = time.perf_counter()
     with tqdm(unit="file", desc="prepare", delay=0.2) as bar:
 

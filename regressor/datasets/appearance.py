@@ -125,7 +125,7 @@ def spoil(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     pixels = (image.clip(0, 1) * 255).round().astype(np.uint8)
     if draw.random() < 0.5:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(35, 95))])
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
     return pixels.astype(np.float32) / 255
 
 

@@ -75,7 +75,7 @@ def make_crops(
     *,
     provenance: dict[str, Any],
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> None:
     """Render ``counts`` crops a split into the crop store ``out``, from poses (N,21,3) axis-angle a split.
 

@@ -1,12 +1,14 @@
-"""npz files of other people: plain arrays, or one clear error."""
+"""npz files: plain arrays read with one clear error, written whole."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from .checkpoint import write_bytes_atomically
 from .errors import fail
 
 
@@ -23,3 +25,10 @@ def read_npz(path: str | Path, what: str = "npz", keys: Collection[str] | None =
         # Damage shows as any of a dozen exceptions: zlib.error, BadZipFile, NotImplementedError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fail(f"Cannot read {what} {path}", got=reason, expected="an npz of plain arrays") from None
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays, compressed, whole or not at all."""
+    memory = io.BytesIO()
+    np.savez_compressed(memory, **arrays)  # type: ignore[arg-type]
+    write_bytes_atomically(path, memory.getbuffer())
