@@ -37,6 +37,7 @@ def read_amass(path: str | Path) -> Clip:
             arrays = {key: file[key] for key in _KEYS if key in file.files}
     except Exception as error:  # a damaged file fails in zip, in deflate or in the header, each in its own way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = "pickled objects, which can run code" if "pickle" in reason else reason
         raise fail(f"Cannot read {path}", got=reason, expected="an npz of plain arrays") from None
     fps = _frame_rate(arrays, path)
     poses = _root_and_body(arrays, path)
