@@ -26,6 +26,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "translation": (3,), "has_global_orient": (), "has_body_pose": (), "has_betas": (), "box": (4,),
     "image_size": (2,), "K": (3, 3),
 }  # fmt: skip
+_IMAGES_A_CHUNK, _ROWS_A_CHUNK = 8, 512
 Arrays = dict[str, np.ndarray]
 
 
@@ -37,10 +38,12 @@ class CropStoreWriter:
         self._digest = hashlib.sha256()
         for split, count in counts.items():
             group = file.create_group(split)
-            chunk = (min(64, max(count, 1)), 3, size, size)
-            group.create_dataset("image", (count, 3, size, size), np.uint8, chunks=chunk)
-            for name, shape in _SHAPES.items():
-                group.create_dataset(name, (count, *shape), bool if name.startswith("has_") else np.float32)
+            for name, shape in _columns(size).items():
+                # Small chunks of images: a random batch reads little more than itself. Checksums need chunks, and
+                # chunks need rows.
+                rows = min(count, _IMAGES_A_CHUNK if name == "image" else _ROWS_A_CHUNK)
+                layout = {"chunks": (rows, *shape), "fletcher32": True} if count else {}
+                group.create_dataset(name, (count, *shape), _kind(name), **layout)
 
     def append(self, split: str, batch: Arrays) -> None:
         """Write one batch behind what the split already holds."""
@@ -55,6 +58,14 @@ class CropStoreWriter:
         """Write the attributes (JSON) and the digest of everything appended."""
         self._file.attrs["attributes"] = json.dumps(attributes, sort_keys=True)
         self._file.attrs["digest"] = self._digest.hexdigest()
+
+
+def _columns(size: int) -> dict[str, tuple[int, ...]]:
+    return {"image": (3, size, size), **_SHAPES}
+
+
+def _kind(name: str) -> np.dtype:
+    return np.dtype(np.uint8 if name == "image" else bool if name.startswith("has_") else np.float32)
 
 
 @contextmanager
@@ -117,8 +128,11 @@ def open_crops(path: str | Path) -> CropStore:
             if missing:
                 raise fail(f"{path} is damaged", got=f"no {', '.join(missing)}", next_step=_REMEDY)
             count, _, size, _ = columns[f"{split}/image"].shape
-            shapes = {"image": (count, 3, size, size)} | {name: (count, *shape) for name, shape in _SHAPES.items()}
-            wrong = [name for name, shape in shapes.items() if columns[f"{split}/{name}"].shape != shape]
+            wrong = []
+            for name, shape in _columns(size).items():
+                found = columns[f"{split}/{name}"]
+                if found.shape != (count, *shape) or found.dtype != _kind(name):
+                    wrong.append(name)
             if wrong:
                 raise fail(f"{path} is damaged", got=f"misshapen {', '.join(wrong)} in {split}", next_step=_REMEDY)
             counts[split] = count
