@@ -111,7 +111,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], strong: Iterable[i
     """Cells are html; the rows numbered in ``strong`` stand out."""
     standing_out = set(strong)
     body = "".join(
-        f'<tr{" class=strong" if number in standing_out else ""}>{"".join(f"<td>{cell}</td>" for cell in row)}</tr>'
+        f"<tr{' class=strong' if number in standing_out else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
         for number, row in enumerate(rows)
     )
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)

@@ -116,9 +116,7 @@ def train(
             if step % 20 == 0 or "val_mpjpe_mm" in figures:
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
-        exported = train_regressor(
-            store, vocabulary, run_path, config, body, resume=resuming, progress=progress
-        )
+        exported = train_regressor(store, vocabulary, run_path, config, body, resume=resuming, progress=progress)
     if out is not None:
         copy_file(exported, out)
     click.echo(f"Wrote {out or exported}")

@@ -79,9 +79,7 @@ def token_cross_entropy(
     """
     total = torch.zeros((), device=valid.device)
     for logits, digit in zip(factor_logits, digits, strict=True):
-        loss = F.cross_entropy(
-            logits.flatten(0, 1), digit.flatten(), reduction="none", label_smoothing=label_smoothing
-        )
+        loss = F.cross_entropy(logits.flatten(0, 1), digit.flatten(), reduction="none", label_smoothing=label_smoothing)
         total = total + valid_mean(loss.view_as(digit), valid)
     return total
 

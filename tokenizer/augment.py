@@ -47,9 +47,7 @@ def corrupt(rotations: Tensor, config: AugmentConfig, generator: torch.Generator
     count, joints = rotations.shape[:2]
     if config.noise_deg:
         noisy = (torch.rand(count, generator=generator) < config.noise_share).to(rotations.device)
-        rotations = torch.where(
-            noisy[:, None, None, None], perturb(rotations, config.noise_deg, generator), rotations
-        )
+        rotations = torch.where(noisy[:, None, None, None], perturb(rotations, config.noise_deg, generator), rotations)
     if not config.mask:
         return rotations, None
     masked = torch.rand(count, 1, generator=generator) < config.mask_share

@@ -54,9 +54,7 @@ def evaluate_tokenizer(
         ids = tokenizer.encode(rotations)
         rebuilt = tokenizer.decode(ids)
         joint_mm.append(1000 * mpjpe(body.joints(rebuilt)[:, 1:24], body.joints(rotations)[:, 1:24]))
-        vertex_mm.append(
-            1000 * mpjpe(body.vertices(rebuilt, subset=subset), body.vertices(rotations, subset=subset))
-        )
+        vertex_mm.append(1000 * mpjpe(body.vertices(rebuilt, subset=subset), body.vertices(rotations, subset=subset)))
         angle.append(geodesic_distance(rebuilt, rotations).mean(-1).rad2deg())
         histogram += torch.bincount(ids.flatten().cpu(), minlength=tokenizer.num_codes)
     joints, verts = torch.cat(joint_mm), torch.cat(vertex_mm)

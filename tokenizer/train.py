@@ -65,8 +65,12 @@ def train_tokenizer(
     poses = torch.from_numpy(store.poses("train")).to(device)
     held_out = torch.from_numpy(store.poses("val")).to(device)
     if not len(poses) or not len(held_out):
-        raise fail("The pose store cannot be trained on", got=f"{len(poses)} train and {len(held_out)} val poses",
-                   expected="both splits filled", next_step="Prepare more clips, or raise --val-fraction")
+        raise fail(
+            "The pose store cannot be trained on",
+            got=f"{len(poses)} train and {len(held_out)} val poses",
+            expected="both splits filled",
+            next_step="Prepare more clips, or raise --val-fraction",
+        )
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
@@ -104,8 +108,11 @@ def train_tokenizer(
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses[chosen.to(device)].cpu()})
-            raise fail(f"The loss is no number at step {step}", got={k: float(v.detach()) for k, v in terms.items()},
-                       next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps")
+            raise fail(
+                f"The loss is no number at step {step}",
+                got={k: float(v.detach()) for k, v in terms.items()},
+                next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps",
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.optim.clip:
@@ -134,10 +141,16 @@ def train_tokenizer(
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
         if step % config.checkpoint_every == 0 or last:
-            save_checkpoint(run.checkpoints, step, {
-                "seconds": run.seconds, "tokenizer": tokenizer.state_dict(),
-                "average": average.module.state_dict(), "optimizer": optimizer.state_dict(),
-            })
+            save_checkpoint(
+                run.checkpoints,
+                step,
+                {
+                    "seconds": run.seconds,
+                    "tokenizer": tokenizer.state_dict(),
+                    "average": average.module.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+            )
         if progress is not None:
             progress(step, steps, record)
     # 6. Freeze.

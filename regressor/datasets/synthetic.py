@@ -176,9 +176,7 @@ class Painter:
         centre = each(lambda d: d.uniform([0.25, 0.4], [0.75, 0.6])) * torch.tensor([width, height])
         stray = each(lambda d: d.uniform(-1, 1, 3)) * config.jitter
         K = intrinsics(focal, width, height)
-        body_pose = torch.cat(
-            [axis_angle_to_matrix(torch.from_numpy(poses)), torch.eye(3).expand(count, 2, 3, 3)], 1
-        )
+        body_pose = torch.cat([axis_angle_to_matrix(torch.from_numpy(poses)), torch.eye(3).expand(count, 2, 3, 3)], 1)
         to_camera = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
         orient = _turn(roll, 2) @ _turn(pitch, 0) @ to_camera @ _turn(yaw, 1)
         depth = focal * 1.7 / tall
@@ -272,5 +270,3 @@ def _turn(degrees: Tensor, axis: int) -> Tensor:
     vector = torch.zeros(len(degrees), 3)
     vector[:, axis] = degrees * math.pi / 180
     return axis_angle_to_matrix(vector)
-
-

@@ -163,6 +163,6 @@ def test_export_leaves_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match="No space left on device.*nothing was changed"):
+    with pytest.raises(UserError, match=r"No space left on device.*nothing was changed"):
         make(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -128,7 +129,7 @@ def test_schedule_golden():
     at = [warmup_cosine(step, steps=10, warmup=2) for step in range(10)]
     assert at[:2] == pytest.approx([1 / 3, 2 / 3])
     assert at[2] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5 / 8)))
-    assert all(a > b for a, b in zip(at[2:], at[3:], strict=False)) and at[-1] > 0
+    assert all(a > b for a, b in pairwise(at[2:])) and at[-1] > 0
     assert steps_within(10, 0.5, at_most=100) == 20 and steps_within(10, 0.01, at_most=100) == 100
 
 

@@ -18,8 +18,13 @@ import torch
 from tokenizer.augment import augment, corrupt
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.config import (
-    AugmentConfig, LossConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig,
-)  # fmt: skip
+    AugmentConfig,
+    LossConfig,
+    NetworkConfig,
+    OptimConfig,
+    QuantizerConfig,
+    TokenizerConfig,
+)
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.options import to_dict
 from tokenizer.evaluate import evaluate_tokenizer, id_stability
@@ -49,7 +54,8 @@ def store(tmp_path_factory):
 
 
 def test_training_learns_exports_and_logs(store, tmp_path, open_body):
-    config = replace(SMALL, optim=replace(SMALL.optim, steps=400), loss=LossConfig(vertices_weight=5.0, num_vertices=16))
+    optim, loss = replace(SMALL.optim, steps=400), LossConfig(vertices_weight=5.0, num_vertices=16)
+    config = replace(SMALL, optim=optim, loss=loss)
     artifact = train_tokenizer(store, tmp_path / "run", config, open_body)
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     validated = [r["val_mpjpe_mm"] for r in records if "val_mpjpe_mm" in r]

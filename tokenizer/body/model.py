@@ -141,9 +141,7 @@ class Body(nn.Module):
             self._subsets[count] = torch.from_numpy(well_spread_vertices(self.v_template.cpu().numpy(), count))
         return self._subsets[count].to(self.v_template.device)
 
-    def _pose(
-        self, pose_body: Tensor, root: Tensor | None, betas: Tensor | None, translation: Tensor | None
-    ) -> _Posed:
+    def _pose(self, pose_body: Tensor, root: Tensor | None, betas: Tensor | None, translation: Tensor | None) -> _Posed:
         shape = tuple(pose_body.shape)
         if len(shape) < 3 or shape[-2:] != (3, 3) or not NUM_BODY_JOINTS <= shape[-3] < len(self.parents):
             expected = f"(..., {NUM_BODY_JOINTS} to {len(self.parents) - 1}, 3, 3) rotation matrices"

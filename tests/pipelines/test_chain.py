@@ -1,0 +1,127 @@
+"""The whole chain, tiny, with the real programs; then its report and the README's Python on what it made."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipelines import demo, sheets
+from pipelines.cli import main
+from pipelines.report import write_report
+from pipelines.stages import PRESETS, Preset, Settings, stages
+from tokenizer.mocap.store import open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Preset(400, "compact", 0.005, "suit", (32, 16, 16), "small", 0.005)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with runs/demo in it, made by the chain."""
+    folder = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", TINY)
+        patch.chdir(folder)
+        done = CliRunner().invoke(main, ["demo", "--preset", "tiny"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert done.output.splitlines()[-1] == "runs/demo/report.html"
+        again = CliRunner().invoke(main, ["demo", "--preset", "tiny"], catch_exceptions=False)
+        assert again.output.count("is up to date") == len(stages(Settings(Path("runs/demo"), "tiny")))
+    return folder
+
+
+class Page(HTMLParser):
+    """Open tags, whether they close in order, text, and every address the page asks a browser to load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "data", "action")]
+        if tag not in ("meta", "img", "circle", "line", "polyline", "polygon", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_is_whole_and_stands_alone(folder):
+    html = (folder / "runs/demo/report.html").read_text()
+    page = Page(html)
+    text = " ".join(page.text)
+    assert page.open == []
+    assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
+    assert not re.search(r"url\(|@import|<script", html)
+    assert 'class="missing"' not in html
+    for words in ("mm", "perplexity", "mean pose, true orientation", "synthetic people only", "EIA-0196217", "sha256"):
+        assert words in text
+    for name in ("poses", "evaluate"):
+        stage = next(stage for stage in stages(Settings(Path("runs/demo"), "tiny")) if stage.name == name)
+        assert all(line in text for line in stage.command_lines())
+
+
+def test_digests_in_the_report_are_those_of_the_files(folder):
+    html = (folder / "runs/demo/report.html").read_text()
+    for name in ("poses.h5", "tokenizer.h5", "crops.h5"):
+        assert demo.content_digest(folder / "runs/demo" / name) in html
+
+
+def test_code_counts_count_every_token(folder):
+    store = open_store(folder / "runs/demo/poses.h5")
+
+    class Constant:
+        num_codes = 4
+
+        def encode(self, rotations):
+            return rotations.new_zeros(len(rotations), 3).long() + 2
+
+    counts = sheets.code_counts(store, Constant())
+    assert counts.tolist() == [0, 0, 3 * len(store.poses("val")), 0]
+
+
+def test_missing_parts_are_told_in_their_place(tmp_path):
+    out = write_report(tmp_path, tmp_path / "report.html")
+    page = Page(out.read_text())
+    assert page.open == []
+    text = " ".join(page.text)
+    for words in ("No tokenizer at", "No crop store", "No regressor", "make evaluate", "No prediction was given"):
+        assert words in text
+
+
+def test_no_folder_is_one_clear_message(tmp_path):
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
+    assert done.exit_code == 2
+    assert "There is no folder" in done.output and "make demo" in done.output
+
+
+def test_a_test_image_that_is_not_there(folder, tmp_path):
+    crops = str(folder / "runs/demo/crops.h5")
+    done = CliRunner().invoke(main, ["picture", crops, "--number", "99", "--out", str(tmp_path / "x.png")])
+    assert done.exit_code == 2 and "0 to 15" in done.output
+
+
+def test_python_of_the_readme_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks) == 2
+    assert names["joints"].shape == (24, 3)
+    vertices = names["people"].vertices
+    assert vertices.shape[0] == 1 and np.isfinite(vertices.numpy()).all()
