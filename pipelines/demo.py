@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib
 import json
-import os
 import platform
 import shutil
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from tokenizer import __version__
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.processes import available_cores
 
 from .stages import Settings, Stage, stages
 
@@ -108,7 +108,7 @@ def surroundings() -> dict[str, Any]:
         "commit": source_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "machine": f"{_processor()}, {_cores()} cores",
+        "machine": f"{_processor()}, {available_cores()} cores",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -118,10 +118,6 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _prepare_run(stage: Stage, run: Path, say: Say) -> bool:

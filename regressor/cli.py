@@ -37,7 +37,7 @@ def _tokenizer_option(command: F) -> F:
 @click.option("--test", "test_count", default=500, help="Images to judge on, in other poses of the val split.")
 @click.option("--size", default=128, help="Pixels of a crop.")
 @click.option("--seed", default=0, help="The same seed makes the same images.")
-@click.option("--workers", type=int, help="Processes that render (default: one a core).")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that render (default: one a core).")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet to write (default: beside --out).")
 @reports_user_errors
 def synthesize(

@@ -7,11 +7,10 @@ learn in minutes. ``varied``: skin, clothes, hair, lights, backgrounds, occluder
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from torch import Tensor
 from tokenizer.body.model import Body, load_body, load_garments
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
+from tokenizer.engine.processes import available_cores, map_in_order
 
 from ..camera import crop_intrinsics, intrinsics, pixels_to_crop, project, square_box
 from ..render import downsample, interpolate, rasterize, shade, vertex_normals
@@ -90,9 +90,10 @@ def make_crops(
         chosen = order[np.arange(count) % max(1, len(order))]
         jobs += [_Job(split, i, poses[split][chosen[i : i + _BATCH]]) for i in range(0, count, _BATCH)]
     attributes = {**asdict(config), **provenance, "synthetic": True}
-    with write_crops(out, config.size, counts, attributes) as writer:
-        for job, batch in _rendered(jobs, config, workers or os.cpu_count() or 1):
-            writer.append(job.split, batch)
+    batches = map_in_order(partial(_paint, config=config), jobs, min(workers or available_cores(), len(jobs)))
+    with closing(batches), write_crops(out, config.size, counts, attributes) as writer:
+        for split, batch in batches:
+            writer.append(split, batch)
             if progress is not None:
                 progress(len(batch["image"]))
 
@@ -104,29 +105,13 @@ def split_poses(train: np.ndarray, val: np.ndarray, seed: int) -> dict[str, np.n
     return {"train": train, "val": val[order[:half]], "test": val[order[half:]]}
 
 
-def _rendered(jobs: list[_Job], config: SyntheticConfig, workers: int) -> Iterator[tuple[_Job, Arrays]]:
-    if min(workers, len(jobs)) <= 1:
-        painter = Painter(config)
-        for job in jobs:
-            yield job, painter.paint(job.split, job.first, job.poses)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker, (config,)) as pool:
-        yield from zip(jobs, pool.imap(_paint, jobs), strict=True)
+def _paint(job: _Job, config: SyntheticConfig) -> tuple[str, Arrays]:
+    return job.split, _painter(config).paint(job.split, job.first, job.poses)
 
 
-_painter: Painter | None = None
-
-
-def _start_worker(config: SyntheticConfig) -> None:
-    global _painter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    _painter = Painter(config)
-
-
-def _paint(job: _Job) -> Arrays:
-    assert _painter is not None
-    return _painter.paint(job.split, job.first, job.poses)
+@lru_cache(maxsize=1)
+def _painter(config: SyntheticConfig) -> Painter:
+    return Painter(config)
 
 
 class Painter:

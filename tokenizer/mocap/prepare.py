@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ..engine.errors import UserError, fail
+from ..engine.processes import available_cores, map_in_order
 from .amass import holds_no_motion, read_amass
 from .bvh import read_bvh
 from .clip import jumping_frames
@@ -141,8 +137,9 @@ def prepare(
                    expected="AMASS-layout npz (archives unpacked) or BVH files")  # fmt: skip
     report, seen = PrepareReport(), set()
     drawn: list[tuple[float, int, int]] = []
-    workers = max(1, min(workers or _cores(), len(files)))
-    with PoseStoreWriter(out, command) as writer, closing(_results(files, options, workers)) as results:
+    workers = max(1, min(workers or available_cores(), len(files)))
+    read = partial(_read, options=options)
+    with PoseStoreWriter(out, command) as writer, closing(map_in_order(read, files, workers)) as results:
         for done, result in enumerate(results, 1):
             if progress is not None:
                 progress(done, len(files))
@@ -182,35 +179,6 @@ def _leave_no_split_empty(
             for counts, amount in ((report.clips, 1), (report.frames, frames)):
                 counts[empty] += amount
                 counts[other] -= amount
-
-
-def _results(files: list[MocapFile], options: PrepareOptions, workers: int) -> Generator[_Result, None, None]:
-    """Clips in order; at most a few per worker are in memory at once."""
-    read = partial(_read, options=options)
-    if workers == 1:
-        yield from map(read, files)
-        return
-    remaining = iter(files)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
-    try:
-        pending: list[Future[_Result]] = [pool.submit(read, file) for file in islice(remaining, 4 * workers)]
-        while pending:
-            result = pending.pop(0).result()
-            pending.extend(pool.submit(read, file) for file in islice(remaining, 1))
-            yield result
-    except BrokenProcessPool:
-        raise fail("A process that reads mocap files ended at once", got="perhaps out of memory",
-                   next_step="Try --workers 1, which also shows at which file") from None  # fmt: skip
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(file: MocapFile, options: PrepareOptions) -> _Result:

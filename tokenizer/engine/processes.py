@@ -1,0 +1,58 @@
+"""Work in several processes whose results come in order, few at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from .errors import fail
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_AHEAD = 4
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """``function`` of each item, in order; at most a few results per worker are held in memory at once.
+
+    ``function`` must be picklable. With one worker it runs in this process. Exceptions of ``function`` pass through.
+    Raises ``UserError`` when a worker dies.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    remaining = iter(items)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        pending: list[Future[Result]] = [pool.submit(function, item) for item in islice(remaining, _AHEAD * workers)]
+        while pending:
+            result = pending.pop(0).result()
+            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
+            yield result
+    except BrokenProcessPool:
+        reason = 'perhaps out of memory, or a script without an `if __name__ == "__main__"` guard'
+        raise fail("A worker process ended at once", got=reason, next_step="Try --workers 1") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent; one thread each, as there is a worker per core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
