@@ -60,3 +60,18 @@ def picture(crops: Path, out: Path, number: int) -> None:
 
     save_test_person(crops, out, number)
     click.echo(f"Wrote {out}")
+
+
+@main.command()
+@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
+@click.option("--mocap", default="", help="AMASS-layout folder with train and val, for the figures on real motion.")
+@reports_user_errors
+def bench(runs: Path, mocap: str) -> None:
+    """Measure the figures this project promises and print each with its commands."""
+    from .bench import run_bench, table
+
+    figures = run_bench(runs, mocap, click.echo)
+    click.echo("\n" + table(figures))
+    if not mocap:
+        click.echo("Figures on real motion need MOCAP=DIR (--mocap).")
+    click.echo(f"Wrote {runs / 'bench.json'}")
