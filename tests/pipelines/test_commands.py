@@ -19,7 +19,7 @@ from pipelines.stages import PRESETS, Settings, stages
 from tokenizer.engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx", "matplotlib")
+HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
 README_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
