@@ -15,17 +15,17 @@ from regressor.model import Regressor
 from regressor.predict import synthetic_warning
 from regressor.weights import load_regressor
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
+from tokenizer.engine.charts import line_chart, rank_chart
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.page import PREDICTED_KEY, TRUTH_KEY, card, cards, facts, missing, page, section, table, tiles
+from tokenizer.engine.pictures import data_uri
 from tokenizer.engine.run import read_metrics
 from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
 
 from . import sheets
-from .charts import line_chart, rank_chart
 from .demo import last_runs, surroundings
-from .page import PREDICTED_KEY, TRUTH_KEY, card, cards, facts, missing, page, section, table, tiles
-from .pictures import data_uri
 from .stages import UNSEEN
 
 

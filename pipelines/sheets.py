@@ -12,15 +12,16 @@ from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
 from regressor.evaluate import joint_errors
 from regressor.model import Regressor, normalise
-from regressor.overlay import BODY_COLOUR, lay_over, paint
 from tokenizer import Body, FrozenTokenizer
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, figures, lay_over, paint
 from tokenizer.body.metrics import mpjpe
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
+from tokenizer.engine.page import card, cards, strip
+from tokenizer.engine.pictures import data_uri
 from tokenizer.mocap.store import PoseStore
 
-from .page import card, cards, strip
-from .pictures import TRUTH, Colour, data_uri, enlarge, figures
+from .pictures import enlarge
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _AT_MOST = 4000
@@ -36,9 +37,8 @@ def tokenized_poses(store: PoseStore, tokenizer: FrozenTokenizer, body: Body) ->
     error = 1000 * mpjpe(body.joints(after)[:, 1:24], body.joints(before)[:, 1:24])
     order = error.argsort()
     chosen = order[[round(q * (len(order) - 1)) for q in _QUANTILES]]
-    pictures = zip(
-        figures(body, before[chosen], _FIGURE, TRUTH), figures(body, after[chosen], _FIGURE, BODY_COLOUR), strict=True
-    )
+    truths = figures(body, before[chosen], _FIGURE, TRUE_COLOUR)
+    pictures = zip(truths, figures(body, after[chosen], _FIGURE, BODY_COLOUR), strict=True)
     return cards(
         card(strip([(data_uri(a), "before"), (data_uri(b), "after")]), f"<b>{error[number]:.1f} mm</b>, {_share(q)}")
         for q, number, (a, b) in zip(_QUANTILES, chosen, pictures, strict=True)
@@ -68,10 +68,10 @@ def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: 
     predicted = prediction.vertices(body) + prediction.camera_translation()[:, None]
     K = crop_intrinsics(sample["K"], sample["box"], _CROP)
     size = (_CROP, _CROP)
-    layers = [paint(truth, body.faces, K, size, TRUTH), paint(predicted, body.faces, K, size, BODY_COLOUR)]
+    layers = [paint(truth, body.faces, K, size, TRUE_COLOUR), paint(predicted, body.faces, K, size, BODY_COLOUR)]
     about = (truth - true_joints[:, :1] - sample["translation"][:, None],
              predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None])  # fmt: skip
-    sides = [side_view(about[0], body.faces, TRUTH), side_view(about[1], body.faces, BODY_COLOUR)]
+    sides = [side_view(about[0], body.faces, TRUE_COLOUR), side_view(about[1], body.faces, BODY_COLOUR)]
     items = []
     for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
         large = enlarge(image, _CROP)
