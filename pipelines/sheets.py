@@ -1,8 +1,6 @@
-"""Sheets of pictures: poses through the tokenizer, test images through the regressor."""
+"""A sheet of pictures: test images through the regressor."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -12,48 +10,14 @@ from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
 from regressor.evaluate import joint_errors
 from regressor.model import Regressor, normalise
-from tokenizer import Body, FrozenTokenizer
-from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, figures, lay_over, paint
-from tokenizer.body.metrics import mpjpe
-from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.engine.errors import fail
+from tokenizer import Body
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, lay_over, paint
 from tokenizer.engine.page import card, cards, strip
 from tokenizer.engine.pictures import data_uri
-from tokenizer.mocap.store import PoseStore
 
 from .pictures import enlarge
 
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_AT_MOST = 4000
-_FIGURE = (300, 220)
 _CROP = 224
-
-
-@torch.no_grad()
-def tokenized_poses(store: PoseStore, tokenizer: FrozenTokenizer, body: Body) -> str:
-    """Validation poses at fixed quantiles of the error, before and after tokens (html)."""
-    before = axis_angle_to_matrix(_validation(store))
-    after = tokenizer.decode(tokenizer.encode(before))
-    error = 1000 * mpjpe(body.joints(after)[:, 1:24], body.joints(before)[:, 1:24])
-    order = error.argsort()
-    chosen = order[[round(q * (len(order) - 1)) for q in _QUANTILES]]
-    truths = figures(body, before[chosen], _FIGURE, TRUE_COLOUR)
-    pictures = zip(truths, figures(body, after[chosen], _FIGURE, BODY_COLOUR), strict=True)
-    return cards(
-        card(strip([(data_uri(a), "before"), (data_uri(b), "after")]), f"<b>{error[number]:.1f} mm</b>, {_share(q)}")
-        for q, number, (a, b) in zip(_QUANTILES, chosen, pictures, strict=True)
-    )
-
-
-@torch.no_grad()
-def code_counts(store: PoseStore, tokenizer: FrozenTokenizer) -> Tensor:
-    """How often each code (K,) occurs in all tokens of the validation poses."""
-    poses = torch.from_numpy(store.poses("val"))
-    counts = torch.zeros(tokenizer.num_codes, dtype=torch.int64)
-    for chunk in poses.split(2048):
-        ids = tokenizer.encode(axis_angle_to_matrix(chunk))
-        counts += torch.bincount(ids.flatten(), minlength=tokenizer.num_codes)
-    return counts
 
 
 @torch.no_grad()
@@ -91,14 +55,3 @@ def side_view(vertices: Tensor, faces: Tensor, colour: Colour) -> np.ndarray:
     turned = torch.stack([z, y, distance - x], -1)
     K = torch.tensor([[_CROP / 2.3 * distance, 0, _CROP / 2], [0, _CROP / 2.3 * distance, _CROP / 2], [0, 0, 1]])
     return paint(turned, faces, K.expand(len(vertices), 3, 3), (_CROP, _CROP), colour)
-
-
-def _validation(store: PoseStore) -> Tensor:
-    poses = store.poses("val")
-    if not len(poses):
-        raise fail(f"{store.path} has no validation poses")
-    return torch.from_numpy(poses[:: math.ceil(len(poses) / _AT_MOST)])
-
-
-def _share(quantile: float) -> str:
-    return f"larger than in {100 * quantile:.0f} % of poses"
