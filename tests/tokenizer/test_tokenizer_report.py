@@ -33,6 +33,14 @@ CONFIG = TokenizerConfig(
 HOSTILE = "<script>alert(1)</script>"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("poses", "meaning"):
+            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, open_body):
     """A folder with poses.h5 and a finished run."""
@@ -107,7 +115,7 @@ def test_its_figures_are_those_of_the_run(html, folder, open_body):
     assert "6 tokens in 2 layers, each one of 16 codes" in html
 
 
-def test_the_worst_come_first_and_neighbours_are_left_out(folder, open_body, monkeypatch):
+def test_the_worst_come_first_and_neighbours_are_left_out(folder, open_body):
     pose = 0.4 * torch.randn(1, 21, 3, generator=torch.Generator().manual_seed(0))
     poses = torch.cat([pose, pose + 1e-3, -pose, torch.zeros(1, 21, 3)])
     frozen = load_tokenizer(folder / "run" / "tokenizer.h5")
