@@ -14,7 +14,9 @@ from .engine.errors import reports_user_errors
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Page to write (default: RUN/report.html).")
 @click.option("--poses", type=click.Path(path_type=Path), help="Pose store (default: the one it was trained on).")
-@click.option("--bench", type=click.Path(path_type=Path), help="Benchmark JSON (default: bench*.json in or by RUN).")
+@click.option(
+    "--bench", type=click.Path(path_type=Path), help="JSON of `make bench-tokenizer` (default: in or beside RUN)."
+)
 @body_option
 @device_option
 @reports_user_errors

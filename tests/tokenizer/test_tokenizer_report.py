@@ -224,13 +224,15 @@ def test_a_benchmark_becomes_a_table_and_a_plot(tmp_path):
     with pytest.raises(UserError, match="make bench-tokenizer"):
         find_benchmark(run)
     rows = [{"name": "ours <1>", "bits": 330, "mpjpe_mm": 7.25}, {"name": "paper", "bits": 1760, "seeds": 3}]
-    (run.parent / "bench.json").write_text(json.dumps({"command": "make it", "rows": rows}))
-    assert find_benchmark(run) == run.parent / "bench.json"
-    html = comparison(run.parent / "bench.json")
+    (run.parent / "bench.json").write_text("another benchmark's")
+    (run.parent / "bench-tokenizer.json").write_text(json.dumps({"command": "make it", "rows": rows}))
+    assert find_benchmark(run) == run.parent / "bench-tokenizer.json"
+    html = comparison(run.parent / "bench-tokenizer.json")
     assert "<td>ours &lt;1&gt;</td><td>330</td><td>7.25</td><td>–</td>" in html
     assert html.count("<circle") == 1 and "command: make it" in html
-    (run / "bench.json").write_text(json.dumps({"rows": rows[1:]}))
-    assert find_benchmark(run) == run / "bench.json" and "<svg" not in comparison(run / "bench.json")
+    own = run / "bench_tokenizer.json"
+    own.write_text(json.dumps({"rows": rows[1:]}))
+    assert find_benchmark(run) == own and "<svg" not in comparison(own)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": []}', '{"rows": [1]}', '{"rows": [{}]}', "\udcff"])

@@ -12,11 +12,11 @@ from ..engine.charts import scatter_chart
 from ..engine.errors import fail
 from ..engine.page import card, cards, table
 
-_PATTERN = "bench*.json"
+_PATTERN = "bench*tokenizer*.json"
 
 
 def find_benchmark(run: Path) -> Path:
-    """The newest ``bench*.json`` in the run folder, else in the folder it lies in. Raises ``UserError`` for none."""
+    """The newest ``bench*tokenizer*.json`` in the run folder, else around it. Raises ``UserError`` for none."""
     for folder in (run, run.resolve().parent):
         files = sorted(folder.glob(_PATTERN), key=lambda path: path.stat().st_mtime)
         if files:

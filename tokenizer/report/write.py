@@ -154,7 +154,8 @@ def _curves(subject: TokenizerRun) -> str:
     charts += [_curve(records, "val_mpjpe_p95_mm", "validation MPJPE, p95 (mm)"),
                _curve(records, "val_perplexity", "perplexity of the codes")]  # fmt: skip
     terms = dict.fromkeys(name for record in records if "loss" in record for name in record)
-    small = [_curve(records, name, name, True) for name in terms if name not in ("step", "seconds", "loss")]
+    others = [name for name in terms if name not in ("step", "seconds", "loss")]
+    small = [_curve(records, name, name.replace("_", " "), True) for name in others]
     if not any(charts):
         raise fail(f"No figures are noted down in {subject.path / 'metrics.jsonl'} yet")
     took = f"{records[-1]['seconds'] / 60:.1f} minutes for {records[-1]['step']:,} steps."
