@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .cli_clips import complete, decode, encode
+from .cli_report import report
 from .engine.cli_options import body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
@@ -19,7 +20,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (encode, decode, complete):
+for command in (encode, decode, complete, report):
     main.add_command(command)
 
 

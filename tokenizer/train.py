@@ -57,7 +57,9 @@ def train_tokenizer(
         device = resolve_device(config.device)
         config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
         config = from_dict(TokenizerConfig, to_dict(config))  # as a resumed run will read it, 3 as 3.0
-        run = RunFolder.start(run_path, {"tokenizer": to_dict(config), "poses": store.digest})
+        run = RunFolder.start(
+            run_path, {"tokenizer": to_dict(config), "poses": store.digest, "store": str(store.path.resolve())}
+        )
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
 
@@ -129,7 +131,7 @@ def train_tokenizer(
             pace = (time.monotonic() - started) / (_PACE_STEPS - 5)
             steps = max(step + 1, steps_within(config.optim.budget_s, pace, at_most=steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
-            run.rewrite_config({"tokenizer": to_dict(config), "poses": store.digest})
+            run.rewrite_config({**run.config, "tokenizer": to_dict(config)})
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         record: dict[str, Any] = {name: float(term.detach()) for name, term in terms.items()}
