@@ -25,7 +25,10 @@ for command in (encode, decode, complete):
 
 @main.command()
 @click.argument("poses", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option(
+    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-vq | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
@@ -39,7 +42,11 @@ def train(
     poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
     assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5."""
+    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5.
+
+    On several GPUs: torchrun --nproc_per_node N -m tokenizer train POSES --run-folder RUN. The processes share out each
+    batch, and the result is that of one.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -47,6 +54,7 @@ def train(
     from .body.model import load_body
     from .config import preset
     from .engine.checkpoint import write_bytes_atomically
+    from .engine.distributed import rank
     from .engine.options import resolve
     from .mocap.store import open_store
     from .train import train_tokenizer
@@ -58,8 +66,10 @@ def train(
     store = open_store(poses)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
-    click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
-    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer") as bar:
+    first = rank() == 0
+    if first:
+        click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
             bar.total = steps
@@ -68,6 +78,8 @@ def train(
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
         artifact = train_tokenizer(store, run_path, config, body, resume=resuming, progress=progress)
+    if not first:
+        return
     if out is not None:
         write_bytes_atomically(out, artifact.read_bytes())
     click.echo(_summary(out or artifact))
