@@ -19,6 +19,7 @@ from .body.rotations import axis_angle_to_matrix
 from .config import OptimConfig, TokenizerConfig
 from .engine.averaging import WeightAverage
 from .engine.checkpoint import save_checkpoint, save_state
+from .engine.compilation import compile_in_place
 from .engine.distributed import (
     data_parallel,
     from_rank_0,
@@ -33,12 +34,14 @@ from .engine.options import from_dict, to_dict
 from .engine.precision import autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
 from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
+from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, reconstruction_loss
 from .mocap.store import PoseStore
 from .model import PoseTokenizer, TokenizerOutput, build_tokenizer
 
 _PACE_STEPS = 30
+Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -49,9 +52,11 @@ def train_tokenizer(
     body: Body,
     *,
     resume: bool = False,
+    export: Export = "best",
+    tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Train on the store's train split, validate on its val split, export the averaged weights.
+    """Train on the store's train split, validate on its val split, export the averaged weights (see ``export_run``).
 
     Returns the path of the artifact, ``run_path/tokenizer.h5``. With ``resume`` the run's own configuration counts and
     ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run. ``progress`` is called
@@ -61,16 +66,26 @@ def train_tokenizer(
     run folder).
     """
     with process_group():
-        return _train(store, Path(run_path), config, body, resume, progress)
+        run = _train(store, Path(run_path), config, body, resume, tensorboard, progress)
+        path = run.path / "tokenizer.h5"
+        return export_run(run.path, path, export) if rank() == 0 else path
 
 
 def _train(
-    store: PoseStore, run_path: Path, config: TokenizerConfig, body: Body, resume: bool, progress: Progress | None
-) -> Path:
+    store: PoseStore,
+    run_path: Path,
+    config: TokenizerConfig,
+    body: Body,
+    resume: bool,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> RunFolder:
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, store, resume)
+    settings, state = from_rank_0(_open_run, run_path, config, store, resume, tensorboard)
     run = RunFolder(run_path, settings, state)
+    if first and tensorboard:
+        run.open_tensorboard()
     config = from_dict(TokenizerConfig, settings["tokenizer"])
     device = own_device(resolve_device(config.device))
     precision = resolve_precision(config.precision, device)
@@ -92,11 +107,14 @@ def _train(
     )
     average = WeightAverage(tokenizer, config.optim.average)
     step, steps = 0, config.optim.steps
+    best: dict[str, Any] | None = None
     if state is not None:
         tokenizer.load_state_dict(state["tokenizer"])
         average.module.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
+        step, best = state["step"], state.get("best")
+    if config.compile:
+        compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
     forward = data_parallel(_Forward(tokenizer, device, precision))
 
     # 4. Steps.
@@ -143,32 +161,26 @@ def _train(
             report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
+            if best is None or report["mpjpe_mm"] < best["figures"]["mpjpe_mm"]:
+                weights = {name: value.clone() for name, value in average.module.state_dict().items()}
+                best = {"step": step, "figures": report, "average": weights}
         if step % config.checkpoint_every == 0 or last:
-            save_checkpoint(
-                run.checkpoints,
-                step,
-                {
-                    "seconds": run.seconds,
-                    "tokenizer": tokenizer.state_dict(),
-                    "average": average.module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
+            # The best weights travel inside: one file, hence always of one moment.
+            save_checkpoint(run.checkpoints, step, {
+                "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
+                "optimizer": optimizer.state_dict(), "best": best,
+            })  # fmt: skip
         if progress is not None:
             progress(step, steps, record)
-
-    # 6. Freeze.
-    path = run.path / "tokenizer.h5"
-    if first:
-        metrics = evaluate_tokenizer(average.module, held_out, body)
-        export_tokenizer(average.module, config, path, poses_digest=store.digest, metrics=metrics)
-    return path
+    return run
 
 
 def _open_run(
-    path: Path, config: TokenizerConfig, store: PoseStore, resume: bool
+    path: Path, config: TokenizerConfig, store: PoseStore, resume: bool, tensorboard: bool
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
+    if tensorboard:
+        writer_class()
     if resume:
         run = RunFolder.resume(path)
         if run.config["poses"] != store.digest:
@@ -226,14 +238,32 @@ def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
     return warmup_milestones(step, warmup=config.warmup, milestones=config.milestones, gamma=config.gamma)
 
 
-def export_run(run_path: str | Path, out: str | Path) -> Path:
-    """Export the averaged weights of a run's newest checkpoint. Raises ``UserError`` where there is none."""
+def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:
+    """Export averaged weights from a run's newest checkpoint: those of the ``best`` validation so far, or the ``last``.
+
+    ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or beside it, it is as good as ``last``
+    there, and better where a run was cut short or went astray; hence the default. Being chosen on val, its figure there
+    flatters it a little: judge on another split, or export ``last``. Before the first validation there is only
+    ``last``. Raises ``UserError`` where there is no checkpoint.
+    """
     run = RunFolder.open(run_path)
     if run.state is None:
         raise fail(f"{run_path} holds no checkpoint yet", next_step="Train further with --resume")
+    chosen = run.state.get("best") if export == "best" else None
+    if chosen is None:
+        export, chosen = "last", {**run.state, "figures": _validated(run, run.state["step"])}
     config = from_dict(TokenizerConfig, run.config["tokenizer"])
     tokenizer = build_tokenizer(config.network, config.quantizer)
-    tokenizer.load_state_dict(run.state["average"])
-    validated = [record for record in run.metrics() if "val_mpjpe_mm" in record]
-    metrics = {k.removeprefix("val_"): v for k, v in validated[-1].items() if k.startswith("val_")} if validated else {}
-    return export_tokenizer(tokenizer, config, out, poses_digest=run.config["poses"], metrics=metrics)
+    tokenizer.load_state_dict(chosen["average"])
+    return export_tokenizer(
+        tokenizer, config, out, poses_digest=run.config["poses"], metrics=chosen["figures"],
+        weights=f"{export}, step {chosen['step']}",
+    )  # fmt: skip
+
+
+def _validated(run: RunFolder, step: int) -> dict[str, float]:
+    """The figures of the validation at ``step``; empty where there was none."""
+    found = [record for record in run.metrics() if record["step"] == step and "val_mpjpe_mm" in record]
+    return (
+        {key.removeprefix("val_"): value for key, value in found[-1].items() if key.startswith("val_")} if found else {}
+    )

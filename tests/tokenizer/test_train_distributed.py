@@ -81,7 +81,7 @@ def folder(tmp_path_factory):
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_what_the_first_process_meets_all_meet(folder, launched):
 
 def test_one_dead_process_ends_all(folder, launched):
     done, seconds = launched
-    assert done.returncode != 0 and "exitcode  : 7" in done.stderr and seconds < 100
+    assert done.returncode != 0 and "exitcode  : 7" in done.stderr and seconds < 290
     assert not (folder / "two" / "alone" / "tokenizer.h5").exists() and not (folder / "not reached").exists()
 
 
