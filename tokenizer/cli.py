@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -11,6 +12,8 @@ from .cli_report import report
 from .engine.cli_options import body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
+
+_WEIGHTS = click.Choice(["best", "last"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -26,21 +29,32 @@ for command in (encode, decode, complete, report):
 
 @main.command()
 @click.argument("poses", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option(
+    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-vq | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option("--export", type=_WEIGHTS, default="best", help="Which weights to export: best MPJPE on val, or last.")
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile the networks.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
 @body_option
 @device_option
 @reports_user_errors
 def train(
     poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+    assignments: tuple[str, ...], minutes: float | None, resume: bool, export: Literal["best", "last"],
+    compiled: bool, tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5."""
+    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5.
+
+    On several GPUs: torchrun --nproc_per_node N -m tokenizer train POSES --run-folder RUN. The processes share out each
+    batch, and the result is that of one.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -48,19 +62,22 @@ def train(
     from .body.model import load_body
     from .config import preset
     from .engine.checkpoint import write_bytes_atomically
+    from .engine.distributed import rank
     from .engine.options import resolve
     from .mocap.store import open_store
     from .train import train_tokenizer
 
     config = resolve(preset(preset_name), file=config_file, assignments=assignments)
-    config = replace(config, device=device if device != "auto" else config.device)
+    config = replace(config, device=device if device != "auto" else config.device, compile=compiled or config.compile)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store = open_store(poses)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
-    click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
-    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer") as bar:
+    first = rank() == 0
+    if first:
+        click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
             bar.total = steps
@@ -68,7 +85,11 @@ def train(
             if step % 20 == 0 or "val_mpjpe_mm" in figures:
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
-        artifact = train_tokenizer(store, run_path, config, body, resume=resuming, progress=progress)
+        artifact = train_tokenizer(
+            store, run_path, config, body, resume=resuming, export=export, tensorboard=tensorboard, progress=progress
+        )
+    if not first:
+        return
     if out is not None:
         write_bytes_atomically(out, artifact.read_bytes())
     click.echo(_summary(out or artifact))
@@ -126,12 +147,13 @@ def evaluate(
 @main.command()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--export", "weights", type=_WEIGHTS, default="best", help="Which weights: best MPJPE on val, or last.")
 @reports_user_errors
-def export(run_path: Path, out: Path) -> None:
-    """Export the newest checkpoint of the run folder RUN, finished or not, as one file."""
+def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
+    """Export the run folder RUN, finished or not, as one file, from its newest checkpoint."""
     from .train import export_run
 
-    export_run(run_path, out)
+    export_run(run_path, out, weights)
     click.echo(_summary(out))
 
 

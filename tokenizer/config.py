@@ -83,7 +83,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Everything that decides a training run, next to the pose store."""
+    """Everything that decides a training run, next to the pose store. ``compile``: torch.compile for the networks."""
 
     preset: str = "compact"
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -94,6 +94,7 @@ class TokenizerConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     validate_every: int = 500
     checkpoint_every: int = 500
 

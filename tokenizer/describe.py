@@ -36,7 +36,10 @@ def _tokenizer(artifact: Artifact) -> str:
         f"quantizer   {artifact.config.quantizer.kind}, levels {' × '.join(map(str, quantizer.levels))}",
         f"network     {network.kind}, width {network.width}, 2 × {network.blocks} blocks, {weights:,} weights",
         f"file        {artifact.num_bytes:,} bytes, sha256 {artifact.digest}",
-        *(f"{name:11s} {artifact.provenance.get(name)}" for name in ("package", "commit", "created", "poses_digest")),
+        *(
+            f"{name:11s} {artifact.provenance.get(name)}"
+            for name in ("package", "commit", "created", "poses_digest", "weights")
+        ),
         *(f"{name:18s} {value:.4g}" for name, value in metrics.items()),
     ]
     return "\n".join(lines)

@@ -102,7 +102,7 @@ def test_the_page_is_whole_and_stands_alone(html):
         "Poses before and after tokens": 12, "The worst poses": 40, "What single tokens mean": 2 * 6,
     }  # fmt: skip
     assert html.count('class="missing"') == 1, "nothing but the benchmark is lacking"
-    assert html.count("<polyline") == 4 + 3 + 3, "curves of figures, of the loss terms, codes of all and of each layer"
+    assert html.count("<polyline") == 4 + 4 + 3, "figures; loss terms and gradient; codes of all and of each layer"
     assert HOSTILE in " ".join(page.text), "names are shown as they are, as text"
 
 
