@@ -166,7 +166,9 @@ def prepare(
     sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, max_jumps: float,
     joint_map: Path | None, licence: str, workers: int | None, strict: bool,
 ) -> None:  # fmt: skip
-    """Read mocap files or folders SOURCES (AMASS-layout npz, BVH) into one pose store.
+    """Read mocap files or folders SOURCES into one pose store.
+
+    AMASS-layout npz, pickles of MOYO and MoSh++, poses prepared by TokenHMR's own code, and BVH are known.
 
     Folders named train, val and test decide the split; without them the clips' own poses do.
     """

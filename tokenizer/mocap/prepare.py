@@ -15,13 +15,11 @@ import numpy as np
 
 from ..engine.errors import UserError, fail
 from ..engine.processes import available_cores, map_in_order
-from .amass import holds_no_motion, read_amass
-from .bvh import read_bvh
 from .clip import jumping_frames
+from .readers import SUFFIXES, holds_no_motion, read_clip
 from .store import PoseStoreWriter
 
 _SPLITS = ("train", "val", "test")
-_SUFFIXES = (".npz", ".bvh")
 _CMU = "motion from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu), funded by NSF EIA-0196217"
 _FEW = 10
 
@@ -79,7 +77,7 @@ class _Result:
 
 
 def find_files(sources: list[Path]) -> list[MocapFile]:
-    """Every .npz and .bvh under ``sources``, sorted by name; links are followed, hidden files are not looked at.
+    """Every .npz, .pkl and .bvh under ``sources``, sorted by name; links are followed, hidden files are not looked at.
 
     A folder named train, val or test on the way, the innermost, decides the split; where none is named val, clips of
     train are left to be drawn, too. Raises ``UserError`` for a source that is not there.
@@ -87,7 +85,9 @@ def find_files(sources: list[Path]) -> list[MocapFile]:
     found = []
     for source in sources:
         if not source.exists():
-            raise fail(f"No file or folder at {source}", expected="mocap files (.npz, .bvh) or folders of them")
+            raise fail(
+                f"No file or folder at {source}", expected=f"mocap files ({', '.join(SUFFIXES)}) or folders of them"
+            )
         base = Path(os.path.abspath(source))  # noqa: PTH100 — keeps links, drops "..": the name is what was given
         for path in [base] if base.is_file() else _walk(base):
             name = path.relative_to(base.parent)
@@ -110,7 +110,7 @@ def _walk(base: Path) -> Iterator[Path]:
         yield from (
             Path(folder, name)
             for name in names
-            if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         )  # fmt: skip
 
 
@@ -133,8 +133,8 @@ def prepare(
     """
     files = find_files(sources)
     if not files:
-        raise fail("No poses found", got=f"no .npz or .bvh file under {', '.join(map(str, sources))}",
-                   expected="AMASS-layout npz (archives unpacked) or BVH files")  # fmt: skip
+        raise fail("No poses found", got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
+                   expected="AMASS-layout npz (archives unpacked), MOYO pickles or BVH files")  # fmt: skip
     report, seen = PrepareReport(), set()
     drawn: list[tuple[float, int, int]] = []
     workers = max(1, min(workers or available_cores(), len(files)))
@@ -186,19 +186,20 @@ def _read(file: MocapFile, options: PrepareOptions) -> _Result:
     if holds_no_motion(file.path):
         return _Result(file, skipped="holds a body shape, no motion")
     try:
-        is_bvh = file.path.suffix.lower() == ".bvh"
-        clip = read_bvh(file.path, options.joint_map) if is_bvh else read_amass(file.path)
+        clip = read_clip(file.path, options.joint_map)
     except UserError as error:
         return _Result(file, broken=str(error))
     count = len(clip.pose_body)
-    jumps = int(jumping_frames(clip.pose_body, clip.fps).sum())
+    jumps = int(jumping_frames(clip.pose_body, clip.fps).sum()) if clip.fps else 0
     if jumps >= _FEW and jumps > options.max_jumps * count:
         reason = fail(f"{file.path} jumps", got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
                       expected=f"at most {options.max_jumps:.0%}")  # fmt: skip
         return _Result(file, broken=str(reason))
     digest = hashlib.sha256(clip.pose_body.tobytes()).digest()
-    kept = frames_to_keep(count, clip.fps, options.fps, options.trim)
-    return _Result(file, clip.pose_body[kept], clip.betas[:10], min(clip.fps, options.fps), count, digest)
+    # Single poses have no clock to thin them by, and no beginning or end to leave out.
+    kept = frames_to_keep(count, clip.fps, options.fps, options.trim) if clip.fps else np.arange(count)
+    betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
+    return _Result(file, clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest)
 
 
 def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
