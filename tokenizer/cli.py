@@ -156,6 +156,12 @@ def _summary(path: Path) -> str:
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
 @click.option("--trim", default=1.0, help="Middle share of each clip to keep, e.g. 0.6.")
 @click.option("--val-fraction", default=0.1, help="Share of clips for val, where no val folder says.")
+@click.option(
+    "--split",
+    default="by-clip",
+    type=click.Choice(["by-clip", "by-dataset"]),
+    help="Where no folder says: by each clip's own poses, or by data set as in the paper.",
+)
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
 @click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH (default: CMU's).")
 @click.option("--licence", default="as the source's", help="Licence to record with every clip.")
@@ -163,14 +169,16 @@ def _summary(path: Path) -> str:
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
 @reports_user_errors
 def prepare(
-    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, max_jumps: float,
-    joint_map: Path | None, licence: str, workers: int | None, strict: bool,
+    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, split: str,
+    max_jumps: float, joint_map: Path | None, licence: str, workers: int | None, strict: bool,
 ) -> None:  # fmt: skip
     """Read mocap files or folders SOURCES into one pose store.
 
     AMASS-layout npz, pickles of MOYO and MoSh++, poses prepared by TokenHMR's own code, and BVH are known.
 
-    Folders named train, val and test decide the split; without them the clips' own poses do.
+    Folders named train, val and test decide the split; without them --split does. The data set of a clip is the known
+    name (CMU, KIT, MOYO, …) among its folders, or else the folder given. A run that was cut short goes on where it was
+    when the same command is given again.
     """
     import shlex
     import time
@@ -187,25 +195,37 @@ def prepare(
         raise fail("Impossible numbers", got=got, expected="fps above 0, trim in (0, 1], val-fraction in [0, 1), "
                    "max-jumps in [0, 1]")  # fmt: skip
     options = PrepareOptions(
-        fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence, max_jumps
+        fps,
+        trim,
+        val_fraction,
+        read_joint_map(joint_map) if joint_map else None,
+        licence,
+        max_jumps,
+        "by-dataset" if split == "by-dataset" else "by-clip",
     )
     click.echo(f"Reading mocap into {out}")
     numbers = {"--fps": fps, "--trim": trim, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
-    written = [f"{option}={value:g}" for option, value in numbers.items()]
+    written = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--split={split}"]
     command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
     started = time.perf_counter()
-    with tqdm(unit="file", desc="prepare", delay=0.2) as bar:
+    bars: dict[str, tqdm] = {}
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(1)
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            bars[stage] = tqdm(total=total, initial=done, desc=stage, unit="B", unit_scale=True, delay=0.2)
+        bars[stage].update(done - bars[stage].n)
 
+    try:
         report = prepare_store(
             list(sources), out, options, command=command, workers=workers, strict=strict, progress=progress
         )
-    for split in sorted(report.clips):
-        click.echo(f"{split:6s} {report.clips[split]:6d} clips {report.frames[split]:10,d} poses")
+    finally:
+        for bar in bars.values():
+            bar.close()
     seconds = time.perf_counter() - started
+    if report.resumed:
+        click.echo(f"Of {report.resumed:,} files what an earlier run had read was taken")
+    click.echo(report.table())
     click.echo(f"Read {report.frames_read:,} frames in {seconds:.1f} s, {report.frames_read / seconds:,.0f} a second")
     for kind, entries in (("broken", report.broken), ("skipped", report.skipped)):
         if entries:

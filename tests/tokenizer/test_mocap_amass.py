@@ -110,6 +110,8 @@ BROKEN = {
     "poses of one frame, flat": ({"poses": np.zeros(156)}, "unknown layout"),
     "no frames": ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "no frames"),
     "NaN in a pose": ({"poses": np.where(np.arange(6)[:, None] == 4, np.nan, np.zeros((6, 156)))}, "poses.*frame 4"),
+    "a pose beyond float32": ({"poses": np.where(np.arange(6)[:, None] == 3, 1e300, np.zeros((6, 156)))}, "frame 3"),
+    "complex poses": ({"poses": np.zeros((6, 156), dtype=complex)}, "poses that are no numbers"),
     "infinite translation": ({"trans": np.where(np.arange(6)[:, None] == 2, np.inf, np.zeros((6, 3)))}, "trans.*e 2"),
     "NaN in betas": ({"betas": np.array([0, np.nan])}, "betas that are not finite; got beta 1"),
     "short translation": ({"trans": np.zeros((3, 3))}, "translation of another length"),

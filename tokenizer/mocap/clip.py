@@ -13,6 +13,9 @@ from ..engine.errors import fail
 RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
 """What the makers' files call frames a second."""
 
+_BEYOND = 1e9
+"""No angle, place or shape is as large; its square still fits float32."""
+
 _JOINTS = {22: "a body without hands", 24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 
 
@@ -56,12 +59,13 @@ def checked_clip(
     if betas.ndim not in (1, 2) or (betas.ndim == 2 and len(betas) != len(poses)):
         raise fail(f"{path} has betas of another length", got=betas.shape, expected=f"(k,) or ({len(poses)}, k)")
     for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
-        if not np.issubdtype(values.dtype, np.number):
+        if values.dtype.kind not in "iuf":
             raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
-        if not np.isfinite(values).all():
-            first = int((~np.isfinite(values)).reshape(len(values), -1).any(1).argmax())
+        finite = np.abs(values) < _BEYOND
+        if not finite.all():
+            first = int((~finite).reshape(len(values), -1).any(1).argmax())
             where = f"beta {first}" if values is betas and betas.ndim == 1 else f"first in frame {first}"
-            raise fail(f"{path} has {name} that are not finite", got=where)
+            raise fail(f"{path} has {name} that are not finite", got=where, expected=f"all below {_BEYOND:g}")
     rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
     return Clip(
         pose_body=rotations[:, 1:], root=rotations[:, 0], translation=translation.astype(np.float32),
@@ -72,8 +76,8 @@ def checked_clip(
 def checked_rate(path: Path, stated: list[object]) -> float:
     """Frames a second, the first number among what a file states. Raises ``UserError`` where none is above 0."""
     values = [np.asarray(value) for value in stated]
-    numeric = [value for value in values if value.size == 1 and np.issubdtype(value.dtype, np.number)]
-    fps = float(numeric[0].reshape(-1)[0].real) if numeric else 0.0
+    numeric = [value for value in values if value.size == 1 and value.dtype.kind in "iuf"]
+    fps = float(numeric[0].reshape(-1)[0]) if numeric else 0.0
     if not np.isfinite(fps) or fps <= 0:
         raise fail(f"{path} has no usable frame rate", got=values[0] if values else "no frame rate",
                    expected=f"{' or '.join(RATE_KEYS)} above 0")  # fmt: skip
