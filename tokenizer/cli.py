@@ -30,6 +30,7 @@ for command in (encode, decode, complete):
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-vq | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @body_option
@@ -37,7 +38,7 @@ for command in (encode, decode, complete):
 @reports_user_errors
 def train(
     poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+    assignments: tuple[str, ...], mix: str | None, minutes: float | None, resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5."""
     from dataclasses import replace
@@ -48,17 +49,22 @@ def train(
     from .config import preset
     from .engine.checkpoint import write_bytes_atomically
     from .engine.options import resolve
+    from .mixture import Mixture
     from .mocap.store import open_store
     from .train import train_tokenizer
 
     config = resolve(preset(preset_name), file=config_file, assignments=assignments)
     config = replace(config, device=device if device != "auto" else config.device)
+    if mix is not None:
+        config = replace(config, mix=mix)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store = open_store(poses)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
     click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+    if not resuming:
+        click.echo(Mixture.of(store, config.mix).note)
     with tqdm(total=config.optim.steps, unit="step", desc="tokenizer") as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:

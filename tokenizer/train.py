@@ -24,6 +24,7 @@ from .engine.run import RunFolder
 from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, perturb, reconstruction_loss
+from .mixture import Mixture
 from .mocap.store import PoseStore
 from .model import build_tokenizer
 
@@ -44,8 +45,8 @@ def train_tokenizer(
 
     Returns the path of the artifact, ``run_path/tokenizer.h5``. With ``resume`` the run's own configuration counts and
     ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run. ``progress`` is called
-    with (step, steps, latest figures). Raises ``UserError`` for an empty split, another store, or a loss that is no
-    number (the batch is saved in the run folder).
+    with (step, steps, latest figures). Raises ``UserError`` for an empty split, a mixture that the
+    store cannot give, another store, or a loss that is no number (the batch is saved in the run folder).
     """
     # 1. The run folder; what was left to choose by the machine is chosen once and written down.
     if resume:
@@ -57,6 +58,7 @@ def train_tokenizer(
         device = resolve_device(config.device)
         config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
         config = from_dict(TokenizerConfig, to_dict(config))  # as a resumed run will read it, 3 as 3.0
+        Mixture.of(store, config.mix)  # one that cannot be had is refused before there is a run folder
         run = RunFolder.start(run_path, {"tokenizer": to_dict(config), "poses": store.digest})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
@@ -71,6 +73,9 @@ def train_tokenizer(
             expected="both splits filled",
             next_step="Prepare more clips, or raise --val-fraction",
         )
+
+    mixture = Mixture.of(store, config.mix)
+    run.note(mixture.note)
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
@@ -94,7 +99,7 @@ def train_tokenizer(
     started = time.monotonic()
     while step < steps:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        chosen = torch.randint(len(poses), (config.optim.batch,), generator=generator)
+        chosen = mixture.draw(config.optim.batch, generator)
         target = augment(axis_angle_to_matrix(poses[chosen.to(device)]), config.augment, generator)
         seen, visible = corrupt(target, config.augment, generator)
         with autocast(device, precision):
