@@ -12,7 +12,7 @@ from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
 from regressor.evaluate import joint_errors
 from regressor.model import Regressor, normalise
-from regressor.overlay import BODY_COLOUR, lay_over, paint
+from regressor.overlay import BODY_COLOUR, lay_over, paint, side_view
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.body.metrics import mpjpe
 from tokenizer.body.rotations import axis_angle_to_matrix
@@ -20,7 +20,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.mocap.store import PoseStore
 
 from .page import card, cards, strip
-from .pictures import TRUTH, Colour, data_uri, enlarge, figures
+from .pictures import TRUTH, data_uri, enlarge, figures
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _AT_MOST = 4000
@@ -71,7 +71,8 @@ def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: 
     layers = [paint(truth, body.faces, K, size, TRUTH), paint(predicted, body.faces, K, size, BODY_COLOUR)]
     about = (truth - true_joints[:, :1] - sample["translation"][:, None],
              predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None])  # fmt: skip
-    sides = [side_view(about[0], body.faces, TRUTH), side_view(about[1], body.faces, BODY_COLOUR)]
+    sides = [side_view(mesh, body.faces, _CROP, colour, reach=1.15)
+             for mesh, colour in zip(about, (TRUTH, BODY_COLOUR), strict=True)]  # fmt: skip
     items = []
     for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
         large = enlarge(image, _CROP)
@@ -82,15 +83,6 @@ def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: 
         caption = f"<b>{error['mpjpe_mm'][i]:.0f} mm</b>, {error['pa_mpjpe_mm'][i]:.0f} mm after alignment"
         items.append(card(strip([(data_uri(picture), label) for picture, label in pictures]), caption))
     return cards(items, "two")
-
-
-def side_view(vertices: Tensor, faces: Tensor, colour: Colour) -> np.ndarray:
-    """Meshes (B,V,3) in camera axes about their pelvis, seen from the camera's right → (B,S,S,4) uint8 RGBA."""
-    x, y, z = vertices.unbind(-1)
-    distance = 6.0
-    turned = torch.stack([z, y, distance - x], -1)
-    K = torch.tensor([[_CROP / 2.3 * distance, 0, _CROP / 2], [0, _CROP / 2.3 * distance, _CROP / 2], [0, 0, 1]])
-    return paint(turned, faces, K.expand(len(vertices), 3, 3), (_CROP, _CROP), colour)
 
 
 def _validation(store: PoseStore) -> Tensor:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tokenizer.engine.checkpoint import write_atomically
+from tokenizer.engine.checkpoint import write_bytes_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.npz import write_npz
 
 
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
+def write_person(path: str | Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Write ``arrays`` and, under the name ``about``, a JSON text; nothing in the file needs pickle to be read."""
-    memory = io.BytesIO()
-    np.savez_compressed(memory, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
-    _write(path, memory.getvalue())
+    write_npz(path, {"about": np.array(json.dumps(about)), **arrays})
 
 
 def write_obj(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -30,7 +28,7 @@ def write_obj(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> None
     lines = ["# metres; y up, z towards the camera, which is at the origin"]
     lines += [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in flipped.tolist()]
     lines += [f"f {a} {b} {c}" for a, b, c in (np.asarray(faces) + 1).tolist()]
-    _write(path, ("\n".join(lines) + "\n").encode())
+    write_bytes_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
@@ -41,16 +39,9 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         done = False
     if not done:
         raise fail(f"Cannot write a picture as {path}", expected="a name ending in .png or .jpg")
-    _write(path, encoded.tobytes())
+    write_bytes_atomically(path, encoded.tobytes())
 
 
 def copy_file(source: str | Path, target: str | Path) -> None:
     """Copy a file so that ``target`` is at any moment whole: its old content or the new."""
-    _write(target, Path(source).read_bytes())
-
-
-def _write(path: str | Path, data: bytes) -> None:
-    def fill(file: IO[bytes]) -> None:
-        file.write(data)
-
-    write_atomically(path, fill)
+    write_bytes_atomically(target, Path(source).read_bytes())

@@ -16,7 +16,7 @@ from .render import downsample, interpolate, rasterize, shade, vertex_normals
 
 BODY_COLOUR = (0.91, 0.50, 0.20)
 _SUBPIXELS = 2
-_SIDE_DISTANCE = 4.0
+_SIDE_DISTANCE = 6.0
 
 
 @torch.no_grad()
@@ -59,16 +59,18 @@ def overlay(
 
 
 def side_view(
-    vertices: Tensor, faces: Tensor, size: int, colour: tuple[float, float, float] = BODY_COLOUR
-) -> np.ndarray:
-    """One body (V,3) in camera axes, seen from its right side of the picture, on white → (size,size,3) uint8 RGB."""
-    centre = (vertices.amin(0) + vertices.amax(0)) / 2
-    turn = vertices.new_tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
-    moved = (vertices - centre) @ turn.T + vertices.new_tensor([0, 0, _SIDE_DISTANCE])
-    reach = float((vertices - centre).abs().max())
-    K = intrinsics(torch.tensor(size * 0.46 * (_SIDE_DISTANCE - reach) / max(reach, 1e-6)), size, size)
-    painted = paint(moved[None], faces, K[None].to(vertices), (size, size), colour)
-    return lay_over(np.full((size, size, 3), 255, np.uint8), painted[0], 1.0)
+    vertices: Tensor, faces: Tensor, size: int, colour: tuple[float, float, float] = BODY_COLOUR,
+    reach: float | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Meshes (B,V,3) in camera axes about the middle of the picture, seen from the camera's right →
+    (B,size,size,4) uint8 RGBA. From the middle to the edge of the picture are ``reach`` metres, by default those that
+    show all."""
+    reach = float(vertices.abs().max()) * 1.05 if reach is None else reach
+    x, y, z = vertices.unbind(-1)
+    turned = torch.stack([z, y, _SIDE_DISTANCE - x], -1)
+    # Perspective: what is nearer than the middle must not leave the picture.
+    K = intrinsics(torch.tensor(size / 2 * (_SIDE_DISTANCE - reach / 2) / max(reach, 1e-6)), size, size)
+    return paint(turned, faces, K.to(vertices).expand(len(vertices), 3, 3), (size, size), colour)
 
 
 def draw_skeleton(image: np.ndarray, joints: np.ndarray) -> np.ndarray:

@@ -16,9 +16,9 @@ from tokenizer.engine.errors import UserError, fail
 
 from .boxes import Box, parse_box, read_boxes
 from .datasets.crops import read_image
-from .export import write_image, write_npz, write_obj
+from .export import write_image, write_obj, write_person
 from .model import Regressor
-from .overlay import overlay, side_view
+from .overlay import lay_over, overlay, side_view
 from .predict import DEFAULT_FOV_DEG, assumed_intrinsics, person_arrays, predict_people, synthetic_warning
 from .weights import load_regressor
 
@@ -119,7 +119,7 @@ def _predict_file(regressor: Regressor, body: Body, job: Job, out: Path, fov_deg
     for number in range(len(boxes)):
         arrays = person_arrays(people, number)
         stem = out / f"{job.name}_{number}"
-        write_npz(stem.with_name(f"{stem.name}.npz"), arrays, {**about, "given_box": list(boxes[number])})
+        write_person(stem.with_name(f"{stem.name}.npz"), arrays, {**about, "given_box": list(boxes[number])})
         write_obj(stem.with_name(f"{stem.name}.obj"), arrays["vertices"], faces)
         files += [stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.obj")]
     files.append(out / f"{job.name}_overlay.png")
@@ -137,7 +137,9 @@ def overlay_picture(image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tenso
     smaller = torch.diag(torch.tensor([width / image.shape[1], height / image.shape[0], 1.0])) @ K.cpu()
     front = overlay(front, vertices.cpu(), faces.cpu(), smaller)
     edge = height // min(len(vertices), _SIDE_VIEWS)
-    sides = [side_view(person, faces.cpu(), edge) for person in vertices[:_SIDE_VIEWS].cpu()]
+    some = vertices[:_SIDE_VIEWS].cpu()
+    some = some - (some.amin(1, keepdim=True) + some.amax(1, keepdim=True)) / 2
     column = np.full((height, edge, 3), 255, np.uint8)
-    column[: edge * len(sides)] = np.concatenate(sides)
+    sides = np.concatenate(list(side_view(some, faces.cpu(), edge)))
+    column[: len(sides)] = lay_over(column[: len(sides)], sides, 1.0)
     return np.concatenate([front, column], 1)

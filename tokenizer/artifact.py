@@ -21,7 +21,8 @@ import torch
 from . import __version__
 from .config import TokenizerConfig
 from .engine.errors import fail
-from .engine.hdf5 import plain_datasets, reading, writing
+from .engine.hdf5 import plain_datasets, reading
+from .engine.hdf5_writing import writing
 from .engine.options import from_dict, to_dict
 from .model import PoseTokenizer, build_tokenizer
 

@@ -20,7 +20,7 @@ def fail(what: str, *, got: object = None, expected: object = None, next_step: s
     """Compose a ``UserError`` in the house form; the caller raises it: ``raise fail(...)``."""
     parts = [what.rstrip(".")]
     if got is not None:
-        parts.append(f"got {got}")
+        parts.append(f"got {got}".rstrip("."))
     if expected is not None:
         parts.append(f"expected {expected}")
     message = "; ".join(parts) + "."
@@ -42,7 +42,7 @@ def reports_user_errors(command: F) -> F:
             click.echo(f"error: {error}", err=True)
             raise SystemExit(2) from None
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
+            where = f": {error.filename}" if error.filename else ""
             click.echo(f"error: {error.strerror or error}{where}", err=True)
             raise SystemExit(2) from None
 

@@ -24,6 +24,7 @@ def read_npz(path: str | Path, what: str = "npz", keys: Collection[str] | None =
     except Exception as error:
         # Damage shows as any of a dozen exceptions: zlib.error, BadZipFile, NotImplementedError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = "pickled objects, which can run code" if "pickle" in reason else reason
         raise fail(f"Cannot read {what} {path}", got=reason, expected="an npz of plain arrays") from None
 
 

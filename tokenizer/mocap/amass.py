@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from ..engine.errors import fail
+from ..engine.npz import read_npz
 from .clip import RATE_KEYS, Clip, checked_clip, checked_rate, shape_in_joints
 
 _WIDTHS = {"smplh": 156, "smplx": 165}
@@ -24,13 +25,7 @@ def read_amass(path: str | Path) -> Clip:
     nor SMPL-X or not what the file says, numbers that are not finite, or a frame rate that is absent or not positive.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in _KEYS if key in file.files}
-    except Exception as error:  # a damaged file fails in zip, in deflate or in the header, each in its own way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = "pickled objects, which can run code" if "pickle" in reason else reason
-        raise fail(f"Cannot read {path}", got=reason, expected="an npz of plain arrays") from None
+    arrays = read_npz(path, "clip", _KEYS)
     fps = checked_rate(path, [arrays[key] for key in RATE_KEYS if key in arrays])
     poses = _root_and_body(arrays, path)
     trans = arrays.get("trans", np.zeros((len(poses), 3)))

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..engine.errors import UserError, fail
+from ..engine.hdf5_writing import refuse_other
 from ..engine.processes import available_cores, map_in_order
 from .datasets import SPLITS, dataset_of, paper_split
-from .disk import refuse_other
 from .files import MocapFile, find_files
 from .journal import Journal
 from .readers import SUFFIXES

@@ -9,8 +9,6 @@ A mixture of probabilistic principal component analysers (Tipping & Bishop, 1999
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +17,8 @@ import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
 from ..body.skeleton import BODY_JOINT_NAMES, mirror_permutation
-from ..engine.checkpoint import write_bytes_atomically
 from ..engine.errors import fail
+from ..engine.npz import read_npz, write_npz
 from .clip import canonical
 from .store import NUM_JOINTS, PoseStoreWriter
 
@@ -100,18 +98,16 @@ def save(prior: Prior, path: str | Path) -> None:
     """Write a prior as npz: float16 where that is enough, with the acknowledgement of its source."""
     exact = ("weights", "lower", "upper")
     arrays = {name: value.astype(np.float32 if name in exact else np.float16) for name, value in vars(prior).items()}
-    memory = io.BytesIO()
-    np.savez_compressed(memory, acknowledgement=np.array(ACKNOWLEDGEMENT), **arrays)
-    write_bytes_atomically(path, memory.getbuffer())
+    write_npz(path, {"acknowledgement": np.array(ACKNOWLEDGEMENT), **arrays})
 
 
 def load(path: str | Path) -> Prior:
     """Read a prior. Raises ``UserError`` for a file that is not one."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name].astype(np.float64) for name in Prior.__dataclass_fields__}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise fail(f"Cannot read prior {path}", got=error, expected="a file of `pose-tokenizer fit-prior`") from None
+    fields = tuple(Prior.__dataclass_fields__)
+    arrays = {name: value.astype(np.float64) for name, value in read_npz(path, "prior", fields).items()}
+    if len(arrays) < len(fields):
+        raise fail(f"{path} is no prior", got=f"no {', '.join(name for name in fields if name not in arrays)}",
+                   expected="a file of `pose-tokenizer fit-prior`")  # fmt: skip
     arrays["weights"] /= arrays["weights"].sum()
     return Prior(**arrays)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..engine.errors import fail
 from ..engine.hdf5 import plain_datasets, reading
-from .disk import writing
+from ..engine.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 1

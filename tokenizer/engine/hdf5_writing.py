@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import h5py
 
-from ..engine.errors import fail
-from ..engine.hdf5 import format_of
+from .errors import fail
+from .hdf5 import format_of
 
 T = TypeVar("T")
 
