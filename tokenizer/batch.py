@@ -13,6 +13,7 @@ from .augment import augment, corrupt
 from .body.rotations import axis_angle_to_matrix
 from .config import TokenizerConfig
 from .losses import perturb
+from .mixture import Mixture
 
 
 @dataclass
@@ -43,10 +44,10 @@ class Batch:
         )
 
 
-def draw_batch(poses: Tensor, config: TokenizerConfig, step: int) -> Batch:
-    """The whole batch of ``step`` from the training poses (N,21,3) axis-angle."""
+def draw_batch(poses: Tensor, mixture: Mixture, config: TokenizerConfig, step: int) -> Batch:
+    """The whole batch of ``step`` from the training poses (N,21,3) axis-angle, by ``mixture``."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    chosen = torch.randint(len(poses), (config.optim.batch,), generator=generator)
+    chosen = mixture.draw(config.optim.batch, generator)
     drawn = poses[chosen.to(poses.device)]
     target = augment(axis_angle_to_matrix(drawn), config.augment, generator)
     seen, visible = corrupt(target, config.augment, generator)

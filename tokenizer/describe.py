@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import h5py
 
 from .artifact import FORMAT, Artifact, read_artifact
 from .engine.errors import fail
+from .mocap.datasets import dataset_of
 from .mocap.store import PoseStore, open_store
 
 
@@ -50,4 +52,8 @@ def _store(store: PoseStore) -> str:
     for split in sorted({source.split for source in store.sources}):
         chosen = [source for source in store.sources if source.split == split]
         lines.append(f"{split:11s} {len(chosen):6d} clips {sum(source.frames for source in chosen):10,d} poses")
+    poses = Counter[tuple[str, str]]()
+    for source in store.sources:
+        poses[dataset_of(source.name), source.split] += source.frames
+    lines += [f"data set    {name}: {count:,} poses in {split}" for (name, split), count in sorted(poses.items())]
     return "\n".join(lines)

@@ -37,6 +37,7 @@ from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
 from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, reconstruction_loss
+from .mixture import Mixture
 from .mocap.store import PoseStore
 from .model import PoseTokenizer, TokenizerOutput, build_tokenizer
 
@@ -62,8 +63,8 @@ def train_tokenizer(
     ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run. ``progress`` is called
     with (step, steps, latest figures). Under ``torchrun`` every process takes its share of each batch, with the result
     of one process to rounding; the first alone writes, and calls ``progress``. Raises ``UserError`` for an empty split,
-    another store, a batch that cannot be shared out, or a loss or gradient that is no number (the batch is saved in the
-    run folder).
+    a mixture that the store cannot give, another store, a batch that cannot be shared out, or a loss or gradient that
+    is no number (the batch is saved in the run folder).
     """
     with process_group():
         run = _train(store, Path(run_path), config, body, resume, tensorboard, progress)
@@ -94,6 +95,10 @@ def _train(
     poses = torch.from_numpy(store.poses("train")).to(device)
     held_out = torch.from_numpy(store.poses("val")).to(device)
 
+    mixture = Mixture.of(store, config.mix)
+    if first:
+        run.note(mixture.note)
+
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer = build_tokenizer(config.network, config.quantizer).to(device)
@@ -120,7 +125,7 @@ def _train(
     # 4. Steps.
     started = time.monotonic()
     while step < steps:
-        whole = draw_batch(poses, config, step)
+        whole = draw_batch(poses, mixture, config, step)
         batch = whole.share(rank(), world_size())
         output, moved = forward(batch)
         terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
@@ -198,6 +203,7 @@ def _open_run(
         )
     device = resolve_device(config.device)
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
+    Mixture.of(store, config.mix)  # one that cannot be had is refused before there is a run folder
     settings = {"tokenizer": to_dict(config), "poses": store.digest, "store": str(store.path.resolve())}
     return RunFolder.start(path, settings).config, None
 

@@ -18,6 +18,7 @@ from tokenizer.describe import describe
 from tokenizer.engine import compilation, run
 from tokenizer.engine.checkpoint import load_latest
 from tokenizer.engine.errors import UserError
+from tokenizer.mixture import Mixture
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.model import build_tokenizer
 from tokenizer.train import export_run, train_tokenizer
@@ -114,7 +115,7 @@ def test_a_finished_run_can_be_exported_again(store, tmp_path, open_body):
 def test_bf16_runs_the_networks_alone(store, tmp_path, open_body):
     """The codebook sees fp32: with ids from bf16 distances, nearest codes would not be the nearest."""
     model = build_tokenizer(VQ.network, VQ.quantizer)
-    batch = draw_batch(torch.from_numpy(store.poses("train")), VQ, 0)
+    batch = draw_batch(torch.from_numpy(store.poses("train")), Mixture.of(store, ""), VQ, 0)
     with torch.autocast("cpu", torch.bfloat16):
         model(batch.seen, None, batch.generator)
         model.eval()
@@ -176,7 +177,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(store,
     with pytest.raises(UserError, match="no number at step 7"):
         train_tokenizer(store, tmp_path / "run", SMALL, open_body)
     saved = torch.load(tmp_path / "run" / "nan_batch.pt", weights_only=True)
-    whole = draw_batch(torch.from_numpy(store.poses("train")), SMALL, 7)
+    whole = draw_batch(torch.from_numpy(store.poses("train")), Mixture.of(store, ""), SMALL, 7)
     assert saved["step"] == 7 and torch.equal(saved["poses"], whole.poses)
     state = load_latest(tmp_path / "run" / "checkpoints")
     assert state["step"] == 6 and all(value.isfinite().all() for value in state["tokenizer"].values())
@@ -184,12 +185,12 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(store,
 
 def test_shares_make_up_the_whole_batch(store):
     config = replace(SMALL, augment=AugmentConfig(mask=0.5, noise_deg=5))
-    poses = torch.from_numpy(store.poses("train"))
-    whole, again = draw_batch(poses, config, 3), draw_batch(poses, config, 3)
+    poses, mixture = torch.from_numpy(store.poses("train")), Mixture.of(store, "")
+    whole, again = draw_batch(poses, mixture, config, 3), draw_batch(poses, mixture, config, 3)
     parts = [again.share(number, 4) for number in range(4)]
     for name in ("poses", "target", "seen", "visible", "moved"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
-    assert not torch.equal(draw_batch(poses, config, 4).poses, whole.poses)
+    assert not torch.equal(draw_batch(poses, mixture, config, 4).poses, whole.poses)
 
 
 def test_a_machine_that_cannot_compile_says_so(monkeypatch):

@@ -32,6 +32,9 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
             yield file
     except UserError:
         raise
+    except BlockingIOError:  # HDF5 locks a file that it writes
+        remedy = "Wait until it has ended, then try again"
+        raise fail(f"{path} is being written by another process", expected="a whole file", next_step=remedy) from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fail(f"Cannot read {what} {path}", got=reason, expected="a whole file", next_step=next_step) from None
