@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from tokenizer.artifact import read_artifact
+from tokenizer import train
+from tokenizer.artifact import Artifact, read_artifact
 from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine import distributed
 from tokenizer.engine.errors import UserError
@@ -53,13 +55,16 @@ store, body = open_store(folder / "poses.h5"), load_body("open")
 with process_group():
     for file in sorted(folder.glob("*.json")):
         train_tokenizer(store, folder / "two" / file.stem, resolve(TokenizerConfig(), file=file), body)
-    try:
-        train_tokenizer(store, folder / "two" / file.stem, resolve(TokenizerConfig(), file=file), body)
-    except CommonError as error:
-        (folder / f"refused on {rank()}").write_text(str(error))
+    config = resolve(TokenizerConfig(), file=file)
+    wild = resolve(config, assignments=["optim.lr=1e30", "optim.warmup=0", "optim.clip=0"])
+    for name, settings in ((file.stem, config), ("wild", wild)):
+        try:
+            train_tokenizer(store, folder / "two" / name, settings, body)
+        except CommonError as error:
+            (folder / f"{name} refused on {rank()}").write_text(str(error))
     if rank() == 1:
         sys.exit(7)
-    train_tokenizer(store, folder / "two" / "alone", resolve(TokenizerConfig(), file=file), body)
+    train_tokenizer(store, folder / "two" / "alone", config, body)
     (folder / "not reached").touch()
 """
 
@@ -92,22 +97,39 @@ def launched(folder):
     return done, time.monotonic() - began
 
 
+def check_equal(one: Artifact, two: Artifact) -> None:
+    for (key, ours), theirs in zip(one.tokenizer.state_dict().items(), two.tokenizer.state_dict().values()):
+        assert float((ours.double() - theirs.double()).norm()) <= 1e-5 * float(ours.double().norm()), key
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_with_half_the_batch_each_give_the_weights_of_one(folder, launched, open_body, name):
     one = read_artifact(train_tokenizer(open_store(folder / "poses.h5"), folder / "one" / name, RUNS[name], open_body))
     two = read_artifact(folder / "two" / name / "tokenizer.h5")
-    for (key, ours), theirs in zip(one.tokenizer.state_dict().items(), two.tokenizer.state_dict().values()):
-        ours, theirs = ours.double(), theirs.double()
-        assert float((ours - theirs).norm()) <= 1e-5 * float(ours.norm()), key
+    check_equal(one, two)
     records = [[json.loads(line) for line in (folder / n / name / "metrics.jsonl").open()] for n in ("one", "two")]
     assert [list(record) for record in records[0]] == [list(record) for record in records[1]]
     for ours, theirs in zip(*records):
         assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-4)
 
 
-def test_what_the_first_process_meets_all_meet(folder, launched):
-    texts = [(folder / f"refused on {number}").read_text() for number in (0, 1)]
-    assert texts[0] == texts[1] and "already holds a run" in texts[0]
+@pytest.mark.parametrize(("name", "says"), [(max(RUNS), "already holds a run"), ("wild", "no number at step")])
+def test_all_processes_stop_together(folder, launched, name, says):
+    texts = [(folder / f"{name} refused on {number}").read_text() for number in (0, 1)]
+    assert texts[0] == texts[1] and says in texts[0]
+
+
+def test_the_whole_batch_is_saved_when_a_number_is_none(folder, launched):
+    saved = torch.load(folder / "two" / "wild" / "nan_batch.pt", weights_only=True)
+    assert saved["poses"].shape == (16, 21, 3)
+
+
+def test_a_run_of_two_processes_resumes_in_one(folder, launched, open_body):
+    store = open_store(folder / "poses.h5")
+    shutil.copytree(folder / "two" / "fsq", folder / "resumed")
+    (folder / "resumed" / "checkpoints" / "step_000000030.pt").unlink()
+    resumed = read_artifact(train_tokenizer(store, folder / "resumed", SMALL, open_body, resume=True))
+    check_equal(resumed, read_artifact(folder / "two" / "fsq" / "tokenizer.h5"))
 
 
 def test_one_dead_process_ends_all(folder, launched):
@@ -122,6 +144,13 @@ def test_torchrun_trains_from_the_command_line_and_speaks_once(folder):
     done = torchrun(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Training a tokenizer") == done.stdout.count("Wrote") == 1
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_made(folder, open_body, monkeypatch):
+    monkeypatch.setattr(train, "world_size", lambda: 3)
+    with pytest.raises(UserError, match="16 poses for 3 processes"):
+        train_tokenizer(open_store(folder / "poses.h5"), folder / "uneven", SMALL, open_body)
+    assert not (folder / "uneven").exists()
 
 
 def test_without_torchrun_everything_is_the_identity(monkeypatch):
