@@ -86,7 +86,7 @@ def heat_map(
     scale = full if isinstance(full, Sequence) else [full or max(max(row) for row in values)] * len(columns)
     left = 14 + 6.2 * max(len(name) for name in rows)
     height, width = 16 if len(rows) > 6 else 30, (_WIDE - left) / len(columns)
-    step = math.ceil(22 / width)
+    step, filled = math.ceil(22 / width), width - min(1, width / 10)
     parts = [
         f'<text x="{left - 6:.0f}" y="{height * (i + 0.5) + 4:.0f}" text-anchor="end">{escape(name)}</text>'
         for i, name in enumerate(rows)
@@ -96,7 +96,7 @@ def heat_map(
             share = min(max(value / (scale[j] or 1.0), 0.0), 1.0)
             x, told = left + j * width, f"{rows[i]}, {columns[j]}: {short(value)} {unit}"
             parts.append(
-                f'<rect class="cell" x="{x:.1f}" y="{i * height}" width="{width - 1:.1f}" height="{height - 1}" '
+                f'<rect class="cell" x="{x:.1f}" y="{i * height}" width="{filled:.1f}" height="{height - 1}" '
                 f'fill-opacity="{share:.2f}"><title>{escape(told)}</title></rect>'
             )
             if width > 38 and height > 20:
