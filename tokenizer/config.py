@@ -10,18 +10,21 @@ from .engine.errors import fail
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Encoder and decoder: residual MLPs (``blocks`` each side), or the paper's convolutions (``conv``)."""
+    """Encoder and decoder: residual MLPs or attention over joints (``blocks`` each side), or the paper's convolutions
+    (``conv``)."""
 
-    kind: Literal["mlp", "conv"] = "mlp"
+    kind: Literal["mlp", "attention", "conv"] = "mlp"
     width: int = 768
     blocks: int = 2
 
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """How latents become tokens. ``levels``, ``groups`` and ``layers`` serve fsq; the other sizes serve ema_vq."""
+    """How latents become tokens: (layered) finite scalar quantization, or codebooks that follow the latents, of one
+    layer (``ema_vq``) or several (``residual_vq``). ``levels`` serve fsq; ``groups`` and ``layers`` serve fsq and
+    residual_vq; ``num_tokens`` serves ema_vq; the other sizes serve both codebooks."""
 
-    kind: Literal["fsq", "ema_vq"] = "fsq"
+    kind: Literal["fsq", "ema_vq", "residual_vq"] = "fsq"
     levels: tuple[int, ...] = (4, 4, 4, 4, 4, 2)
     groups: int = 10
     layers: int = 3
@@ -105,6 +108,8 @@ _COMPACT = TokenizerConfig()
 PRESETS: dict[str, TokenizerConfig] = {
     "compact": _COMPACT,
     "compact-vq": replace(_COMPACT, preset="compact-vq", quantizer=QuantizerConfig(kind="ema_vq")),
+    "compact-rvq": replace(_COMPACT, preset="compact-rvq", quantizer=QuantizerConfig(kind="residual_vq", dim=6)),
+    "attention": replace(_COMPACT, preset="attention", network=NetworkConfig(kind="attention", width=128, blocks=3)),
     "paper": TokenizerConfig(
         preset="paper",
         network=NetworkConfig(kind="conv", width=512),
@@ -121,8 +126,9 @@ PRESETS: dict[str, TokenizerConfig] = {
         mix="paper", validate_every=2500, checkpoint_every=2500,
     ),
 }  # fmt: skip
-"""``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook; ``paper``:
-architecture, losses, mixture and schedule of TokenHMR (CVPR 2024)."""
+"""``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook;
+``compact-rvq``: with a residual one, as many tokens as ``compact``; ``attention``: transformers over joints in place of
+the MLPs; ``paper``: architecture, losses, mixture and schedule of TokenHMR (CVPR 2024)."""
 
 
 def preset(name: str) -> TokenizerConfig:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .attention import AttentionDecoder, AttentionEncoder
 from .body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from .config import NetworkConfig, QuantizerConfig
 from .convolutions import NUM_TOKENS, ConvDecoder, ConvEncoder
 from .engine.errors import fail
 from .networks import MLPDecoder, MLPEncoder
-from .quantizers import EmaVQ, LayeredFSQ, Quantized, Quantizer
+from .quantizers import EmaVQ, LayeredFSQ, Quantized, Quantizer, ResidualVQ
 
 
 @dataclass
@@ -87,21 +88,24 @@ def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig) -> PoseT
 
     Raises ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
     """
-    if quantizer.kind == "fsq":
-        fsq = LayeredFSQ(quantizer.levels, quantizer.groups, quantizer.layers)
-        codes: Quantizer = fsq
-        layer_scale = fsq.layer_scale
-    else:
-        codes = EmaVQ(
-            quantizer.num_tokens, quantizer.num_codes, quantizer.dim, quantizer.decay, quantizer.restart_below
-        )
-        layer_scale = torch.ones(1, quantizer.dim)
+    codes = _build_quantizer(quantizer)
     if network.kind == "conv":
         if quantizer.kind != "ema_vq" or quantizer.num_tokens != NUM_TOKENS:
             raise fail("Convolutions need another quantizer", got=f"{quantizer.kind}, {codes.num_tokens} tokens",
                        expected=f"ema_vq of {NUM_TOKENS} tokens")  # fmt: skip
         conv_encoder, conv_decoder = ConvEncoder(network.width, codes.dim), ConvDecoder(network.width, codes.dim)
         return PoseTokenizer(conv_encoder, codes, conv_decoder)
-    encoder = MLPEncoder(codes.latent_shape, network.width, network.blocks)
-    decoder = MLPDecoder(codes.num_tokens, layer_scale, network.width, network.blocks)
+    mlp = network.kind == "mlp"
+    encoder = (MLPEncoder if mlp else AttentionEncoder)(codes.latent_shape, network.width, network.blocks)
+    decoder = (MLPDecoder if mlp else AttentionDecoder)(
+        codes.num_tokens, codes.layer_scale, network.width, network.blocks
+    )
     return PoseTokenizer(encoder, codes, decoder)
+
+
+def _build_quantizer(config: QuantizerConfig) -> Quantizer:
+    if config.kind == "fsq":
+        return LayeredFSQ(config.levels, config.groups, config.layers)
+    if config.kind == "ema_vq":
+        return EmaVQ(config.num_tokens, config.num_codes, config.dim, config.decay, config.restart_below)
+    return ResidualVQ(config.groups, config.layers, config.num_codes, config.dim, config.decay, config.restart_below)

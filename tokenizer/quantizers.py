@@ -95,13 +95,16 @@ class EmaVQ(nn.Module):
     code_sum: Tensor
     code_count: Tensor
     ready: Tensor
+    layer_scale: Tensor
 
     def __init__(self, num_tokens: int, num_codes: int, dim: int, decay: float, restart_below: float) -> None:
         super().__init__()
         self.num_tokens, self.num_codes, self.dim = num_tokens, num_codes, dim
         self.decay, self.restart_below = decay, restart_below
         self.levels: tuple[int, ...] = (num_codes,)
+        self.layers = 1
         self.latent_shape = (num_tokens, dim)
+        self.register_buffer("layer_scale", torch.ones(1, dim), persistent=False)
         self.register_buffer("codebook", torch.zeros(num_codes, dim))
         self.register_buffer("code_sum", torch.zeros(num_codes, dim))
         self.register_buffer("code_count", torch.ones(num_codes))
@@ -112,17 +115,23 @@ class EmaVQ(nn.Module):
         latents = latents.float()
         flat = latents.detach().flatten(0, 1)
         if self.training and not self.ready:
-            self.codebook.copy_(self._draw(flat, self.num_codes, generator))
-            self.code_sum.copy_(self.codebook)
-            self.ready.fill_(True)
-        ids = self._nearest(flat)
+            self.begin(flat, generator)
+        ids = self.nearest(flat)
         values = F.embedding(ids, self.codebook).view_as(latents)
         if self.training:
-            self._update(flat, ids, generator)
+            self.follow(flat, ids, generator)
         commitment = F.mse_loss(latents, values)
         return Quantized(latents + (values - latents).detach(), ids.view(latents.shape[:2]), commitment)
 
-    def _nearest(self, flat: Tensor) -> Tensor:
+    @torch.no_grad()
+    def begin(self, flat: Tensor, generator: torch.Generator | None) -> None:
+        """Take the first codes from latents (N,D)."""
+        self.codebook.copy_(self._draw(flat, self.num_codes, generator))
+        self.code_sum.copy_(self.codebook)
+        self.ready.fill_(True)
+
+    def nearest(self, flat: Tensor) -> Tensor:
+        """Latents (N,D) → ids (N,) of their nearest codes."""
         distance = self.codebook.square().sum(-1) - 2 * flat @ self.codebook.T
         return distance.argmin(-1)
 
@@ -137,7 +146,8 @@ class EmaVQ(nn.Module):
         return drawn
 
     @torch.no_grad()
-    def _update(self, flat: Tensor, ids: Tensor, generator: torch.Generator | None) -> None:
+    def follow(self, flat: Tensor, ids: Tensor, generator: torch.Generator | None) -> None:
+        """Move the codes towards the latents (N,D) that chose them, ids (N,); codes hardly ever chosen restart."""
         count = torch.zeros_like(self.code_count).index_add_(0, ids, torch.ones_like(flat[:, 0]))
         total = torch.zeros_like(self.code_sum).index_add_(0, ids, flat)
         self.code_count.lerp_(sum_over_ranks(count), 1 - self.decay)
@@ -147,4 +157,45 @@ class EmaVQ(nn.Module):
         self.codebook.copy_(torch.where(alive, self.code_sum / self.code_count.clamp_min(1e-9)[:, None], fresh))
 
 
-Quantizer = LayeredFSQ | EmaVQ
+class ResidualVQ(EmaVQ):
+    """EMA vector quantization in ``layers`` of growing fineness; every layer quantizes what the one before left over.
+
+    As in RQ-VAE (Lee et al., CVPR 2022) all layers share one codebook. What a layer leaves over is enlarged for the
+    next by K^(1/D), the factor by which K codes in D dimensions shrink an error at best, so that the codebook fits each
+    layer alike; ``layer_scale`` (layers, D) undoes that in a decoder, which adds the layers up. Coarse tokens first.
+    """
+
+    def __init__(
+        self, groups: int, layers: int, num_codes: int, dim: int, decay: float, restart_below: float
+    ) -> None:  # fmt: skip
+        super().__init__(groups * layers, num_codes, dim, decay, restart_below)
+        self.groups, self.layers = groups, layers
+        self.latent_shape = (groups, dim)
+        powers = torch.arange(layers, dtype=torch.float32)
+        scale = torch.pow(torch.tensor(float(num_codes)), -powers / dim)
+        self.register_buffer("layer_scale", scale[:, None].expand(layers, dim).clone(), persistent=False)
+
+    def forward(self, latents: Tensor, generator: torch.Generator | None = None) -> Quantized:
+        """Latents (B,groups,D) → ``Quantized`` with layers·groups tokens; in training mode the codebook follows."""
+        latents = latents.float()
+        rest = latents.detach()
+        if self.training and not self.ready:
+            self.begin(rest.flatten(0, 1), generator)
+        seen, values, ids = [], [], []
+        scale = self.layer_scale
+        for layer in range(self.layers):
+            enlarged = rest / scale[layer]
+            chosen = self.nearest(enlarged.flatten(0, 1)).view(enlarged.shape[:2])
+            value = self.codebook[chosen]
+            rest = rest - value * scale[layer]
+            seen.append(enlarged)
+            values.append(value)
+            ids.append(chosen)
+        commitment = (latents - (latents.detach() - rest)).square().mean()
+        if self.training:
+            self.follow(torch.cat(seen, 1).flatten(0, 1), torch.cat(ids, 1).flatten(), generator)
+        values[0] = values[0] + (latents - latents.detach())
+        return Quantized(torch.cat(values, 1), torch.cat(ids, 1), commitment)
+
+
+Quantizer = LayeredFSQ | EmaVQ | ResidualVQ

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tokenizer.quantizers import EmaVQ, LayeredFSQ, join_digits, split_ids
+from tokenizer.quantizers import EmaVQ, LayeredFSQ, ResidualVQ, join_digits, split_ids
 
 
 def test_digits_golden_and_round_trip():
@@ -84,3 +84,41 @@ def test_codes_of_both_kinds_are_explicit_tables():
     for quantizer in (LayeredFSQ((8, 8, 8, 4), 4, 2), EmaVQ(4, 64, 8, 0.99, 1.0)):
         assert quantizer.codebook.shape == (quantizer.num_codes, quantizer.dim)
         assert math.prod(quantizer.levels) == quantizer.num_codes
+
+
+def test_residual_vq_golden():
+    """Codes −1, 0, 1 and 2 layers of one dimension: what is left of 0.8 after 1 is −0.2, three times that is −0.6."""
+    quantizer = ResidualVQ(groups=1, layers=2, num_codes=3, dim=1, decay=0.9, restart_below=0.0).eval()
+    quantizer.codebook.copy_(torch.tensor([[-1.0], [0.0], [1.0]]))
+    out = quantizer(torch.tensor([[[0.8]], [[0.1]]]))
+    assert out.ids.tolist() == [[2, 0], [1, 1]]
+    assert quantizer.layer_scale.tolist() == [[1.0], [pytest.approx(1 / 3)]]
+    value = (out.values * quantizer.layer_scale).sum(1)
+    assert value.flatten().tolist() == pytest.approx([2 / 3, 0.0])
+    assert out.commitment.item() == pytest.approx(((0.8 - 2 / 3) ** 2 + 0.1**2) / 2)
+
+
+def test_residual_vq_learns_codes_for_every_layer():
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(512, 2, 3)
+    errors = []
+    for layers in (1, 2, 3):
+        quantizer = ResidualVQ(groups=2, layers=layers, num_codes=64, dim=3, decay=0.8, restart_below=0.1)
+        for _ in range(40):
+            out = quantizer(latents, generator)
+        out = quantizer.eval()(latents)
+        value = (out.values.unflatten(1, (layers, 2)) * quantizer.layer_scale[:, None]).sum(1)
+        errors.append((value - latents).square().mean().item())
+        assert out.commitment.item() == pytest.approx(errors[-1], rel=1e-4)
+        assert torch.allclose(quantizer.codebook[out.ids], out.values, atol=1e-5)
+        assert out.ids.shape == (512, 2 * layers)
+    assert errors[1] < 0.25 * errors[0] and errors[2] < 0.25 * errors[1]
+
+
+def test_residual_vq_is_straight_through():
+    quantizer = ResidualVQ(groups=2, layers=3, num_codes=8, dim=2, decay=0.9, restart_below=0.0)
+    latents = torch.randn(20, 2, 2, requires_grad=True)
+    values = quantizer(latents, torch.Generator().manual_seed(0)).values.unflatten(1, (3, 2))
+    (values * quantizer.layer_scale[:, None]).sum().backward()
+    assert torch.allclose(latents.grad, torch.ones_like(latents))
