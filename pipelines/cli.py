@@ -92,3 +92,27 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
     chain = Chain(runs)
     write_image(out, overview(chain.crops, chain.regressor, chain.body, list(numbers)))
     click.echo(f"Wrote {out}")
+
+
+@main.command("bench-tokenizer")
+@click.option("--mocap", default="", help="AMASS-layout folder with train and val (default: the embedded source).")
+@click.option("--poses", type=click.Path(path_type=Path), help="A pose store, instead of --mocap.")
+@click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--only", "names", multiple=True, metavar="NAME", help="A candidate; may be repeated (default: all).")
+@click.option("--minutes", default=1.0, help="Training time of each.")
+@click.option("--seeds", default=3, type=click.IntRange(min=1), help="Trainings of each.")
+@reports_user_errors
+def bench_tokenizer(
+    mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
+) -> None:  # fmt: skip
+    """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
+    from .bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
+    from .demo import run_command
+
+    out.mkdir(parents=True, exist_ok=True)
+    if poses is None:
+        poses = out / "poses.h5"
+        source = ("prepare", mocap) if mocap else ("sample",)
+        run_command(("pose-tokenizer", *source, "--out", str(poses)))
+    rows = bench_tokenizers(poses, out, list(names or CANDIDATES), minutes, seeds, click.echo)
+    click.echo(f"\n{markdown(rows)}\n\nWrote {out / 'bench_tokenizer.json'}")

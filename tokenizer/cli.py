@@ -35,9 +35,7 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
     help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
-@click.option(
-    "--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper."
-)
+@click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")

@@ -89,10 +89,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         key, sign, raw = text.partition("=")
         if not sign or not key:
             raise fail("A setting is not of the form key=value", got=repr(text), expected="e.g. optim.lr=1e-4")
-        try:
-            value = json.loads(raw)
-        except json.JSONDecodeError:
-            value = raw
+        value = _plain_value(raw)
         *groups, leaf = key.split(".")
         target = nested
         for group in groups:
@@ -101,6 +98,16 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
                 raise fail(f"Setting {text!r} contradicts an earlier one for {group!r}")
         target[leaf] = value
     return nested
+
+
+def _plain_value(raw: str) -> Any:
+    """JSON, or a number as Python writes it (``.5``), or the text itself."""
+    for read in (json.loads, float):
+        try:
+            return read(raw)
+        except ValueError:
+            continue
+    return raw
 
 
 def resolve(preset: C, *, file: str | Path | None = None, assignments: Iterable[str] = ()) -> C:
