@@ -77,6 +77,19 @@ def bench(runs: Path, mocap: str) -> None:
     click.echo(f"Wrote {runs / 'bench.json'}")
 
 
+@main.command("bench-prepare")
+@click.argument("mocap", type=click.Path(path_type=Path))
+@click.option("--folder", default="runs/bench", type=click.Path(path_type=Path), help="Where the copies are made.")
+@click.option("--copies", default=20, type=click.IntRange(min=1), help="How often the clips are copied.")
+@reports_user_errors
+def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
+    """Measure how fast the AMASS-layout clips in MOCAP, copied many times, become a pose store, and its memory."""
+    from .bench import table
+    from .bench_prepare import prepare_figures
+
+    click.echo("\n" + table(prepare_figures(mocap, folder, click.echo, copies)))
+
+
 @main.command("overview")
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--number", "numbers", multiple=True, default=(0, 1, 2), help="A test image; may be repeated.")

@@ -71,6 +71,8 @@ def prepare(
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage not in bars:
+            for earlier in bars.values():
+                earlier.close()
             bars[stage] = tqdm(total=total, initial=done, desc=stage, unit="B", unit_scale=True, delay=0.2)
         bars[stage].update(done - bars[stage].n)
 

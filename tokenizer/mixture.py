@@ -21,15 +21,17 @@ class Mixture:
     """Data sets of the train split by their share of a batch; ``shares`` is empty where every pose counts alike.
 
     ``rows`` (N,) are positions in the train split, data set after data set; ``starts`` and ``counts`` (D,) say where
-    each lies in them, ``edges`` (D,) are cumulated shares. ``note`` says in a line what is drawn, and what is not.
+    each lies in them, ``edges`` (D,) are cumulated shares. ``datasets`` are all that the train split has; ``note`` says
+    in a line what is drawn of them, and what is not.
     """
 
     shares: dict[str, float]
+    datasets: tuple[str, ...]
     note: str
-    rows: Tensor
-    starts: Tensor
-    counts: Tensor
-    edges: Tensor
+    rows: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    edges: np.ndarray
 
     @classmethod
     def of(cls, store: PoseStore, text: str) -> Mixture:
@@ -49,24 +51,26 @@ class Mixture:
                        got=", ".join(absent), expected=f"some of {', '.join(rows)}", next_step=_NEXT_STEP)  # fmt: skip
         shares = {name: weight / sum(present.values()) for name, weight in present.items()}
         chosen = [rows[name] for name in shares] or list(rows.values())
-        counts = torch.tensor([len(part) for part in chosen])
+        counts = np.array([len(part) for part in chosen], dtype=np.int64)
+        edges = np.cumsum([*shares.values()])
+        edges[-1:] = 1  # it may have been rounded below
         return cls(
             shares=shares,
+            datasets=tuple(rows),
             note=_note(text, shares, absent, [name for name in rows if name not in shares]),
-            rows=torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *chosen])),
-            starts=counts.cumsum(0) - counts,
+            rows=np.concatenate([np.zeros(0, dtype=np.int64), *chosen]),
+            starts=np.cumsum(counts) - counts,
             counts=counts,
-            edges=torch.tensor([*shares.values()], dtype=torch.float64).cumsum(0),
+            edges=edges,
         )
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count,) int64 rows of the train split, with replacement, on the CPU as the generator is."""
         if not self.shares:
             return torch.randint(len(self.rows), (count,), generator=generator)
-        dataset, place = torch.rand((2, count), generator=generator, dtype=torch.float64)
-        # The last edge may be rounded below 1.
-        which = torch.searchsorted(self.edges, dataset, right=True).clamp(max=len(self.edges) - 1)
-        return self.rows[self.starts[which] + (place * self.counts[which]).long()]
+        dataset, place = torch.rand((2, count), generator=generator, dtype=torch.float64).numpy()
+        which = np.searchsorted(self.edges, dataset, side="right")
+        return torch.from_numpy(self.rows[self.starts[which] + (place * self.counts[which]).astype(np.int64)])
 
 
 def _rows_of_datasets(store: PoseStore) -> dict[str, np.ndarray]:
