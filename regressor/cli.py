@@ -77,6 +77,13 @@ def synthesize(
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d.")
+@click.option(
+    "--loss", type=click.Choice(["preset", "published"]), default="preset", help="TokenHMR's, or the preset's."
+)
+@click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
+@click.option(
+    "--tals", help="Thresholds of the loss: published | none | a file of `calibrate` (default: the preset's)."
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
@@ -85,8 +92,9 @@ def synthesize(
 @device_option
 @reports_user_errors
 def train(
-    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
+    compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
+    minutes: float | None, resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt."""
     from dataclasses import replace
@@ -96,12 +104,13 @@ def train(
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.options import resolve
 
-    from .config import preset
+    from .config import preset, with_loss
     from .datasets.store import open_crops
     from .export import copy_file
     from .train import train_regressor
 
-    config = resolve(preset(preset_name), file=config_file, assignments=assignments)
+    config = with_loss(preset(preset_name), published=loss == "published", compat_reference=compat_reference, tals=tals)
+    config = resolve(config, file=config_file, assignments=assignments)
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
