@@ -60,3 +60,35 @@ def picture(crops: Path, out: Path, number: int) -> None:
 
     save_test_person(crops, out, number)
     click.echo(f"Wrote {out}")
+
+
+@main.command()
+@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
+@click.option("--mocap", default="", help="AMASS-layout folder with train and val, for the figures on real motion.")
+@reports_user_errors
+def bench(runs: Path, mocap: str) -> None:
+    """Measure the figures this project promises and print each with its commands."""
+    from .bench import run_bench, table
+
+    figures = run_bench(runs, mocap, click.echo)
+    click.echo("\n" + table(figures))
+    if not mocap:
+        click.echo("Figures on real motion need MOCAP=DIR (--mocap).")
+    click.echo(f"Wrote {runs / 'bench.json'}")
+
+
+@main.command("overview")
+@click.argument("runs", type=click.Path(path_type=Path))
+@click.option("--number", "numbers", multiple=True, default=(0, 1, 2), help="A test image; may be repeated.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+@reports_user_errors
+def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
+    """Draw test images, the tokens read from them and the bodies these stand for, from the chain in RUNS."""
+    from regressor.export import write_image
+
+    from .overview import overview
+    from .report import Chain
+
+    chain = Chain(runs)
+    write_image(out, overview(chain.crops, chain.regressor, chain.body, list(numbers)))
+    click.echo(f"Wrote {out}")

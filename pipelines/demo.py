@@ -19,7 +19,7 @@ from tokenizer.engine.processes import available_cores
 
 from .stages import Settings, Stage, stages
 
-_PROGRAMS = {
+PROGRAMS = {
     "pose-tokenizer": "tokenizer.cli",
     "pose-regressor": "regressor.cli",
     "pose-pipeline": "pipelines.cli",
@@ -85,7 +85,7 @@ def run_stage(stage: Stage, runs: Path, say: Say) -> None:
 
 def run_command(command: tuple[str, ...]) -> None:
     """Run one of our console commands in this process: whoever ends the process has ended the training, too."""
-    program = importlib.import_module(_PROGRAMS[command[0]]).main
+    program = importlib.import_module(PROGRAMS[command[0]]).main
     program(args=list(command[1:]), prog_name=command[0], standalone_mode=False)
 
 

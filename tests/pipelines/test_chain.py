@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -119,6 +120,19 @@ def test_a_test_image_that_is_not_there(folder, tmp_path):
     crops = str(folder / "runs/demo/crops.h5")
     done = CliRunner().invoke(main, ["picture", crops, "--number", "99", "--out", str(tmp_path / "x.png")])
     assert done.exit_code == 2 and "0 to 15" in done.output
+
+
+def test_the_benchmark_prints_figures_of_what_is_there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("pipelines.bench._IMAGES", 16)
+    done = CliRunner().invoke(main, ["bench"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    for words in ("pose-tokenizer --help", "domain varied", "MPJPE (", "at most 0.82", "need MOCAP=DIR"):
+        assert words in done.stdout
+    written = json.loads((folder / "runs/demo/bench.json").read_text())
+    evaluation = json.loads((folder / "runs/demo/evaluation.json").read_text())
+    ratio = next(iter(evaluation["ratios"].values()))["mpjpe_mm"]
+    assert f"{ratio:.3f}" in [figure["value"] for figure in written["figures"]]
 
 
 def test_python_of_the_readme_runs(folder, monkeypatch):

@@ -14,18 +14,18 @@ from pathlib import Path
 import click
 import pytest
 
-from pipelines.demo import _PROGRAMS
+from pipelines.demo import PROGRAMS
 from pipelines.stages import PRESETS, Settings, stages
 from tokenizer.engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx", "matplotlib")
+HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
 README_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
 def parse(command: list[str]) -> None:
     """Parse a command line of ours without running it; raises click's error where it does not fit."""
-    group = importlib.import_module(_PROGRAMS[command[0]]).main
+    group = importlib.import_module(PROGRAMS[command[0]]).main
     with click.Context(group) as context:
         name, found, rest = group.resolve_command(context, command[1:])
         found.make_context(name, list(rest), parent=context)
@@ -76,7 +76,7 @@ def test_readme_commands_parse():
         words = [word for word in shlex.split(line) if not re.fullmatch(r"[A-Z_]+=.*", word)]
         program = words[0].removeprefix(".venv/bin/")
         seen.add(program)
-        if program in _PROGRAMS:
+        if program in PROGRAMS:
             parse([program, *words[1:]])
         elif program == "make":
             done = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True,
@@ -94,10 +94,10 @@ def test_readme_is_short_and_its_links_lead_somewhere():
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("program", _PROGRAMS)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help_is_quick_and_loads_nothing_heavy(program):
     code = (
-        f"import sys; from {_PROGRAMS[program]} import main\n"
+        f"import sys; from {PROGRAMS[program]} import main\n"
         "try: main(['--help'])\n"
         f"finally: print('loaded:', sorted(set(sys.modules) & set({HEAVY!r})))"
     )

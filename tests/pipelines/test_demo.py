@@ -39,7 +39,7 @@ def ran(monkeypatch):
     module = types.ModuleType("fake_program")
     module.main = group
     monkeypatch.setitem(sys.modules, "fake_program", module)
-    monkeypatch.setitem(demo._PROGRAMS, "fake", "fake_program")
+    monkeypatch.setitem(demo.PROGRAMS, "fake", "fake_program")
     return calls
 
 

@@ -1,0 +1,145 @@
+"""The figures a reader may want to check, each measured here and now and printed with the commands that give it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tokenizer.engine.checkpoint import write_text_atomically
+
+from .demo import PROGRAMS, run_command, surroundings
+from .stages import PRESETS
+
+_IMAGES = 1280
+_HELP_RUNS = 5
+Say = Callable[[str], None]
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table: ``goal`` is what the project set itself, empty where it set nothing."""
+
+    what: str
+    value: str
+    goal: str
+    commands: tuple[str, ...]
+
+
+def run_bench(runs: Path, mocap: str, say: Say) -> list[Figure]:
+    """Measure and write ``runs/bench.json``; what is made on the way stays in ``runs/bench``.
+
+    ``mocap``: an AMASS-layout folder with ``train`` and ``val``; without it what needs real motion is left out. Figures
+    of the regressor are those of the chain in ``runs``, where it was made.
+    """
+    folder = runs / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = _help_times()
+    figures += _rendering(folder, say)
+    figures += _tokenizers(folder, mocap, say) if mocap else []
+    figures += _regressor(runs)
+    about = {"figures": [asdict(figure) for figure in figures], **surroundings()}
+    write_text_atomically(runs / "bench.json", json.dumps(about, indent=2) + "\n")
+    return figures
+
+
+def table(figures: list[Figure]) -> str:
+    """Figures as text: a line each, and beneath it the commands."""
+    lines = []
+    for figure in figures:
+        lines.append(f"{figure.what:<66} {figure.value:>14}   {figure.goal}")
+        lines += [f"    $ {command}" for command in figure.commands]
+    return "\n".join(lines)
+
+
+def _help_times() -> list[Figure]:
+    figures = []
+    for program, module in PROGRAMS.items():
+        command = [sys.executable, "-c", f"from {module} import main; main()", "--help"]
+        seconds = []
+        for _ in range(_HELP_RUNS):
+            began = time.monotonic()
+            subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).resolve().parents[1])
+            seconds.append(time.monotonic() - began)
+        seconds.sort()
+        figures.append(Figure(f"{program} --help, median of {_HELP_RUNS}", f"{seconds[_HELP_RUNS // 2]:.2f} s",
+                              "below 0.5 s", (f"{program} --help",)))  # fmt: skip
+    return figures
+
+
+def _rendering(folder: Path, say: Say) -> list[Figure]:
+    poses = folder / "few.h5"
+    _run(say, ("pose-tokenizer", "sample", "--count", "2000", "--out", str(poses)))
+    figures = []
+    for domain in ("suit", "varied"):
+        command = ("pose-regressor", "synthesize", str(poses), "--domain", domain, "--train", str(_IMAGES), "--val",
+                   "0", "--test", "0", "--out", str(folder / f"{domain}.h5"))  # fmt: skip
+        seconds = _run(say, command)
+        what = f"{_IMAGES} images of domain {domain}, 128 px, from start to end"
+        goal = "at least 40 /s" if domain == "suit" else ""
+        figures.append(Figure(what, f"{_IMAGES / seconds:.0f} /s", goal, (shlex.join(command),)))
+    return figures
+
+
+def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
+    """The same training on real motion and on the embedded source, both judged on the real validation clips."""
+    preset = PRESETS["demo"]
+    real = folder / "real.h5"
+    sources: dict[str, Command] = {
+        "real motion": ("pose-tokenizer", "prepare", mocap, "--out", str(real)),
+        "embedded source": ("pose-tokenizer", "sample", "--count", str(preset.poses), "--out",
+                            str(folder / "embedded.h5")),
+    }  # fmt: skip
+    figures, errors = [], []
+    for name, source in sources.items():
+        stem = Path(source[-1]).stem
+        trained, judged = folder / f"{stem}_tokenizer.h5", folder / f"{stem}.json"
+        commands = (
+            source,
+            ("pose-tokenizer", "train", source[-1], "--run", str(folder / f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"),
+             "--preset", preset.tokenizer, "--minutes", f"{preset.tokenizer_minutes:g}", "--out", str(trained)),
+            ("pose-tokenizer", "evaluate", str(trained), str(real), "--json", str(judged)),
+        )  # fmt: skip
+        for command in commands:
+            _run(say, command)
+        lines = tuple(shlex.join(command) for command in commands)
+        found = json.loads(judged.read_text())
+        errors.append(found["mpjpe_mm"])
+        where = f"tokenizer, {preset.tokenizer_minutes:g} min on the {name}, judged on real val clips"
+        figures += [
+            Figure(f"{where}: MPJPE", f"{found['mpjpe_mm']:.2f} mm",
+                   "at most 10 mm" if name == "real motion" else "at most 25 mm", lines),
+            Figure(f"{where}: p95", f"{found['mpjpe_p95_mm']:.2f} mm", "", ()),
+            Figure(f"{where}: codes used", f"{100 * found['codes_used_share']:.0f} %", "at least 80 %", ()),
+            Figure(f"{where}: ids kept under 3° of noise", f"{100 * found['ids_kept_at_3_deg']:.0f} %", "", ()),
+        ]  # fmt: skip
+    figures.append(Figure("error of the one on the embedded source by that of the one on real motion",
+                          f"{errors[1] / errors[0]:.2f}", "at most 1.6", ()))  # fmt: skip
+    return figures
+
+
+def _regressor(runs: Path) -> list[Figure]:
+    file = runs / "evaluation.json"
+    if not file.exists():
+        return []
+    evaluation = json.loads(file.read_text())
+    row, ratios = next(iter(evaluation["ratios"].items()))
+    errors = evaluation["errors_mm"][row]
+    beside = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"
+    goals = {"mpjpe_mm": "at most 0.82", "pa_mpjpe_mm": "at most 0.72", "pve_mm": ""}
+    return [Figure(f"{beside}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
+                   f"{ratios[name]:.3f}", goal, (f"make evaluate RUNS={runs}",) if name == "mpjpe_mm" else ())
+            for name, goal in goals.items()]  # fmt: skip
+
+
+def _run(say: Say, command: Command) -> float:
+    say(f"$ {shlex.join(command)}")
+    began = time.monotonic()
+    run_command(command)
+    return time.monotonic() - began
