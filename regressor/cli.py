@@ -10,7 +10,7 @@ from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
-from .cli_evaluation import calibrate, evaluate
+from .cli_evaluation import calibrate, compare, evaluate
 from .cli_options import tokenizer_option
 
 
@@ -21,8 +21,8 @@ def main() -> None:
     wait_without_spinning()
 
 
-main.add_command(evaluate)
-main.add_command(calibrate)
+for command in (evaluate, compare, calibrate):
+    main.add_command(command)
 
 
 @main.command()
