@@ -46,24 +46,28 @@ def camera_model(spec: str) -> CameraModel:
     raise fail(f"Unknown camera {spec!r}", expected="reference, true, focal=CROP_SIDES or fov=DEGREES (1 to 170)")
 
 
-def fit_translation(points: Tensor, target: Tensor, weight: Tensor, camera: Tensor) -> Tensor:
+def fit_translation(
+    points: Tensor, target: Tensor, weight: Tensor, camera: Tensor, *, start: Tensor | None = None, steps: int = 10
+) -> Tensor:
     """The translation (...,3), metres, at which points (...,N,3) are seen nearest to target (...,N,2), crop units.
 
-    Least squares with ``weight`` (...,N) through the crop camera (...,3,3): direct linear solution, then Gauss–Newton.
-    At least two points need a weight. Float64 inside.
+    Least squares with ``weight`` (...,N) through the crop camera (...,3,3): direct linear solution (or ``start``), then
+    ``steps`` of Gauss–Newton. At least two points need a weight. Float64 inside.
     """
     points, target, weight, camera = (values.double() for values in (points, target, weight, camera))
     focal = torch.stack([camera[..., 0, 0], camera[..., 1, 1]], -1)[..., None, :]
     ray = (target - camera[..., None, :2, 2]) / focal
-    # (X + tx) = ray · (Z + tz), twice: linear in the translation.
     ones, zeros = torch.ones_like(ray[..., 0]), torch.zeros_like(ray[..., 0])
-    rows = torch.stack([
-        torch.stack([ones, zeros, -ray[..., 0]], -1), torch.stack([zeros, ones, -ray[..., 1]], -1),
-    ], -2)  # fmt: skip
-    right = ray * points[..., 2:] - points[..., :2]
-    translation = _solve(rows, right, weight)
+    if start is None:
+        # (X + tx) = ray · (Z + tz), twice: linear in the translation.
+        rows = torch.stack([
+            torch.stack([ones, zeros, -ray[..., 0]], -1), torch.stack([zeros, ones, -ray[..., 1]], -1),
+        ], -2)  # fmt: skip
+        translation = _solve(rows, ray * points[..., 2:] - points[..., :2], weight)
+    else:
+        translation = start.double()
     nearest = 0.1 - points[..., 2].amin(-1)
-    for _ in range(10):
+    for _ in range(steps):
         translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
         x, y, z = (points + translation[..., None, :]).unbind(-1)
         residual = ray - torch.stack([x / z, y / z], -1)
