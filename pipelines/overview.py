@@ -11,8 +11,9 @@ import torch
 from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
 from regressor.model import Regressor, normalise
-from regressor.overlay import BODY_COLOUR, lay_over, overlay, side_view
+from regressor.overlay import overlay, side_view
 from tokenizer import Body
+from tokenizer.body.figures import BODY_COLOUR, lay_over
 
 from .pictures import enlarge
 

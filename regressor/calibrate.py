@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
+from tokenizer.body.camera import project
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import fail
 
 from .batches import to_device
-from .camera import project, project_to_crop
+from .camera import project_to_crop
 from .camera_models import CameraModel, fit_translation
 from .datasets.sample import Sample, is_true_3d
 from .datasets.store import CropStore

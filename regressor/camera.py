@@ -1,4 +1,4 @@
-"""Pinhole cameras and crops. OpenCV axes (x right, y down, z forward), pixel centres at +0.5, K (3,3) in pixels.
+"""Crops of pinhole cameras: the axes and units of ``tokenizer.body.camera``.
 
 A crop is a square box (x0,y0,x1,y1) of the full image, resampled; crop units run from −0.5 to 0.5 across it.
 """
@@ -8,21 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_NEAREST = 0.05
+from tokenizer.body.camera import project
 
-
-def intrinsics(focal: Tensor, width: float, height: float) -> Tensor:
-    """Focal length in pixels (...) → K (...,3,3), square pixels, principal point in the middle of the image."""
-    K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
-    K[..., 0, 0] = K[..., 1, 1] = focal
-    K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = width / 2, height / 2, 1
-    return K
-
-
-def project(points: Tensor, K: Tensor) -> Tensor:
-    """Camera-frame points (...,N,3), K (...,3,3) → pixels (...,N,2). Points nearer than 5 cm are taken at 5 cm."""
-    scaled = points @ K.transpose(-1, -2)
-    return scaled[..., :2] / scaled[..., 2:].clamp_min(_NEAREST)
+_LEAST_SCALE = 0.05
 
 
 def pixels_to_crop(pixels: Tensor, box: Tensor) -> Tensor:
@@ -79,7 +67,7 @@ def crop_camera_to_translation(camera: Tensor, box: Tensor, K: Tensor) -> Tensor
     """
     scale, tx, ty = camera.unbind(-1)
     x, y, side = crop_geometry(box, K).unbind(-1)
-    depth = 2 / (scale.clamp_min(_NEAREST) * side)
+    depth = 2 / (scale.clamp_min(_LEAST_SCALE) * side)
     return torch.stack([tx + x * depth, ty + y * depth, depth], -1)
 
 

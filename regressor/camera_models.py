@@ -11,9 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tokenizer.body.camera import intrinsics
 from tokenizer.engine.errors import fail
 
-from .camera import crop_intrinsics, intrinsics
+from .camera import crop_intrinsics
 from .datasets.sample import Sample
 
 REFERENCE_FOCAL = 5000 / 256

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tokenizer import Body, FrozenTokenizer
+from tokenizer.body.camera import project
 from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 
-from .camera import project
 from .camera_models import CameraModel, fit_translation
 from .datasets.sample import Sample
 from .tals import TalsConfig, keypoints_2d_scale

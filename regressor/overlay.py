@@ -9,45 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokenizer.body.camera import intrinsics
+from tokenizer.body.figures import BODY_COLOUR, Colour, lay_over, paint
 from tokenizer.body.skeleton import NUM_JOINTS, PARENTS
 
-from .camera import intrinsics
-from .render import downsample, interpolate, rasterize, shade, vertex_normals
-
-BODY_COLOUR = (0.91, 0.50, 0.20)
-_SUBPIXELS = 2
 _SIDE_DISTANCE = 6.0
-
-
-@torch.no_grad()
-def paint(
-    vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int], colour: tuple[float, float, float] = BODY_COLOUR
-) -> np.ndarray:
-    """Meshes in camera axes (B,V,3), metres, faces (F,3), K (B,3,3) of a picture of ``size`` (height, width) px →
-    (B,H,W,4) uint8 RGBA, transparent where nothing is. Each mesh has its own picture."""
-    fine = K.clone()
-    fine[:, :2] *= _SUBPIXELS
-    raster = rasterize(vertices, faces, fine, (size[0] * _SUBPIXELS, size[1] * _SUBPIXELS), cull=True)
-    normals = interpolate(raster, vertex_normals(vertices, faces), faces)
-    light = vertices.new_tensor([-0.5, -0.8, -1.0]).expand(len(vertices), 3)
-    opacity = (raster.face >= 0)[..., None].to(vertices.dtype)
-    shaded = shade(normals, light, 0.35) * vertices.new_tensor(colour) * opacity
-    painted = downsample(torch.cat([shaded, opacity], -1), _SUBPIXELS)
-    rgb, alpha = painted[..., :3], painted[..., 3:]
-    rgba: np.ndarray = (torch.cat([rgb / alpha.clamp_min(1e-6), alpha], -1) * 255).round().byte().cpu().numpy()
-    return rgba
-
-
-def lay_over(image: np.ndarray, painted: np.ndarray, opacity: float = 0.9) -> np.ndarray:
-    """A painting (H,W,4) over an image (H,W,3), both uint8 RGB(A) → (H,W,3) uint8."""
-    alpha = painted[..., 3:].astype(np.float32) * (opacity / 255)
-    mixed: np.ndarray = (image * (1 - alpha) + painted[..., :3] * alpha).round().astype(np.uint8)
-    return mixed
 
 
 def overlay(
     image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tensor,
-    colour: tuple[float, float, float] = BODY_COLOUR, opacity: float = 0.9,
+    colour: Colour = BODY_COLOUR, opacity: float = 0.9,
 ) -> np.ndarray:  # fmt: skip
     """Bodies (B,V,3) or one (V,3), where they stand in camera axes, over an image (H,W,3) uint8 RGB with K (3,3); the
     nearer body hides the farther."""
@@ -59,7 +30,7 @@ def overlay(
 
 
 def side_view(
-    vertices: Tensor, faces: Tensor, size: int, colour: tuple[float, float, float] = BODY_COLOUR,
+    vertices: Tensor, faces: Tensor, size: int, colour: Colour = BODY_COLOUR,
     reach: float | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Meshes (B,V,3) in camera axes about the middle of the picture, seen from the camera's right →

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
+from tokenizer.body.camera import intrinsics, project
 from tokenizer.body.rotations import matrix_to_axis_angle
 from tokenizer.engine.errors import fail
 
 from .boxes import Box, check_box
-from .camera import intrinsics, project, square_box
+from .camera import square_box
 from .datasets.crops import cut_crop, whole_pixel_box
 from .model import Regressor, normalise
 from .prediction import Prediction

@@ -21,7 +21,8 @@ import torch
 from . import __version__
 from .config import TokenizerConfig
 from .engine.errors import fail
-from .engine.hdf5 import plain_datasets, reading, writing
+from .engine.hdf5 import plain_datasets, reading
+from .engine.hdf5_writing import writing
 from .engine.options import from_dict, to_dict
 from .model import PoseTokenizer, build_tokenizer
 
@@ -48,8 +49,12 @@ def export_tokenizer(
     *,
     poses_digest: str = "",
     metrics: dict[str, float] | None = None,
+    weights: str = "",
 ) -> Path:
-    """Write ``tokenizer`` (float32) to ``path``, atomically; ``metrics`` and ``poses_digest`` become provenance."""
+    """Write ``tokenizer`` (float32) to ``path``, atomically.
+
+    ``poses_digest``, ``metrics`` and ``weights`` (which of a run's they are) become provenance.
+    """
     tensors = _tensors(tokenizer)
     settings = json.dumps(to_dict(config), sort_keys=True)
     provenance = {
@@ -57,6 +62,7 @@ def export_tokenizer(
         "commit": source_commit(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "poses_digest": poses_digest,
+        "weights": weights,
         "metrics": metrics or {},
     }
     with writing(path, FORMAT, FORMAT_VERSION) as file:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from .cli_clips import complete, decode, encode
+from .cli_poses import fit_prior, prepare, sample
+from .cli_report import report
 from .engine.cli_options import body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
+
+_WEIGHTS = click.Choice(["best", "last"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -19,27 +24,39 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (encode, decode, complete):
+for command in (prepare, sample, fit_prior, encode, decode, complete, report):
     main.add_command(command)
 
 
 @main.command()
 @click.argument("poses", type=click.Path(path_type=Path))
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option(
+    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-vq | paper.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option("--export", type=_WEIGHTS, default="best", help="Which weights to export: best MPJPE on val, or last.")
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile the networks.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
 @body_option
 @device_option
 @reports_user_errors
 def train(
     poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+    assignments: tuple[str, ...], mix: str | None, minutes: float | None, resume: bool, export: Literal["best", "last"],
+    compiled: bool, tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5."""
+    """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5.
+
+    On several GPUs: torchrun --nproc_per_node N -m tokenizer train POSES --run-folder RUN. The processes share out each
+    batch, and the result is that of one.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -47,19 +64,27 @@ def train(
     from .body.model import load_body
     from .config import preset
     from .engine.checkpoint import write_bytes_atomically
+    from .engine.distributed import rank
     from .engine.options import resolve
+    from .mixture import Mixture
     from .mocap.store import open_store
     from .train import train_tokenizer
 
     config = resolve(preset(preset_name), file=config_file, assignments=assignments)
-    config = replace(config, device=device if device != "auto" else config.device)
+    config = replace(config, device=device if device != "auto" else config.device, compile=compiled or config.compile)
+    if mix is not None:
+        config = replace(config, mix=mix)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store = open_store(poses)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
-    click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
-    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer") as bar:
+    first = rank() == 0
+    if first:
+        click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+        if not resuming:
+            click.echo(Mixture.of(store, config.mix).note)
+    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
             bar.total = steps
@@ -67,7 +92,11 @@ def train(
             if step % 20 == 0 or "val_mpjpe_mm" in figures:
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
-        artifact = train_tokenizer(store, run_path, config, body, resume=resuming, progress=progress)
+        artifact = train_tokenizer(
+            store, run_path, config, body, resume=resuming, export=export, tensorboard=tensorboard, progress=progress
+        )
+    if not first:
+        return
     if out is not None:
         write_bytes_atomically(out, artifact.read_bytes())
     click.echo(_summary(out or artifact))
@@ -125,12 +154,13 @@ def evaluate(
 @main.command()
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--export", "weights", type=_WEIGHTS, default="best", help="Which weights: best MPJPE on val, or last.")
 @reports_user_errors
-def export(run_path: Path, out: Path) -> None:
-    """Export the newest checkpoint of the run folder RUN, finished or not, as one file."""
+def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
+    """Export the run folder RUN, finished or not, as one file, from its newest checkpoint."""
     from .train import export_run
 
-    export_run(run_path, out)
+    export_run(run_path, out, weights)
     click.echo(_summary(out))
 
 
@@ -148,99 +178,6 @@ def _summary(path: Path) -> str:
     from .describe import describe
 
     return f"Wrote {path}\n{describe(path)}"
-
-
-@main.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
-@click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
-@click.option("--trim", default=1.0, help="Middle share of each clip to keep, e.g. 0.6.")
-@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no val folder says.")
-@click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
-@click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH (default: CMU's).")
-@click.option("--licence", default="as the source's", help="Licence to record with every clip.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
-@click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
-@reports_user_errors
-def prepare(
-    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, max_jumps: float,
-    joint_map: Path | None, licence: str, workers: int | None, strict: bool,
-) -> None:  # fmt: skip
-    """Read mocap files or folders SOURCES (AMASS-layout npz, BVH) into one pose store.
-
-    Folders named train, val and test decide the split; without them the clips' own poses do.
-    """
-    import shlex
-    import time
-
-    from tqdm import tqdm
-
-    from .engine.errors import fail
-    from .mocap.bvh import read_joint_map
-    from .mocap.prepare import PrepareOptions
-    from .mocap.prepare import prepare as prepare_store
-
-    if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1 or not 0 <= max_jumps <= 1:
-        got = f"--fps {fps} --trim {trim} --val-fraction {val_fraction} --max-jumps {max_jumps}"
-        raise fail("Impossible numbers", got=got, expected="fps above 0, trim in (0, 1], val-fraction in [0, 1), "
-                   "max-jumps in [0, 1]")  # fmt: skip
-    options = PrepareOptions(
-        fps, trim, val_fraction, read_joint_map(joint_map) if joint_map else None, licence, max_jumps
-    )
-    click.echo(f"Reading mocap into {out}")
-    numbers = {"--fps": fps, "--trim": trim, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
-    written = [f"{option}={value:g}" for option, value in numbers.items()]
-    command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
-    started = time.perf_counter()
-    with tqdm(unit="file", desc="prepare", delay=0.2) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(1)
-
-        report = prepare_store(
-            list(sources), out, options, command=command, workers=workers, strict=strict, progress=progress
-        )
-    for split in sorted(report.clips):
-        click.echo(f"{split:6s} {report.clips[split]:6d} clips {report.frames[split]:10,d} poses")
-    seconds = time.perf_counter() - started
-    click.echo(f"Read {report.frames_read:,} frames in {seconds:.1f} s, {report.frames_read / seconds:,.0f} a second")
-    for kind, entries in (("broken", report.broken), ("skipped", report.skipped)):
-        if entries:
-            click.echo(f"{len(entries)} file{'s' * (len(entries) > 1)} {kind}:", err=True)
-        for path, reason in entries:
-            click.echo(f"  {reason}" if str(path) in reason else f"  {path}: {reason}", err=True)
-    click.echo(f"Wrote {out}")
-
-
-@main.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
-@click.option("--count", default=200_000, help="Training poses; a tenth as many are added for val.")
-@click.option("--seed", default=0, help="The same seed draws the same poses.")
-@reports_user_errors
-def sample(out: Path, count: int, seed: int) -> None:
-    """Draw poses from the embedded model of CMU motion into a pose store: training without any mocap files."""
-    from .mocap.prior import write_samples
-
-    write_samples(out, count, seed)
-    click.echo(f"Wrote {out}: {count:,} poses to train on, {max(1, count // 10):,} to validate")
-
-
-@main.command("fit-prior")
-@click.argument("poses", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="npz to write.")
-@click.option("--clusters", default=256, help="Gaussians in the mixture.")
-@click.option("--rank", default=16, help="Directions kept in each.")
-@click.option("--seed", default=0, help="Seed of the clustering.")
-@reports_user_errors
-def fit_prior(poses: Path, out: Path, clusters: int, rank: int, seed: int) -> None:
-    """Fit the embedded pose source to the train split of the pose store POSES."""
-    from .mocap.prior import fit, save
-    from .mocap.store import open_store
-
-    model = fit(open_store(poses).poses("train"), clusters=clusters, rank=rank, seed=seed)
-    save(model, out)
-    click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")
 
 
 @main.command("import-reference")

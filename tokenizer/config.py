@@ -83,7 +83,8 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Everything that decides a training run, next to the pose store."""
+    """Everything that decides a training run, next to the pose store. ``mix``: shares of its data sets in a batch, as
+    in ``cmu=.12,moyo=.16``; ``paper``; or nothing, for every pose alike. ``compile``: torch.compile the networks."""
 
     preset: str = "compact"
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -91,9 +92,11 @@ class TokenizerConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    mix: str = ""
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     validate_every: int = 500
     checkpoint_every: int = 500
 
@@ -115,11 +118,11 @@ PRESETS: dict[str, TokenizerConfig] = {
             steps=200_000, batch=256, lr=2e-4, warmup=2, schedule="milestones", milestones=(75_000, 100_000),
             gamma=0.05, weight_decay=1e-5, clip=0.0, average=0.0,
         ),
-        validate_every=2500, checkpoint_every=2500,
+        mix="paper", validate_every=2500, checkpoint_every=2500,
     ),
 }  # fmt: skip
 """``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook; ``paper``:
-architecture, losses and schedule of TokenHMR (CVPR 2024)."""
+architecture, losses, mixture and schedule of TokenHMR (CVPR 2024)."""
 
 
 def preset(name: str) -> TokenizerConfig:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import h5py
 
 from .artifact import FORMAT, Artifact, read_artifact
 from .engine.errors import fail
+from .mocap.datasets import dataset_of
 from .mocap.store import PoseStore, open_store
 
 
@@ -36,7 +38,10 @@ def _tokenizer(artifact: Artifact) -> str:
         f"quantizer   {artifact.config.quantizer.kind}, levels {' × '.join(map(str, quantizer.levels))}",
         f"network     {network.kind}, width {network.width}, 2 × {network.blocks} blocks, {weights:,} weights",
         f"file        {artifact.num_bytes:,} bytes, sha256 {artifact.digest}",
-        *(f"{name:11s} {artifact.provenance.get(name)}" for name in ("package", "commit", "created", "poses_digest")),
+        *(
+            f"{name:11s} {artifact.provenance.get(name)}"
+            for name in ("package", "commit", "created", "poses_digest", "weights")
+        ),
         *(f"{name:18s} {value:.4g}" for name, value in metrics.items()),
     ]
     return "\n".join(lines)
@@ -47,4 +52,8 @@ def _store(store: PoseStore) -> str:
     for split in sorted({source.split for source in store.sources}):
         chosen = [source for source in store.sources if source.split == split]
         lines.append(f"{split:11s} {len(chosen):6d} clips {sum(source.frames for source in chosen):10,d} poses")
+    poses = Counter[tuple[str, str]]()
+    for source in store.sources:
+        poses[dataset_of(source.name), source.split] += source.frames
+    lines += [f"data set    {name}: {count:,} poses in {split}" for (name, split), count in sorted(poses.items())]
     return "\n".join(lines)

@@ -39,10 +39,12 @@ class PoseTokenizer(nn.Module):
     ) -> TokenizerOutput:
         """Rotations (B,21,3,3), visible (B,21) bool or None → reconstruction with straight-through gradients.
 
-        ``generator`` feeds the random draws of a quantizer in training mode.
+        ``generator`` feeds the random draws of a quantizer in training mode. Under autocast the networks alone run in
+        low precision: distances to codes do not bear it.
         """
         latents = self.latents(rotations, visible)
-        quantized: Quantized = self.quantizer(latents, generator)
+        with torch.autocast(latents.device.type, enabled=False):
+            quantized: Quantized = self.quantizer(latents, generator)
         return TokenizerOutput(self.decode_values(quantized.values), quantized.ids, latents, quantized.commitment)
 
     def latents(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .engine.distributed import sum_over_ranks
+from .engine.distributed import rows_over_ranks, sum_over_ranks, world_size
 
 
 @dataclass
@@ -87,8 +87,8 @@ class EmaVQ(nn.Module):
     """Nearest-code quantization with an exponentially averaged codebook (van den Oord et al., 2017, appendix A.1).
 
     The first training batch initialises the codes; a code whose averaged count falls below ``restart_below`` is
-    replaced by a latent of the batch. Counts and sums are buffers, so that a resumed run goes on exactly, and are
-    summed over processes before use.
+    replaced by a latent of the batch. Counts and sums are buffers, so that a resumed run goes on exactly. Over several
+    processes statistics are summed and latents drawn from all: their codebooks are one, that of the whole batch.
     """
 
     codebook: Tensor
@@ -127,11 +127,13 @@ class EmaVQ(nn.Module):
         return distance.argmin(-1)
 
     def _draw(self, flat: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        chosen = torch.randint(len(flat), (count,), generator=generator).to(flat.device)
-        drawn = flat[chosen]
-        if len(flat) < count:
+        rows = len(flat) * world_size()
+        chosen = torch.randint(rows, (count,), generator=generator).to(flat.device)
+        drawn = rows_over_ranks(flat, chosen)
+        if rows < count:
             jitter = torch.randn(drawn.shape, generator=generator).to(flat.device)
-            drawn = drawn + 0.01 * flat.std(0).nan_to_num() * jitter
+            spread = rows_over_ranks(flat, torch.arange(rows, device=flat.device)).std(0)
+            drawn = drawn + 0.01 * spread.nan_to_num() * jitter
         return drawn
 
     @torch.no_grad()

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
 from .artifact import export_tokenizer
-from .augment import augment, corrupt
+from .batch import Batch, draw_batch
 from .body.model import Body
 from .body.rotations import axis_angle_to_matrix
 from .config import OptimConfig, TokenizerConfig
 from .engine.averaging import WeightAverage
 from .engine.checkpoint import save_checkpoint, save_state
+from .engine.compilation import compile_in_place
+from .engine.distributed import (
+    data_parallel,
+    from_rank_0,
+    mean_over_ranks,
+    own_device,
+    process_group,
+    rank,
+    world_size,
+)
 from .engine.errors import fail
 from .engine.options import from_dict, to_dict
 from .engine.precision import autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
 from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
+from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
-from .losses import consistency_loss, perturb, reconstruction_loss
+from .losses import consistency_loss, reconstruction_loss
+from .mixture import Mixture
 from .mocap.store import PoseStore
-from .model import build_tokenizer
+from .model import PoseTokenizer, TokenizerOutput, build_tokenizer
 
 _PACE_STEPS = 30
+Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -38,39 +53,51 @@ def train_tokenizer(
     body: Body,
     *,
     resume: bool = False,
+    export: Export = "best",
+    tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Train on the store's train split, validate on its val split, export the averaged weights.
+    """Train on the store's train split, validate on its val split, export the averaged weights (see ``export_run``).
 
     Returns the path of the artifact, ``run_path/tokenizer.h5``. With ``resume`` the run's own configuration counts and
     ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run. ``progress`` is called
-    with (step, steps, latest figures). Raises ``UserError`` for an empty split, another store, or a loss that is no
-    number (the batch is saved in the run folder).
+    with (step, steps, latest figures). Under ``torchrun`` every process takes its share of each batch, with the result
+    of one process to rounding; the first alone writes, and calls ``progress``. Raises ``UserError`` for an empty split,
+    a mixture that the store cannot give, another store, a batch that cannot be shared out, or a loss or gradient that
+    is no number (the batch is saved in the run folder).
     """
-    # 1. The run folder; what was left to choose by the machine is chosen once and written down.
-    if resume:
-        run = RunFolder.resume(run_path)
-        config = from_dict(TokenizerConfig, run.config["tokenizer"])
-        if run.config["poses"] != store.digest:
-            raise fail("This run was trained on other poses", got=store.digest[:12], expected=run.config["poses"][:12])
-    else:
-        device = resolve_device(config.device)
-        config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
-        config = from_dict(TokenizerConfig, to_dict(config))  # as a resumed run will read it, 3 as 3.0
-        run = RunFolder.start(run_path, {"tokenizer": to_dict(config), "poses": store.digest})
-    device = resolve_device(config.device)
+    with process_group():
+        run = _train(store, Path(run_path), config, body, resume, tensorboard, progress)
+        path = run.path / "tokenizer.h5"
+        return export_run(run.path, path, export) if rank() == 0 else path
+
+
+def _train(
+    store: PoseStore,
+    run_path: Path,
+    config: TokenizerConfig,
+    body: Body,
+    resume: bool,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> RunFolder:
+    # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
+    first = rank() == 0
+    settings, state = from_rank_0(_open_run, run_path, config, store, resume, tensorboard)
+    run = RunFolder(run_path, settings, state)
+    if first and tensorboard:
+        run.open_tensorboard()
+    config = from_dict(TokenizerConfig, settings["tokenizer"])
+    device = own_device(resolve_device(config.device))
     precision = resolve_precision(config.precision, device)
 
     # 2. Poses, on the training device as a whole.
     poses = torch.from_numpy(store.poses("train")).to(device)
     held_out = torch.from_numpy(store.poses("val")).to(device)
-    if not len(poses) or not len(held_out):
-        raise fail(
-            "The pose store cannot be trained on",
-            got=f"{len(poses)} train and {len(held_out)} val poses",
-            expected="both splits filled",
-            next_step="Prepare more clips, or raise --val-fraction",
-        )
+
+    mixture = Mixture.of(store, config.mix)
+    if first:
+        run.note(mixture.note)
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
@@ -79,44 +106,41 @@ def train_tokenizer(
     tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
     body = body.to(device)
     subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
+    parameters = list(tokenizer.parameters())
     optimizer = torch.optim.AdamW(
-        tokenizer.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, betas=(0.9, 0.99)
+        parameters, lr=config.optim.lr, weight_decay=config.optim.weight_decay, betas=(0.9, 0.99)
     )
     average = WeightAverage(tokenizer, config.optim.average)
     step, steps = 0, config.optim.steps
-    if run.state is not None:
-        tokenizer.load_state_dict(run.state["tokenizer"])
-        average.module.load_state_dict(run.state["average"])
-        optimizer.load_state_dict(run.state["optimizer"])
-        step = run.state["step"]
+    best: dict[str, Any] | None = None
+    if state is not None:
+        tokenizer.load_state_dict(state["tokenizer"])
+        average.module.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, best = state["step"], state.get("best")
+    if config.compile:
+        compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
+    forward = data_parallel(_Forward(tokenizer, device, precision))
 
-    # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
+    # 4. Steps.
     started = time.monotonic()
     while step < steps:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        chosen = torch.randint(len(poses), (config.optim.batch,), generator=generator)
-        target = augment(axis_angle_to_matrix(poses[chosen.to(device)]), config.augment, generator)
-        seen, visible = corrupt(target, config.augment, generator)
-        with autocast(device, precision):
-            output = tokenizer(seen, visible, generator)
-        terms = reconstruction_loss(output.rotations, target, body, config.loss, subset)
+        whole = draw_batch(poses, mixture, config, step)
+        batch = whole.share(rank(), world_size())
+        output, moved = forward(batch)
+        terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
         terms["commitment"] = config.loss.commitment_weight * output.commitment
-        if config.loss.consistency_weight:
-            with autocast(device, precision):
-                moved = tokenizer.latents(perturb(seen, config.loss.consistency_deg, generator), visible)
+        if moved is not None:
             terms["consistency"] = config.loss.consistency_weight * consistency_loss(output.latents, moved)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses[chosen.to(device)].cpu()})
-            raise fail(
-                f"The loss is no number at step {step}",
-                got={k: float(v.detach()) for k, v in terms.items()},
-                next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps",
-            )
+        stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.optim.clip:
-            torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), config.optim.clip)
+        stacked.sum().backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
+        # The one place where a step waits for the device; the figures are those of the whole batch on every process.
+        values = torch.cat([mean_over_ranks(stacked.detach()), norm[None]]).tolist()
+        record = dict(zip([*terms, "gradient_norm"], values, strict=True))
+        if not all(map(math.isfinite, values)):
+            from_rank_0(_stop, run, step, whole.poses, record)
         for group in optimizer.param_groups:
             group["lr"] = config.optim.lr * rate_factor(config.optim, step, steps)
         optimizer.step()
@@ -126,37 +150,92 @@ def train_tokenizer(
             started = time.monotonic()
         elif step == _PACE_STEPS and config.optim.budget_s:
             # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
-            pace = (time.monotonic() - started) / (_PACE_STEPS - 5)
+            pace = from_rank_0(float, (time.monotonic() - started) / (_PACE_STEPS - 5))
             steps = max(step + 1, steps_within(config.optim.budget_s, pace, at_most=steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
-            run.rewrite_config({"tokenizer": to_dict(config), "poses": store.digest})
+            if first:
+                run.rewrite_config({**run.config, "tokenizer": to_dict(config)})
+        if not first:
+            continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
-        record: dict[str, Any] = {name: float(term.detach()) for name, term in terms.items()}
         last = step == steps
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": float(loss.detach()), **record})
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record})
         if step % config.validate_every == 0 or last:
             report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
+            if best is None or report["mpjpe_mm"] < best["figures"]["mpjpe_mm"]:
+                weights = {name: value.clone() for name, value in average.module.state_dict().items()}
+                best = {"step": step, "figures": report, "average": weights}
         if step % config.checkpoint_every == 0 or last:
-            save_checkpoint(
-                run.checkpoints,
-                step,
-                {
-                    "seconds": run.seconds,
-                    "tokenizer": tokenizer.state_dict(),
-                    "average": average.module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
+            # The best weights travel inside: one file, hence always of one moment.
+            save_checkpoint(run.checkpoints, step, {
+                "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
+                "optimizer": optimizer.state_dict(), "best": best,
+            })  # fmt: skip
         if progress is not None:
             progress(step, steps, record)
-    # 6. Freeze.
-    metrics = evaluate_tokenizer(average.module, held_out, body)
-    path = run.path / "tokenizer.h5"
-    return export_tokenizer(average.module, config, path, poses_digest=store.digest, metrics=metrics)
+    return run
+
+
+def _open_run(
+    path: Path, config: TokenizerConfig, store: PoseStore, resume: bool, tensorboard: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
+    if tensorboard:
+        writer_class()
+    if resume:
+        run = RunFolder.resume(path)
+        if run.config["poses"] != store.digest:
+            raise fail("This run was trained on other poses", got=store.digest[:12], expected=run.config["poses"][:12])
+        _check_shares(from_dict(TokenizerConfig, run.config["tokenizer"]).optim.batch)
+        return run.config, run.state
+    _check_shares(config.optim.batch)
+    counts = [sum(source.frames for source in store.sources if source.split == split) for split in ("train", "val")]
+    if not all(counts):
+        raise fail(
+            "The pose store cannot be trained on",
+            got=f"{counts[0]} train and {counts[1]} val poses",
+            expected="both splits filled",
+            next_step="Prepare more clips, or raise --val-fraction",
+        )
+    device = resolve_device(config.device)
+    config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
+    Mixture.of(store, config.mix)  # one that cannot be had is refused before there is a run folder
+    settings = {"tokenizer": to_dict(config), "poses": store.digest, "store": str(store.path.resolve())}
+    return RunFolder.start(path, settings).config, None
+
+
+def _check_shares(batch: int) -> None:
+    if batch % world_size():
+        raise fail("The batch cannot be shared out", got=f"{batch} poses for {world_size()} processes",
+                   expected="as many for each", next_step="Start fewer, or --set optim.batch")  # fmt: skip
+
+
+def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -> None:
+    save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses.cpu()})
+    raise fail(
+        f"The loss is no number at step {step}",
+        got=figures,
+        next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps",
+    )
+
+
+class _Forward(nn.Module):
+    """All that a step asks of the networks, in one call, as DDP wants it: the output for what is seen, and the latents
+    of the moved poses."""
+
+    def __init__(self, tokenizer: PoseTokenizer, device: torch.device, precision: Literal["fp32", "bf16"]) -> None:
+        super().__init__()
+        self.tokenizer, self.device, self.precision = tokenizer, device, precision
+
+    def forward(self, batch: Batch) -> tuple[TokenizerOutput, Tensor | None]:
+        with autocast(self.device, self.precision):
+            output = self.tokenizer(batch.seen, batch.visible, batch.generator)
+            moved = None if batch.moved is None else self.tokenizer.latents(batch.moved, batch.visible)
+        return output, moved
 
 
 def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
@@ -166,14 +245,32 @@ def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
     return warmup_milestones(step, warmup=config.warmup, milestones=config.milestones, gamma=config.gamma)
 
 
-def export_run(run_path: str | Path, out: str | Path) -> Path:
-    """Export the averaged weights of a run's newest checkpoint. Raises ``UserError`` where there is none."""
+def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:
+    """Export averaged weights from a run's newest checkpoint: those of the ``best`` validation so far, or the ``last``.
+
+    ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or beside it, it is as good as ``last``
+    there, and better where a run was cut short or went astray; hence the default. Being chosen on val, its figure there
+    flatters it a little: judge on another split, or export ``last``. Before the first validation there is only
+    ``last``. Raises ``UserError`` where there is no checkpoint.
+    """
     run = RunFolder.open(run_path)
     if run.state is None:
         raise fail(f"{run_path} holds no checkpoint yet", next_step="Train further with --resume")
+    chosen = run.state.get("best") if export == "best" else None
+    if chosen is None:
+        export, chosen = "last", {**run.state, "figures": _validated(run, run.state["step"])}
     config = from_dict(TokenizerConfig, run.config["tokenizer"])
     tokenizer = build_tokenizer(config.network, config.quantizer)
-    tokenizer.load_state_dict(run.state["average"])
-    validated = [record for record in run.metrics() if "val_mpjpe_mm" in record]
-    metrics = {k.removeprefix("val_"): v for k, v in validated[-1].items() if k.startswith("val_")} if validated else {}
-    return export_tokenizer(tokenizer, config, out, poses_digest=run.config["poses"], metrics=metrics)
+    tokenizer.load_state_dict(chosen["average"])
+    return export_tokenizer(
+        tokenizer, config, out, poses_digest=run.config["poses"], metrics=chosen["figures"],
+        weights=f"{export}, step {chosen['step']}",
+    )  # fmt: skip
+
+
+def _validated(run: RunFolder, step: int) -> dict[str, float]:
+    """The figures of the validation at ``step``; empty where there was none."""
+    found = [record for record in run.metrics() if record["step"] == step and "val_mpjpe_mm" in record]
+    return (
+        {key.removeprefix("val_"): value for key, value in found[-1].items() if key.startswith("val_")} if found else {}
+    )

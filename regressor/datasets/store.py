@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import h5py
 import numpy as np
 import torch
 
 from tokenizer.engine.errors import fail
-from tokenizer.engine.hdf5 import plain_datasets, reading, writing
+from tokenizer.engine.hdf5 import plain_datasets, reading
+from tokenizer.engine.hdf5_writing import WholeFile, writing
 
 from .sample import Sample
 
@@ -33,7 +33,7 @@ Arrays = dict[str, np.ndarray]
 class CropStoreWriter:
     """Appends batches of samples (numpy, named and shaped as in ``Sample``) to splits."""
 
-    def __init__(self, file: h5py.File, size: int, counts: dict[str, int]) -> None:
+    def __init__(self, file: WholeFile, size: int, counts: dict[str, int]) -> None:
         self._file, self._filled = file, dict.fromkeys(counts, 0)
         self._digest = hashlib.sha256()
         for split, count in counts.items():
@@ -53,6 +53,7 @@ class CropStoreWriter:
             self._file[split][name][start:stop] = batch[name]
             self._digest.update(np.ascontiguousarray(batch[name]).tobytes())
         self._filled[split] = stop
+        self._file.check()
 
     def finish(self, attributes: dict[str, Any]) -> None:
         """Write the attributes (JSON) and the digest of everything appended."""

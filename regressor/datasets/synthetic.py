@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokenizer.body.camera import intrinsics, project
 from tokenizer.body.model import Body, load_body, load_garments
+from tokenizer.body.render import downsample, interpolate, rasterize, shade, vertex_normals
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
 from tokenizer.engine.processes import available_cores, map_in_order
 
-from ..camera import crop_intrinsics, intrinsics, pixels_to_crop, project, square_box
-from ..render import downsample, interpolate, rasterize, shade, vertex_normals
+from ..camera import crop_intrinsics, pixels_to_crop, square_box
 from .appearance import occlude, plain_background, spoil, suit_colours, varied_background, varied_colours
 from .store import Arrays, write_crops
 

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipelines import demo, sheets
+from pipelines import demo
 from pipelines.cli import main
 from pipelines.report import write_report
 from pipelines.stages import PRESETS, Preset, Settings, stages
-from tokenizer.mocap.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Preset(400, "compact", 0.005, "suit", (32, 16, 16), "small", 0.005)
@@ -86,19 +85,6 @@ def test_digests_in_the_report_are_those_of_the_files(folder):
     html = (folder / "runs/demo/report.html").read_text()
     for name in ("poses.h5", "tokenizer.h5", "crops.h5"):
         assert demo.content_digest(folder / "runs/demo" / name) in html
-
-
-def test_code_counts_count_every_token(folder):
-    store = open_store(folder / "runs/demo/poses.h5")
-
-    class Constant:
-        num_codes = 4
-
-        def encode(self, rotations):
-            return rotations.new_zeros(len(rotations), 3).long() + 2
-
-    counts = sheets.code_counts(store, Constant())
-    assert counts.tolist() == [0, 0, 3 * len(store.poses("val")), 0]
 
 
 def test_missing_parts_are_told_in_their_place(tmp_path):

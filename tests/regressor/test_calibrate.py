@@ -10,12 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from regressor.calibrate import baseline_errors, calibrate, camera_errors
-from regressor.camera import project
 from regressor.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.cli import main
 from regressor.config import RegressorConfig, with_loss
 from regressor.datasets.store import open_crops, write_crops
 from regressor.weights import save_regressor
+from tokenizer.body.camera import project
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import UserError

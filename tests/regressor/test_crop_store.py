@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -150,6 +154,29 @@ def test_what_breaks_while_writing_leaves_the_old_file(written, tmp_path, monkey
     with pytest.raises(UserError, match="No space left"), write_crops(path, SIZE, {"train": 40}, {}) as writer:
         writer.append("train", batch_of(16))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_for_real_gives_one_message(tmp_path):
+    """The system refuses bytes past 300 kB; HDF5 itself must fail, close and exit without a crash."""
+    script = f"""
+        import resource, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_crop_store import batch_of, write_crops
+        from tokenizer.engine.errors import reports_user_errors
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        @reports_user_errors
+        def run():
+            with write_crops({str(tmp_path / "crops.h5")!r}, 16, {{"train": 3000}}, {{}}) as writer:
+                for number in range(30):
+                    writer.append("train", batch_of(100))
+                    print(number)
+        run()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: Cannot write") and done.stderr.count("\n") == 1
+    assert len(done.stdout.split()) < 29, "it stops soon after the refusal"
+    assert not list(tmp_path.iterdir())
 
 
 def test_never_over_a_file_of_another_kind(tmp_path):

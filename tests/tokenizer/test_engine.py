@@ -103,7 +103,7 @@ def test_interrupted_write_keeps_the_old_file(tmp_path):
         file.write(b"ne")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
         checkpoint.write_atomically(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.amass import holds_no_motion, read_amass
+from tokenizer.mocap.amass import read_amass
 from tokenizer.mocap.clip import canonical, jumping_frames
+from tokenizer.mocap.readers import holds_no_motion
 
 
 def smplh(frames: int = 6, seed: int = 0) -> dict[str, np.ndarray]:
@@ -95,10 +96,22 @@ def test_canonical_keeps_the_rotation_and_bounds_the_angle(axis_angle):
 
 
 BROKEN = {
-    "poses of 24 joints": ({"poses": np.zeros((4, 72))}, r"unknown layout; got \(4, 72\); expected \(N, 156\)"),
+    "poses of 24 joints": ({"poses": np.zeros((4, 72))}, r"got \(4, 72\), 24 joints as in SMPL; expected \(N, 156\)"),
+    "poses by joint": ({"poses": np.zeros((4, 52, 3))}, r"got \(4, 52, 3\), 52 joints as in SMPL-H"),
+    "55 joints said to be 52": (
+        {"poses": np.zeros((6, 165)), "surface_model_type": np.array("smplh")},
+        r"got \(6, 165\), 55 joints as in SMPL-X; expected \(N, 156\) for smplh\.",
+    ),
+    "52 joints said to be 55": (
+        {"surface_model_type": np.array("smplx_locked_head")},
+        r"52 joints as in SMPL-H.*\(N, 165\)",
+    ),
+    "body pose without frames": ({"poses": None, "pose_body": np.array(0.0)}, r"pose_body \(\) and root"),
     "poses of one frame, flat": ({"poses": np.zeros(156)}, "unknown layout"),
     "no frames": ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "no frames"),
     "NaN in a pose": ({"poses": np.where(np.arange(6)[:, None] == 4, np.nan, np.zeros((6, 156)))}, "poses.*frame 4"),
+    "a pose beyond float32": ({"poses": np.where(np.arange(6)[:, None] == 3, 1e300, np.zeros((6, 156)))}, "frame 3"),
+    "complex poses": ({"poses": np.zeros((6, 156), dtype=complex)}, "poses that are no numbers"),
     "infinite translation": ({"trans": np.where(np.arange(6)[:, None] == 2, np.inf, np.zeros((6, 3)))}, "trans.*e 2"),
     "NaN in betas": ({"betas": np.array([0, np.nan])}, "betas that are not finite; got beta 1"),
     "short translation": ({"trans": np.zeros((3, 3))}, "translation of another length"),

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from tokenizer.cli import main
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.prepare import PrepareOptions, find_files, frames_to_keep, prepare
+from tokenizer.mocap.files import find_files
+from tokenizer.mocap.prepare import PrepareOptions, prepare
+from tokenizer.mocap.sampling import frames_to_keep
 from tokenizer.mocap.store import open_store
 
 FPS30 = PrepareOptions(fps=30)
@@ -67,7 +69,7 @@ def test_a_store_of_a_folder(folder, tmp_path):
     assert [source.name for source in store.sources] == sorted(
         f"mocap/subject{i % 2}/clip{i}_poses.npz" for i in range(6)
     )
-    assert report.clips.total() == 6 and report.frames.total() == report.frames_read == sum(range(6, 12))
+    assert report.total.clips.total() == 6 and report.total.poses.total() == report.frames_read == sum(range(6, 12))
     with np.load(folder / "subject0" / "clip0_poses.npz") as first:
         expected = first["poses"][:, 3:66].reshape(-1, 21, 3)
     np.testing.assert_allclose(store.poses()[:6], expected, atol=1e-6)
@@ -93,7 +95,7 @@ def test_any_number_of_processes_gives_the_same_store(folder, tmp_path):
 
 
 def test_a_dying_reader_is_an_error_not_a_wait(folder, tmp_path):
-    def kill(done, total):
+    def kill(stage, done, total):
         for child in multiprocessing.active_children():
             child.kill()
 
@@ -137,10 +139,10 @@ def test_a_clip_keeps_its_split_when_renamed_or_joined_by_others(tmp_path):
 def test_neither_split_is_left_empty(folder, tmp_path, fraction):
     report = prepare([folder], tmp_path / "poses.h5", PrepareOptions(val_fraction=fraction), workers=1)
     store = open_store(tmp_path / "poses.h5")
-    assert min(report.clips["train"], report.clips["val"]) == 1
+    assert min(report.total.clips["train"], report.total.clips["val"]) == 1
     for split in ("train", "val"):
-        assert len(store.poses(split)) == report.frames[split] > 0
-    assert prepare([folder], tmp_path / "all.h5", PrepareOptions(val_fraction=0), workers=1).clips == {"train": 6}
+        assert len(store.poses(split)) == report.total.poses[split] > 0
+    assert prepare([folder], tmp_path / "all.h5", PrepareOptions(val_fraction=0), workers=1).total.clips == {"train": 6}
 
 
 def test_broken_and_useless_files_are_listed_and_the_rest_is_kept(folder, tmp_path):
@@ -168,14 +170,17 @@ def test_broken_and_useless_files_are_listed_and_the_rest_is_kept(folder, tmp_pa
     assert "Read " in done.stdout and f"Wrote {tmp_path / 'poses.h5'}" in done.stdout
 
 
-def test_one_percent_broken_of_many(tmp_path):
-    for seed in range(100):
-        path = save_clip(tmp_path / "m" / f"{seed:03d}_poses.npz", frames=2, seed=seed)
-        if seed % 20 == 7:
+def test_ten_broken_of_a_thousand(tmp_path):
+    (tmp_path / "m").mkdir()
+    for number in range(1000):
+        path = tmp_path / "m" / f"{number:04d}_poses.npz"
+        np.savez(path, poses=np.full((2, 156), number * 1e-4), mocap_framerate=30.0)
+        if number % 100 == 7:
             path.write_bytes(path.read_bytes()[:-7])
-    report = prepare([tmp_path / "m"], tmp_path / "poses.h5", FPS30, workers=1)
-    assert len(open_store(tmp_path / "poses.h5").sources) == report.clips.total() == 95
-    assert [path.name for path, _ in report.broken] == [f"{seed:03d}_poses.npz" for seed in (7, 27, 47, 67, 87)]
+    done = run(tmp_path / "m", "--out", tmp_path / "poses.h5", "--workers", 1)
+    store = open_store(tmp_path / "poses.h5")
+    assert len(store.sources) == 990 and len(store.poses()) == 1980
+    assert "10 files broken:" in done.stderr and all(f"{n:04d}_poses.npz" in done.stderr for n in range(7, 1000, 100))
 
 
 def test_strict_stops_at_the_first_and_leaves_the_old_store(folder, tmp_path):
@@ -235,10 +240,13 @@ def test_a_full_disk_is_one_message(folder, tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(h5py.Dataset, "__setitem__", no_space)
-    done = run(folder, "--out", tmp_path / "poses.h5", "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py.Dataset, "__setitem__", no_space)
+        done = run(folder, "--out", tmp_path / "poses.h5", "--workers", 1)
     assert done.exit_code == 2 and done.stderr.count("error:") == 1 and "No space left on device" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["mocap"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mocap", "poses.h5.unfinished"]
+    assert "Of 6 files what an earlier run had read was taken" in run(folder, "--out", tmp_path / "poses.h5").output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mocap", "poses.h5"]
 
 
 def test_only_a_pose_store_is_replaced(folder, tmp_path):

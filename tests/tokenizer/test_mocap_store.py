@@ -224,9 +224,31 @@ def test_a_store_being_written_is_not_seen(tmp_path):
     path = tmp_path / "poses.h5"
     with PoseStoreWriter(path, "test") as writer:
         writer.add("a", "train", poses_of(3), np.zeros(10), fps=30, licence="none")
-        with pytest.raises(UserError, match="No pose store"):
+        with pytest.raises(UserError, match=r"poses\.h5 is still being written; got poses\.h5\.\d+\.partial.*Wait"):
             open_store(path)
         for partial in tmp_path.glob("*.partial"):
             with pytest.raises(UserError, match=r"Cannot read|is damaged|is no pose store"):
                 open_store(partial)
     assert open_store(path).poses().shape == (3, 21, 3)
+
+
+def test_the_old_store_serves_while_a_new_one_is_written_and_is_never_mixed_with_it(path):
+    old = open_store(path)
+    with PoseStoreWriter(path, "test") as writer:
+        writer.add("new", "train", poses_of(12, 9), np.zeros(10), fps=30, licence="none")
+        assert open_store(path).digest == old.digest and len(old.poses("train")) == 9
+    with pytest.raises(UserError, match="was replaced since it was opened"):
+        old.poses("train")
+    assert len(open_store(path).poses("train")) == 12
+
+
+def test_a_store_that_another_process_writes_in_place_is_one_message(path):
+    script = "import sys, h5py; file = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "open\n"
+        with pytest.raises(UserError, match=r"is being written by another process.*Wait until it has ended") as caught:
+            open_store(path)
+        other.communicate("")
+    assert "\n" not in str(caught.value)
+    assert len(open_store(path).poses()) == 12

@@ -18,7 +18,8 @@ _NAME = re.compile(r"step_(\d{9})\.pt")
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
     """Let ``write(file)`` fill a temporary file beside ``path``, sync it to disk and rename it over ``path``.
 
-    Whatever interrupts (a full disk, a kill), ``path`` holds either its old content or all of the new.
+    Whatever interrupts (a full disk, a kill), ``path`` holds either its old content or all of the new. An ``OSError``
+    names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +30,9 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     descriptor = os.open(path.parent, os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -16,11 +17,15 @@ class UserError(Exception):
     """
 
 
+class CommonError(UserError):
+    """A mistake that all processes of a distributed run meet together; the command line of the first one tells it."""
+
+
 def fail(what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> UserError:
     """Compose a ``UserError`` in the house form; the caller raises it: ``raise fail(...)``."""
     parts = [what.rstrip(".")]
     if got is not None:
-        parts.append(f"got {got}")
+        parts.append(f"got {got}".rstrip("."))
     if expected is not None:
         parts.append(f"expected {expected}")
     message = "; ".join(parts) + "."
@@ -30,20 +35,26 @@ def fail(what: str, *, got: object = None, expected: object = None, next_step: s
 
 
 def reports_user_errors(command: F) -> F:
-    """Decorate a click command: ``UserError`` and ``OSError`` become one line on stderr and exit code 2."""
+    """Decorate a click command: ``UserError`` and ``OSError`` become one line on stderr and exit code 2.
+
+    The line names the process where ``torchrun`` started several and it is not the first.
+    """
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         import click
 
+        rank = os.environ.get("RANK", "0")
+        who = "error" if rank == "0" else f"error on rank {rank}"
         try:
             return command(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            if rank == "0" or not isinstance(error, CommonError):
+                click.echo(f"{who}: {error}", err=True)
             raise SystemExit(2) from None
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            click.echo(f"error: {error.strerror or error}{where}", err=True)
+            where = f": {error.filename}" if error.filename else ""
+            click.echo(f"{who}: {error.strerror or error}{where}", err=True)
             raise SystemExit(2) from None
 
     return wrapper  # type: ignore[return-value]

@@ -1,9 +1,7 @@
-"""HDF5 files of ours: written whole or not at all, read with nothing taken on trust."""
+"""HDF5 files of ours, read with nothing taken on trust."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,39 +9,6 @@ from pathlib import Path
 import h5py
 
 from .errors import UserError, fail
-
-
-@contextmanager
-def writing(path: str | Path, file_format: str, version: int) -> Iterator[h5py.File]:
-    """Fill an HDF5 file beside ``path``; it is synced and renamed when the block ends well.
-
-    An exception, a full disk or a kill leave what was at ``path`` before. Raises ``UserError`` when the disk refuses,
-    or when ``path`` holds something that is not of ``file_format``.
-    """
-    path = Path(path)
-    if path.exists() and format_of(path) != file_format:
-        raise fail(f"{path} exists and is something else", expected=f"a file of format {file_format!r}",
-                   next_step="Choose another --out")  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    file = None
-    try:
-        file = h5py.File(partial, "w")
-        file.attrs["format"], file.attrs["format_version"] = file_format, version
-        yield file
-        file.close()
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise fail(f"Cannot write {path}", got=reason, next_step="Free some disk space; nothing was changed") from None
-    finally:
-        # Closing flushes, which fails again where writing has failed; the first error is the one to tell.
-        with contextlib.suppress(OSError, RuntimeError):
-            if file is not None:
-                file.close()
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,6 +32,9 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
             yield file
     except UserError:
         raise
+    except BlockingIOError:  # HDF5 locks a file that it writes
+        remedy = "Wait until it has ended, then try again"
+        raise fail(f"{path} is being written by another process", expected="a whole file", next_step=remedy) from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise fail(f"Cannot read {what} {path}", got=reason, expected="a whole file", next_step=next_step) from None

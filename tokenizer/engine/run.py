@@ -1,4 +1,4 @@
-"""A run folder: ``config.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, pictures."""
+"""A run folder: ``config.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``tensorboard/``, pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from .checkpoint import load_latest, write_text_atomically
 from .errors import fail
+from .tensorboard import add_record, writer_class
 
 
 class RunFolder:
@@ -22,6 +23,7 @@ class RunFolder:
         self.path = path
         self.config = config
         self.state = state
+        self._tensorboard: Any = None
         self._started = time.monotonic() - (float(state["seconds"]) if state and "seconds" in state else 0.0)
 
     @classmethod
@@ -70,9 +72,19 @@ class RunFolder:
         return time.monotonic() - self._started
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one record (it should hold ``step``) to ``metrics.jsonl``."""
+        """Append one record (it should hold ``step``) to ``metrics.jsonl``, and show it in TensorBoard if asked to."""
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
+        if self._tensorboard is not None:
+            add_record(self._tensorboard, record)
+
+    def open_tensorboard(self) -> None:
+        """From now on write what is logged to ``tensorboard/``, too; what a resumed run does again is purged there.
+
+        Raises ``UserError`` where TensorBoard is not installed.
+        """
+        step = self.state["step"] if self.state else 0
+        self._tensorboard = writer_class()(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def note(self, text: str) -> None:
         """Append one dated line to ``log.txt``."""

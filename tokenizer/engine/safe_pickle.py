@@ -11,12 +11,16 @@ import io
 import math
 import pickle
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import UserError, fail
+
+_MOST_BYTES = 1 << 30
+"""What a compressed pickle may grow to: a few kilobytes can stand for a terabyte."""
 
 _SIMPLE_TYPE = re.compile(r"[<>|=]?([?biufc][0-9]*|[SU][0-9]+|O8?)")
 
@@ -43,6 +47,28 @@ class _Array(np.ndarray):
         shape, kind, fortran, content = state[-4:]
         state = (1, *_checked(shape, kind, content), bool(fortran), content)
         super().__setstate__(state)  # type: ignore[arg-type]
+
+
+class _InlineArray(_Array):
+    """An array as joblib writes it: the pickle says type and shape, the bytes come after that in the same file."""
+
+    file: io.BytesIO
+
+    def __new__(cls) -> _InlineArray:
+        return np.empty(0).view(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        kind, shape = state["dtype"], state["shape"]
+        if kind.dtype.hasobject:
+            nested = _AllowList(self.file).load()
+            if not isinstance(nested, _Array) or nested.dtype != kind.dtype:
+                raise ValueError("an array of objects without its objects")
+            super().__setstate__((nested.shape, kind, False, nested.ravel().tolist()))
+            return
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self.file.read(self.file.read(1)[0])
+        content = self.file.read(kind.dtype.itemsize * math.prod(shape))
+        super().__setstate__((shape, kind, state["order"] == "F", content))
 
 
 class _NdarrayName:
@@ -179,9 +205,16 @@ _SPARSE = {"csc": SparseColumns, "csr": SparseRows, "coo": SparseMatrix}
 
 
 class _AllowList(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")
+        self._file = file
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
+        if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
+            # BytesIO has no peek(), so the unpickler takes no byte before its turn and the array's are next.
+            return type("_InlineArrayHere", (_InlineArray,), {"file": self._file})
         if module.split(".")[0] == "chumpy":
             return Chumpy
         form, _, rest = name.partition("_")
@@ -194,17 +227,28 @@ class _AllowList(pickle.Unpickler):
 def load_pickle(path: str | Path) -> Any:
     """Read a pickle (latin1 for old ones). chumpy variables become ``Chumpy``, scipy matrices ``SparseMatrix``.
 
-    Arrays have simple types: numbers, texts, or objects of this list. Raises ``UserError`` if the file is missing, cut
-    short, damaged, or names anything that is not on the list; nothing of it runs.
+    Files of joblib are read, too, plain or compressed by zlib or gzip, up to 1 GiB unpacked. Arrays have simple types:
+    numbers, texts, or objects of this list. Raises ``UserError`` if the file is missing, cut short, damaged, or names
+    anything that is not on the list; nothing of it runs.
     """
     path = Path(path)
     try:
-        return _plain(_AllowList(io.BytesIO(path.read_bytes()), encoding="latin1").load())
+        return _plain(_AllowList(io.BytesIO(_unpacked(path.read_bytes()))).load())
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # a damaged pickle can ask for any operation and fail in any way
         reason = f"{type(error).__name__}: {error}"
         raise fail(f"Cannot read {path}", got=reason, expected="a pickle of arrays") from None
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data[:2] != b"\x1f\x8b" and data[:1] != b"\x78":
+        return data
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    unpacked = inflate.decompress(data, _MOST_BYTES)
+    if not inflate.eof:
+        raise ValueError("compressed data that is cut short, or longer than 1 GiB")
+    return unpacked
 
 
 def as_array(value: Any) -> np.ndarray:

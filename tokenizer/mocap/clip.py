@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from ..engine.errors import fail
+
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
+"""What the makers' files call frames a second."""
+
+_BEYOND = 1e9
+"""No angle, place or shape is as large; its square still fits float32."""
+
+_JOINTS = {22: "a body without hands", 24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
+
 
 @dataclass(frozen=True)
 class Clip:
-    """pose_body (n,21,3), root (n,3): axis-angle, radians, magnitude ≤ π; translation (n,3) metres; betas (k,).
+    """pose_body (n,21,3), root (n,3): axis-angle, radians, magnitude ≤ π; translation (n,3) metres; betas (k,),
+    or (n,k) where the frames are of several people.
 
-    ``fps`` is the file's own frame rate; ``up`` the axis that points up in the world of ``root`` and ``translation``.
+    ``fps`` is the file's own frame rate, 0 for single poses that make no motion; ``up`` the axis that points up in the
+    world of ``root`` and ``translation``.
     """
 
     pose_body: np.ndarray
@@ -22,6 +35,62 @@ class Clip:
     fps: float
     gender: str
     up: Literal["y", "z", "unknown"]
+
+
+def checked_clip(
+    path: Path,
+    poses: np.ndarray,
+    translation: np.ndarray,
+    betas: np.ndarray,
+    fps: float,
+    gender: str = "neutral",
+    up: Literal["y", "z", "unknown"] = "unknown",
+) -> Clip:
+    """A clip of ``poses`` (n,66), root and body joints in axis-angle, read from ``path``.
+
+    Raises ``UserError`` for no frames, a translation or betas of another length, and values that are not finite numbers
+    (the first frame is named).
+    """
+    translation, betas = np.asarray(translation), np.asarray(betas)
+    if not len(poses):
+        raise fail(f"{path} holds no frames")
+    if translation.shape != (len(poses), 3):
+        raise fail(f"{path} has a translation of another length", got=translation.shape, expected=(len(poses), 3))
+    if betas.ndim not in (1, 2) or (betas.ndim == 2 and len(betas) != len(poses)):
+        raise fail(f"{path} has betas of another length", got=betas.shape, expected=f"(k,) or ({len(poses)}, k)")
+    for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
+        if values.dtype.kind not in "iuf":
+            raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
+        finite = np.abs(values) < _BEYOND
+        if not finite.all():
+            first = int((~finite).reshape(len(values), -1).any(1).argmax())
+            where = f"beta {first}" if values is betas and betas.ndim == 1 else f"first in frame {first}"
+            raise fail(f"{path} has {name} that are not finite", got=where, expected=f"all below {_BEYOND:g}")
+    rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
+    return Clip(
+        pose_body=rotations[:, 1:], root=rotations[:, 0], translation=translation.astype(np.float32),
+        betas=betas.astype(np.float32), fps=fps, gender=gender, up=up,
+    )  # fmt: skip
+
+
+def checked_rate(path: Path, stated: list[object]) -> float:
+    """Frames a second, the first number among what a file states. Raises ``UserError`` where none is above 0."""
+    values = [np.asarray(value) for value in stated]
+    numeric = [value for value in values if value.size == 1 and value.dtype.kind in "iuf"]
+    fps = float(numeric[0].reshape(-1)[0]) if numeric else 0.0
+    if not np.isfinite(fps) or fps <= 0:
+        raise fail(f"{path} has no usable frame rate", got=values[0] if values else "no frame rate",
+                   expected=f"{' or '.join(RATE_KEYS)} above 0")  # fmt: skip
+    return fps
+
+
+def shape_in_joints(poses: np.ndarray) -> str:
+    """The shape of a misshapen array of poses, and how many joints that is: ``(9, 72), 24 joints as in SMPL``."""
+    width = int(np.prod(poses.shape[1:]))
+    if poses.ndim < 2 or width % 3:
+        return str(poses.shape)
+    made_by = f" as in {_JOINTS[width // 3]}" if width // 3 in _JOINTS else ""
+    return f"{poses.shape}, {width // 3} joints{made_by}"
 
 
 def canonical(axis_angle: np.ndarray) -> np.ndarray:

@@ -1,117 +1,80 @@
-"""Walks mocap files into one pose store: in parallel, frame-rate aware, with every refusal counted and named."""
+"""Walks mocap files into one pose store: in parallel, resumable, with every refusal counted and named."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from functools import partial
+from glob import escape
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from ..engine.errors import UserError, fail
+from ..engine.hdf5_writing import refuse_other
 from ..engine.processes import available_cores, map_in_order
-from .amass import holds_no_motion, read_amass
-from .bvh import read_bvh
-from .clip import jumping_frames
-from .store import PoseStoreWriter
+from .datasets import SPLITS, dataset_of, paper_split
+from .files import MocapFile, find_files
+from .journal import Journal
+from .readers import SUFFIXES
+from .sampling import PrepareOptions, Sampled, key_and_size, purpose, sample_file
+from .store import FORMAT, PoseStoreWriter
 
-_SPLITS = ("train", "val", "test")
-_SUFFIXES = (".npz", ".bvh")
 _CMU = "motion from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu), funded by NSF EIA-0196217"
-_FEW = 10
+Progress = Callable[[Literal["read", "write"], int, int], None]
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
-    """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep;
-    ``val_fraction``: share of clips that become val where folders do not say; ``joint_map`` for BVH; ``licence`` to
-    record; ``max_jumps``: share of frames that may leap before a clip counts as broken (1: all)."""
+@dataclass
+class DatasetReport:
+    """One data set: clips, poses and seconds of motion kept per split; files that were broken, held no motion, or held
+    the poses of an earlier file."""
 
-    fps: float = 30.0
-    trim: float = 1.0
-    val_fraction: float = 0.1
-    joint_map: dict[str, tuple[str, ...]] | None = None
-    licence: str = "as the source's"
-    max_jumps: float = 0.01
+    clips: Counter[str] = field(default_factory=Counter)
+    poses: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    broken: int = 0
+    skipped: int = 0
+    duplicates: int = 0
 
 
 @dataclass
 class PrepareReport:
-    """What happened: clips and frames kept per split, frames read, and (file, reason) of everything left out."""
+    """What happened: by data set; frames read; files whose results an earlier run had left; and (file, reason) of
+    everything left out."""
 
-    clips: Counter[str] = field(default_factory=Counter)
-    frames: Counter[str] = field(default_factory=Counter)
+    datasets: dict[str, DatasetReport] = field(default_factory=dict)
     frames_read: int = 0
+    resumed: int = 0
     broken: list[tuple[Path, str]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
-
-@dataclass(frozen=True)
-class MocapFile:
-    """A file to read; ``name`` is its path from the given source on; ``split`` is None where no folder decides."""
-
-    path: Path
-    name: str
-    split: str | None
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A clip resampled, or why not. ``draw`` in [0, 1) comes from the clip's poses, as ``digest`` does."""
-
-    file: MocapFile
-    poses: np.ndarray | None = None
-    betas: np.ndarray | None = None
-    fps: float = 0.0
-    frames_read: int = 0
-    digest: bytes = b""
-    broken: str = ""
-    skipped: str = ""
-
     @property
-    def draw(self) -> float:
-        return int.from_bytes(self.digest[:6], "big") / 2**48
+    def total(self) -> DatasetReport:
+        """All data sets as one."""
+        every = list(self.datasets.values())
+        return DatasetReport(
+            clips=sum((one.clips for one in every), Counter()),
+            poses=sum((one.poses for one in every), Counter()),
+            seconds=sum(one.seconds for one in every),
+            broken=sum(one.broken for one in every),
+            skipped=sum(one.skipped for one in every),
+            duplicates=sum(one.duplicates for one in every),
+        )
 
-
-def find_files(sources: list[Path]) -> list[MocapFile]:
-    """Every .npz and .bvh under ``sources``, sorted by name; links are followed, hidden files are not looked at.
-
-    A folder named train, val or test on the way, the innermost, decides the split; where none is named val, clips of
-    train are left to be drawn, too. Raises ``UserError`` for a source that is not there.
-    """
-    found = []
-    for source in sources:
-        if not source.exists():
-            raise fail(f"No file or folder at {source}", expected="mocap files (.npz, .bvh) or folders of them")
-        base = Path(os.path.abspath(source))  # noqa: PTH100 — keeps links, drops "..": the name is what was given
-        for path in [base] if base.is_file() else _walk(base):
-            name = path.relative_to(base.parent)
-            splits = [part for part in name.parts[:-1] if part in _SPLITS]
-            found.append(MocapFile(path, name.as_posix(), splits[-1] if splits else None))
-    if not any(file.split == "val" for file in found):
-        found = [replace(file, split=None) if file.split == "train" else file for file in found]
-    return sorted(found, key=lambda file: file.name)
-
-
-def _walk(base: Path) -> Iterator[Path]:
-    visited = set()
-    for folder, inner, names in os.walk(base, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            inner.clear()  # a link back to a folder above
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (
-            Path(folder, name)
-            for name in names
-            if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
-        )  # fmt: skip
+    def table(self) -> str:
+        """Lines of text: clips, poses and hours of each data set, and what was left out of it."""
+        splits = [split for split in SPLITS if self.total.clips[split]]
+        rows = [["data set", "clips", *(f"{split} poses" for split in splits), "hours", "broken", "same", "no motion"]]
+        for name, one in (*sorted(self.datasets.items()), ("all", self.total)):
+            counts = (one.clips.total(), *(one.poses[split] for split in splits))
+            left_out = (one.broken, one.duplicates, one.skipped)
+            hours = f"{one.seconds / 3600:.2f}"
+            rows.append([name, *(f"{count:,}" for count in counts), hours, *(f"{count:,}" for count in left_out)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
+        return "\n".join("  ".join(line) for line in lines)
 
 
 def prepare(
@@ -122,90 +85,128 @@ def prepare(
     command: str = "",
     workers: int | None = None,
     strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PrepareReport:
     """Read every clip under ``sources`` and write the pose store ``out``; the same input gives the same digest.
 
     A broken file is left out and listed with its reason, or, with ``strict``, stops everything. A clip whose poses are
     those of an earlier one is skipped. Where no folder decides the split, the clip's own poses do, so that it stays
-    where it is when others come or it is renamed. ``progress(done, total)`` counts files. Raises ``UserError`` if no
-    poses remain.
+    where it is when others come or it is renamed, or its data set. What is read is kept in ``out.unfinished`` until the
+    store is whole: after a kill the same call reads only the rest. ``progress(stage, done, total)`` counts bytes of the
+    files. Raises ``UserError`` if no poses remain, or while another process prepares the same store.
     """
+    out = Path(out)
+    refuse_other(out, FORMAT)
     files = find_files(sources)
     if not files:
-        raise fail("No poses found", got=f"no .npz or .bvh file under {', '.join(map(str, sources))}",
-                   expected="AMASS-layout npz (archives unpacked) or BVH files")  # fmt: skip
-    report, seen = PrepareReport(), set()
-    drawn: list[tuple[float, int, int]] = []
-    workers = max(1, min(workers or available_cores(), len(files)))
-    read = partial(_read, options=options)
-    with PoseStoreWriter(out, command) as writer, closing(map_in_order(read, files, workers)) as results:
-        for done, result in enumerate(results, 1):
-            if progress is not None:
-                progress(done, len(files))
-            report.frames_read += result.frames_read
-            if result.broken:
-                if strict:
-                    raise UserError(f"{result.broken} (--strict stops at the first broken file.)")
-                report.broken.append((result.file.path, result.broken))
-            elif result.skipped or result.digest in seen:
-                report.skipped.append((result.file.path, result.skipped or "the same poses as an earlier file"))
-            elif result.poses is not None and result.betas is not None:
-                seen.add(result.digest)
-                split = result.file.split or ("val" if result.draw < options.val_fraction else "train")
-                if result.file.split is None:
-                    drawn.append((result.draw, report.clips.total(), len(result.poses)))
-                folders = {part.lower() for part in Path(result.file.name).parts}
-                licence = f"{options.licence}; {_CMU}" if folders & {"cmu", "cmu_bvh"} else options.licence
-                writer.add(result.file.name, split, result.poses, result.betas, fps=result.fps, licence=licence)
-                report.clips[split] += 1
-                report.frames[split] += len(result.poses)
-        if not report.frames:
-            reasons = "; ".join(reason for _, reason in report.broken[:3]) or "only files without motion"
-            raise fail("No poses found", got=f"{len(files)} files, none usable: {reasons}")
-        _leave_no_split_empty(writer, report, drawn, options.val_fraction)
+        raise fail("No poses found", got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
+                   expected="AMASS-layout npz (archives unpacked), MOYO pickles or BVH files")  # fmt: skip
+    with Journal(out.with_name(f"{out.name}.unfinished"), purpose(options, strict)) as journal:
+        _remove_orphans(out)
+        keyed = [(file, *key_and_size(file.path)) for file in files]
+        resumed = _read_the_rest(keyed, journal, options, workers, strict, progress)
+        report = _write(keyed, journal, out, options, command, progress)
+        report.resumed = resumed
+        journal.discard()
     return report
 
 
+def _remove_orphans(out: Path) -> None:
+    """Half-written stores of processes that were killed."""
+    for partial_store in out.parent.glob(f"{escape(out.name)}.*.partial"):
+        owner = partial_store.name.split(".")[-2]
+        with suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                partial_store.unlink(missing_ok=True)
+
+
+def _read_the_rest(
+    keyed: list[tuple[MocapFile, str, int]], journal: Journal, options: PrepareOptions, workers: int | None,
+    strict: bool, progress: Progress | None,
+) -> int:  # fmt: skip
+    """Read the files that are not in the journal into it; returns how many were."""
+    rest = [one for one in keyed if one[1] not in journal]
+    total = sum(size for _, _, size in keyed)
+    done = total - sum(size for _, _, size in rest)
+    workers = max(1, min(workers or available_cores(), len(rest)))
+    read = partial(sample_file, options=options)
+    if progress is not None:
+        progress("read", done, total)
+    with closing(map_in_order(read, (file for file, _, _ in rest), workers)) as results:
+        for (_, key, size), result in zip(rest, results, strict=True):
+            if strict and result.broken:
+                raise UserError(f"{result.broken} (--strict stops at the first broken file.)")
+            result.keep(journal, key)
+            done += size
+            if progress is not None:
+                progress("read", done, total)
+    return len(keyed) - len(rest)
+
+
+def _write(
+    keyed: list[tuple[MocapFile, str, int]], journal: Journal, out: Path, options: PrepareOptions, command: str,
+    progress: Progress | None,
+) -> PrepareReport:  # fmt: skip
+    """Put what the journal holds into the store, in the order of the files."""
+    report, seen = PrepareReport(), set[str]()
+    drawn: list[tuple[float, int, str, int]] = []
+    total, done, count = sum(size for _, _, size in keyed), 0, 0
+    with PoseStoreWriter(out, command) as writer:
+        for file, key, size in keyed:
+            result, dataset = Sampled.kept(journal, key), dataset_of(file.name)
+            about = report.datasets.setdefault(dataset, DatasetReport())
+            report.frames_read += result.frames_read
+            if result.broken:
+                report.broken.append((file.path, result.broken))
+                about.broken += 1
+            elif result.skipped:
+                report.skipped.append((file.path, result.skipped))
+                about.skipped += 1
+            elif result.digest in seen:
+                report.skipped.append((file.path, "the same poses as an earlier file"))
+                about.duplicates += 1
+            else:
+                seen.add(result.digest)
+                split = file.split or _split(result, dataset, options)
+                if file.split is None:
+                    drawn.append((result.draw, count, dataset, len(result.poses)))
+                licence = f"{options.licence}; {_CMU}" if dataset == "CMU" else options.licence
+                writer.add(file.name, split, result.poses, result.betas, fps=result.fps, licence=licence)
+                count += 1
+                about.clips[split] += 1
+                about.poses[split] += len(result.poses)
+                about.seconds += len(result.poses) / result.fps if result.fps else 0.0
+            done += size
+            if progress is not None:
+                progress("write", done, total)
+        if not report.total.clips:
+            journal.discard()
+            reasons = "; ".join(reason for _, reason in report.broken[:3]) or "only files without motion"
+            raise fail("No poses found", got=f"{len(keyed)} files, none usable: {reasons}")
+        if options.split == "by-clip" and options.val_fraction:
+            _leave_no_split_empty(writer, report, drawn)
+    return report
+
+
+def _split(result: Sampled, dataset: str, options: PrepareOptions) -> str:
+    if options.split == "by-dataset":
+        return paper_split(dataset)
+    return "val" if result.draw < options.val_fraction else "train"
+
+
 def _leave_no_split_empty(
-    writer: PoseStoreWriter, report: PrepareReport, drawn: list[tuple[float, int, int]], val_fraction: float
+    writer: PoseStoreWriter, report: PrepareReport, drawn: list[tuple[float, int, str, int]]
 ) -> None:
     """A handful of clips may all have been drawn into one split; then the clip nearest to the other goes there."""
-    if not val_fraction or len(drawn) < 2:
+    if len(drawn) < 2:
         return
-    for empty, other, (_, number, frames) in (("val", "train", min(drawn)), ("train", "val", max(drawn))):
-        if not report.clips[empty]:
+    for empty, other, nearest in (("val", "train", min(drawn)), ("train", "val", max(drawn))):
+        if not report.total.clips[empty]:
+            _, number, dataset, poses = nearest
             writer.move(number, empty)
-            for counts, amount in ((report.clips, 1), (report.frames, frames)):
+            about = report.datasets[dataset]
+            for counts, amount in ((about.clips, 1), (about.poses, poses)):
                 counts[empty] += amount
                 counts[other] -= amount
-
-
-def _read(file: MocapFile, options: PrepareOptions) -> _Result:
-    """One file, checked and resampled."""
-    if holds_no_motion(file.path):
-        return _Result(file, skipped="holds a body shape, no motion")
-    try:
-        is_bvh = file.path.suffix.lower() == ".bvh"
-        clip = read_bvh(file.path, options.joint_map) if is_bvh else read_amass(file.path)
-    except UserError as error:
-        return _Result(file, broken=str(error))
-    count = len(clip.pose_body)
-    jumps = int(jumping_frames(clip.pose_body, clip.fps).sum())
-    if jumps >= _FEW and jumps > options.max_jumps * count:
-        reason = fail(f"{file.path} jumps", got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
-                      expected=f"at most {options.max_jumps:.0%}")  # fmt: skip
-        return _Result(file, broken=str(reason))
-    digest = hashlib.sha256(clip.pose_body.tobytes()).digest()
-    kept = frames_to_keep(count, clip.fps, options.fps, options.trim)
-    return _Result(file, clip.pose_body[kept], clip.betas[:10], min(clip.fps, options.fps), count, digest)
-
-
-def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
-    """Indices of the frames nearest to a clock of ``target_fps`` within the middle ``trim`` share of a clip.
-
-    Frames are taken as they are, never blended or repeated: a pose between two is nobody's pose.
-    """
-    margin = (count - max(1, round(count * trim))) // 2
-    step = max(1.0, fps / target_fps)
-    return np.arange(margin, count - margin, step).round().astype(np.int64).clip(max=count - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ..engine.errors import fail
 from ..engine.hdf5 import plain_datasets, reading
-from .disk import writing
+from ..engine.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 1
@@ -120,7 +121,8 @@ class PoseStoreWriter:
 
 
 class PoseStore:
-    """A store opened for reading; each call reads just what it returns, so that many workers can share one file.
+    """A store opened for reading; each call reads just what it returns, so that many workers can share one file. It
+    raises ``UserError`` when the file was replaced since it was opened.
 
     ``sources``: list of ``Source``; ``digest``: sha256 that names the content; ``command``: what made it.
     """
@@ -150,6 +152,8 @@ class PoseStore:
                 else:
                     runs.append([int(end - source.frames), int(end)])
         with reading(self.path, FORMAT, FORMAT_VERSION, what="pose store", next_step=_REMEDY) as file:
+            if file.attrs.get("digest") != self.digest:
+                raise fail(f"{self.path} was replaced since it was opened", next_step="Start again")
             data = file[name]
             values = np.empty((sum(b - a for a, b in runs), *data.shape[1:]), dtype=data.dtype)
             filled = 0
@@ -167,6 +171,10 @@ def open_store(path: str | Path) -> PoseStore:
     with data outside itself.
     """
     path = Path(path)
+    parts = [*path.parent.glob(f"{escape(path.name)}.*.partial"), *path.parent.glob(f"{escape(path.name)}.unfinished")]
+    if parts and not path.exists():
+        remedy = "Wait until it is whole; if nothing runs any more, give the command that was writing it again"
+        raise fail(f"{path} is still being written", got=parts[0].name, expected="a whole store", next_step=remedy)
     with reading(path, FORMAT, FORMAT_VERSION, what="pose store", next_step=_REMEDY) as file:
         return _open(file, path)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 _WIDTH, _HEIGHT = 460, 230
+_WIDE = 1000
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 38
 
 
@@ -24,14 +25,14 @@ def line_chart(
     low, high = (min(values), max(values)) if log_y else (0.0, max(values))
     frame = _Frame(0.0, max(a for a, _ in points) or 1.0, low, high if high > low else low + 1.0)
     path = " ".join(f"{frame.x(a):.1f},{frame.y(value):.1f}" for (a, _), value in zip(points, values, strict=True))
-    ticks = _log_ticks(low, frame.y1) if log_y else [(t, f"{t:g}") for t in nice_ticks(low, frame.y1)]
-    end_x, end_y = frame.x(points[-1][0]), frame.y(values[-1])
+    ticks = _log_ticks(low, frame.y1) if log_y else _plain(nice_ticks(low, frame.y1))
+    end_x, end_y, end = frame.x(points[-1][0]), frame.y(values[-1]), short(points[-1][1])
     return _svg(
         f"{y_label} against {x_label}",
-        frame.grid(nice_ticks(0.0, frame.x1), ticks, x_label, y_label)
+        frame.grid(_plain(nice_ticks(0.0, frame.x1)), ticks, x_label, y_label)
         + f'<polyline class="line {series}" points="{path}"/>'
         + f'<circle class="dot {series}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"/>'
-        + f'<text class="value" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{points[-1][1]:.3g}</text>',
+        + f'<text class="value" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{end}</text>',
     )
 
 
@@ -47,11 +48,74 @@ def rank_chart(shares: Sequence[float], *, x_label: str, y_label: str) -> str:
     left, right, base = frame.x(0), frame.x(frame.x1), frame.y(0.0)
     return _svg(
         f"{y_label} by {x_label}",
-        frame.grid(nice_ticks(0.0, frame.x1), [(t, f"{t:g}") for t in nice_ticks(0.0, frame.y1)], x_label, y_label)
+        frame.grid(_plain(nice_ticks(0.0, frame.x1)), _plain(nice_ticks(0.0, frame.y1)), x_label, y_label)
         + f'<polygon class="area truth" points="{left:.1f},{base:.1f} {path} {right:.1f},{base:.1f}"/>'
         + f'<polyline class="line truth" points="{path}"/>'
         + f'<line class="reference" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(1):.1f}" y2="{frame.y(1):.1f}"/>',
     )
+
+
+def scatter_chart(points: Sequence[tuple[str, float, float]], *, x_label: str, y_label: str) -> str:
+    """Named points (name, x, y) on logarithmic axes; those that are not finite and positive are left out."""
+    kept = [(name, math.log10(x), math.log10(y)) for name, x, y in points if 0 < x < math.inf and 0 < y < math.inf]
+    if not kept:
+        return ""
+    xs, ys = [x for _, x, _ in kept], [y for _, _, y in kept]
+    frame = _Frame(min(xs) - 0.05, max(xs) + 0.25, min(ys) - 0.05, max(ys) + 0.05)
+    across, up = _log_ticks(frame.x0, frame.x1), _log_ticks(frame.y0, frame.y1)
+    marks = "".join(
+        f'<circle class="dot truth" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="4"/>'
+        f'<text class="value" x="{frame.x(x) + 7:.1f}" y="{frame.y(y) + 4:.1f}">{escape(name)}</text>'
+        for name, x, y in kept
+    )
+    return _svg(f"{y_label} against {x_label}", frame.grid(across, up, x_label, y_label) + marks)
+
+
+def heat_map(
+    values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], *, unit: str,
+    full: float | Sequence[float] = 0.0,
+) -> str:  # fmt: skip
+    """A table of numbers as shades, from nothing at 0 to the darkest at ``full`` (0: the largest of them), which may be
+    given for each column.
+
+    Hovering over a cell tells its row, column and value in ``unit``. Few cells also have their value written inside.
+    No numbers: an empty string.
+    """
+    if not values or not values[0]:
+        return ""
+    scale = full if isinstance(full, Sequence) else [full or max(max(row) for row in values)] * len(columns)
+    left = 14 + 6.2 * max(len(name) for name in rows)
+    height, width = 16 if len(rows) > 6 else 30, (_WIDE - left) / len(columns)
+    step, filled = math.ceil(22 / width), width - min(1, width / 10)
+    parts = [
+        f'<text x="{left - 6:.0f}" y="{height * (i + 0.5) + 4:.0f}" text-anchor="end">{escape(name)}</text>'
+        for i, name in enumerate(rows)
+    ]
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            share = min(max(value / (scale[j] or 1.0), 0.0), 1.0)
+            x, told = left + j * width, f"{rows[i]}, {columns[j]}: {short(value)} {unit}"
+            parts.append(
+                f'<rect class="cell" x="{x:.1f}" y="{i * height}" width="{filled:.1f}" height="{height - 1}" '
+                f'fill-opacity="{share:.2f}"><title>{escape(told)}</title></rect>'
+            )
+            if width > 38 and height > 20:
+                parts.append(
+                    f'<text class="{"on" if share > 0.6 else "value"}" x="{x + width / 2:.1f}" '
+                    f'y="{(i + 0.5) * height + 4:.0f}" text-anchor="middle">{short(value)}</text>'
+                )
+    below = len(rows) * height + 14
+    parts += [
+        f'<text x="{left + (j + 0.5) * width:.1f}" y="{below}" text-anchor="middle">{escape(name)}</text>'
+        for j, name in enumerate(columns)
+        if j % step == 0
+    ]
+    return _svg(f"{', '.join(rows[:3])} … by {', '.join(columns[:3])} …", "".join(parts), (_WIDE, below + 5))
+
+
+def short(value: float) -> str:
+    """Three digits, without an exponent for large numbers: 1,413; 16.1; 0.00606."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -75,21 +139,25 @@ class _Frame:
     def y(self, value: float) -> float:
         return _HEIGHT - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (_HEIGHT - _TOP - _BOTTOM)
 
-    def grid(self, xs: Sequence[float], ys: Sequence[tuple[float, str]], x_label: str, y_label: str) -> str:
+    def grid(self, xs: Sequence[tuple[float, str]], ys: Sequence[tuple[float, str]], x_label: str, y_label: str) -> str:
         parts = []
         for position, text in ys:
             y = self.y(position)
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts += [
-            f'<text x="{self.x(value):.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{value:g}</text>'
-            for value in xs
+            f'<text x="{self.x(value):.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{text}</text>'
+            for value, text in xs
         ]
         below, aside = f'x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 4}"', (_TOP + _HEIGHT - _BOTTOM) / 2
         parts.append(f'<text {below} text-anchor="middle">{escape(x_label)}</text>')
         turned = f'transform="translate(12 {aside:.0f}) rotate(-90)"'
         parts.append(f'<text {turned} text-anchor="middle">{escape(y_label)}</text>')
         return "".join(parts)
+
+
+def _plain(values: Sequence[float]) -> list[tuple[float, str]]:
+    return [(value, f"{value:g}") for value in values]
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
@@ -100,8 +168,8 @@ def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(math.log10(v), f"{v:g}") for v in inside]
 
 
-def _svg(title: str, body: str) -> str:
+def _svg(title: str, body: str, size: tuple[float, float] = (_WIDTH, _HEIGHT)) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg viewBox="0 0 {size[0]:.0f} {size[1]:.0f}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>"
     )

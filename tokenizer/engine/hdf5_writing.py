@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import h5py
 
-from ..engine.errors import fail
-from ..engine.hdf5 import format_of
+from .errors import fail
+from .hdf5 import format_of
 
 T = TypeVar("T")
 
@@ -75,6 +75,13 @@ class WholeFile(h5py.File):
             raise self.disk.refusal
 
 
+def refuse_other(path: Path, file_format: str) -> None:
+    """Raise ``UserError`` where ``path`` holds something that is not of ``file_format``, which must not be replaced."""
+    if path.exists() and format_of(path) != file_format:
+        raise fail(f"{path} exists and is something else", expected=f"a file of format {file_format!r}",
+                   next_step="Choose another --out")  # fmt: skip
+
+
 @contextmanager
 def writing(path: str | Path, file_format: str, version: int) -> Iterator[WholeFile]:
     """Fill an HDF5 file beside ``path``; it is synced and renamed when the block ends well.
@@ -83,9 +90,7 @@ def writing(path: str | Path, file_format: str, version: int) -> Iterator[WholeF
     or when ``path`` holds something that is not of ``file_format``.
     """
     path = Path(path)
-    if path.exists() and format_of(path) != file_format:
-        raise fail(f"{path} exists and is something else", expected=f"a file of format {file_format!r}",
-                   next_step="Choose another --out")  # fmt: skip
+    refuse_other(path, file_format)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

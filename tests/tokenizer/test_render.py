@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from regressor.render import downsample, interpolate, rasterize, shade, vertex_normals
+from tokenizer.body.render import downsample, interpolate, rasterize, shade, vertex_normals
 
 K = torch.tensor([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
 SIZE = (48, 64)
@@ -158,7 +158,7 @@ def test_large_triangles_split_over_chunks_are_drawn_alike(monkeypatch):
     points, faces = sphere()
     vertices = (points + torch.tensor([0, 0, 2.2]))[None]
     whole = rasterize(vertices, faces, K[None], SIZE)
-    monkeypatch.setattr("regressor.render._CHUNK", 200)
+    monkeypatch.setattr("tokenizer.body.render._CHUNK", 200)
     assert torch.equal(rasterize(vertices, faces, K[None], SIZE).face, whole.face)
 
 

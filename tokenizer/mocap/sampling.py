@@ -1,0 +1,120 @@
+"""What ``prepare`` takes from one file: checked, and thinned out to the rate asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..engine.errors import UserError, fail
+from .clip import jumping_frames
+from .files import MocapFile
+from .journal import Journal
+from .readers import holds_no_motion, read_clip
+from .store import NUM_JOINTS
+
+_FEW = 10
+_VERSION = 1
+"""Raised when the same file and options would give other poses: journals of older versions are not gone on with."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep;
+    ``val_fraction``: share of clips that become val where folders do not say; ``joint_map`` for BVH; ``licence`` to
+    record; ``max_jumps``: share of frames that may leap before a clip counts as broken (1: all); ``split``: what
+    decides where folders do not, each clip's own poses or its data set, as in the paper."""
+
+    fps: float = 30.0
+    trim: float = 1.0
+    val_fraction: float = 0.1
+    joint_map: dict[str, tuple[str, ...]] | None = None
+    licence: str = "as the source's"
+    max_jumps: float = 0.01
+    split: Literal["by-clip", "by-dataset"] = "by-clip"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A clip thinned out, or why not: ``poses`` (n,21,3) axis-angle, ``betas`` (k,) or (n,k), their rate, the frames
+    that the file has and the digest of all their poses."""
+
+    poses: np.ndarray
+    betas: np.ndarray
+    fps: float = 0.0
+    frames_read: int = 0
+    digest: str = ""
+    broken: str = ""
+    skipped: str = ""
+
+    @property
+    def draw(self) -> float:
+        """A number in [0, 1) that depends on the clip's poses alone."""
+        return int(self.digest[:12], 16) / 2**48
+
+    def keep(self, journal: Journal, key: str) -> None:
+        """Put this into a journal."""
+        facts = {name: getattr(self, name) for name in ("fps", "frames_read", "digest", "broken", "skipped")}
+        facts |= {"poses": self.poses.shape, "betas": self.betas.shape}
+        journal.add(key, facts, self.poses.astype("<f4").tobytes() + self.betas.astype("<f4").tobytes())
+
+    @classmethod
+    def kept(cls, journal: Journal, key: str) -> Sampled:
+        """What ``keep`` put there."""
+        facts, payload = journal.read(key)
+        shapes = {name: facts.pop(name) for name in ("poses", "betas")}
+        values = np.frombuffer(payload, "<f4")
+        where = int(np.prod(shapes["poses"]))
+        facts.pop("key")
+        return cls(values[:where].reshape(shapes["poses"]), values[where:].reshape(shapes["betas"]), **facts)
+
+
+def purpose(options: PrepareOptions, strict: bool) -> str:
+    """What results in a journal depend on, beside the files."""
+    parts = (options.fps, options.trim, options.joint_map, options.max_jumps, strict)
+    return hashlib.sha256(json.dumps([_VERSION, *parts], sort_keys=True).encode()).hexdigest()
+
+
+def key_and_size(path: Path) -> tuple[str, int]:
+    """A name for a file's content, without reading it, from its path, size and time of change; and its bytes."""
+    try:
+        status = path.stat()
+    except OSError:
+        return f"absent {path}", 0
+    return f"{status.st_size} {status.st_mtime_ns} {path}", status.st_size
+
+
+def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
+    """Read one file, check it, and keep the frames asked for; what is wrong with it is said in the result."""
+    nothing = Sampled(np.zeros((0, NUM_JOINTS, 3)), np.zeros(0))
+    if holds_no_motion(file.path):
+        return replace(nothing, skipped="holds a body shape, no motion")
+    try:
+        clip = read_clip(file.path, options.joint_map)
+    except UserError as error:
+        return replace(nothing, broken=str(error))
+    count = len(clip.pose_body)
+    jumps = int(jumping_frames(clip.pose_body, clip.fps).sum()) if clip.fps else 0
+    if jumps >= _FEW and jumps > options.max_jumps * count:
+        reason = fail(f"{file.path} jumps", got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
+                      expected=f"at most {options.max_jumps:.0%}")  # fmt: skip
+        return replace(nothing, broken=str(reason))
+    digest = hashlib.sha256(clip.pose_body.tobytes()).hexdigest()
+    # Single poses have no clock to thin them by, and no beginning or end to leave out.
+    kept = frames_to_keep(count, clip.fps, options.fps, options.trim) if clip.fps else np.arange(count)
+    betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
+    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest)
+
+
+def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
+    """Indices of the frames nearest to a clock of ``target_fps`` within the middle ``trim`` share of a clip.
+
+    Frames are taken as they are, never blended or repeated: a pose between two is nobody's pose.
+    """
+    margin = (count - max(1, round(count * trim))) // 2
+    step = max(1.0, fps / target_fps)
+    return np.arange(margin, count - margin, step).round().astype(np.int64).clip(max=count - 1)
