@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pipelines.cli import main
 from pipelines.drift_chart import drift_chart
+from pipelines.report import write_report
 from regressor.drift import Curve
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
@@ -46,6 +47,13 @@ def test_table_picture_and_figures(runs):
     assert len(figures["curves"]) == 6 and len(figures["curves"][0]["mpjpe_mm"]) == 5 and figures["samples"] == 5
     picture = ElementTree.parse(runs / "drift.svg").getroot()
     assert len(picture.findall(f"{SVG}polyline")) == 12, "six curves and their key"
+
+    write_report(runs, runs / "report.html")
+    page = (runs / "report.html").read_text()
+    assert "data:image/svg+xml;base64," in page and "tokens, TALS, weight 0.05" in page
+    (runs / "drift.svg").rename(runs / "kept.svg")
+    write_report(runs, runs / "report.html")
+    assert "<code>make drift</code>" in (runs / "report.html").read_text()
 
     again = run(runs, "--samples", "5", "--steps", "4")
     assert again.exit_code == 0 and (runs / "drift.md").read_text() == table, "the same seed, the same figures"
