@@ -24,7 +24,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) bench test lint typecheck clean FORCE
+.PHONY: help install demo $(STAGES) drift bench test lint typecheck clean FORCE
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ crops: $(RUNS)/crops.h5  ## Synthetic images of people in those poses
 regressor: $(RUNS)/regressor.pt  ## Stage 2: from an image to tokens and a body
 evaluate: $(RUNS)/evaluation.json  ## Errors of both stages beside their baselines
 report: $(RUNS)/report.html  ## One page with everything that was made, and PHOTO
+
+drift: $(RUNS)/tokenizer.h5  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
+	@$(BIN)/pose-pipeline drift --runs $(RUNS)
 
 bench: $(READY)  ## The figures of the README, each printed with its command (MOCAP for those on real motion)
 	@$(BIN)/pose-pipeline bench --runs $(RUNS) --mocap '$(MOCAP)'

@@ -129,3 +129,32 @@ def bench_tokenizer(
         run_command(("pose-tokenizer", *source, "--out", str(poses)))
     rows = bench_tokenizers(poses, out, list(names or CANDIDATES), minutes, seeds, click.echo)
     click.echo(f"\n{markdown(rows)}\n\nWrote {out / 'bench_tokenizer.json'}")
+
+
+@main.command()
+@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--tokenizer", "tokenizer_file", type=click.Path(path_type=Path),
+              help="Exported tokenizer (default: RUNS/tokenizer.h5).")  # fmt: skip
+@click.option("--samples", default=200, help="Bodies that start at their exact pose.")
+@click.option("--steps", default=100, help="Steps of each descent.")
+@click.option("--camera", default="reference", help="As for `pose-regressor calibrate`.")
+@click.option("--tals", "thresholds", default="derived", help="Thresholds: derived | published.")
+@click.option("--seed", default=0, help="The same seed draws the same bodies and cameras.")
+@reports_user_errors
+def drift(
+    runs: Path, tokenizer_file: Path | None, samples: int, steps: int, camera: str, thresholds: str, seed: int
+) -> None:
+    """Show that fitting 2D bends exact bodies, tokens less than free rotations; RUNS/drift.md, .svg and .json."""
+    from tqdm import tqdm
+
+    from .drift import SPACES, WEIGHTS, run_drift
+
+    source = tokenizer_file or runs / "tokenizer.h5"
+    click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
+    with tqdm(total=len(SPACES) * (1 + len(WEIGHTS)) * (steps + 1), unit="step", desc="drift") as bar:
+        found = run_drift(
+            runs, source, samples=samples, steps=steps, camera=camera, thresholds=thresholds, seed=seed,
+            progress=lambda _: bar.update(),
+        )  # fmt: skip
+    click.echo(found.to_markdown())
+    click.echo(f"Wrote {runs / 'drift.svg'}, {runs / 'drift.md'} and {runs / 'drift.json'}")

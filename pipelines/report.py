@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -40,6 +41,8 @@ from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical
 from . import sheets
 from .demo import last_runs, surroundings
 from .stages import UNSEEN
+
+_DRIFT = ("error_2d_px", "mpjpe_mm", "pa_mpjpe_mm")
 
 
 class Chain:
@@ -116,6 +119,8 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
                 part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body))),
         section("Errors", "On all test images, which the regressor has not seen, beside answers that look at no image.",
                 part(lambda: _errors(chain))),
+        section("Why 2D alone misleads", "Exact bodies that follow the gradient of their 2D error through an assumed "
+                "camera, and what becomes of their 3D error.", part(lambda: _drift(chain))),
         section("A photograph", "What the regressor makes of a picture that has no annotation.",
                 part(lambda: _warning(chain)) + part(lambda: _photo(prediction))),
         section("How this was made", "Every command, in order. Run again, they give the same data; trainings that "
@@ -180,6 +185,25 @@ def _errors(chain: Chain) -> str:
         rows.append([escape(row), *cells])
     note = f"Small figures: ratio to “{evaluation['ratio_to']}”. {evaluation['protocol']}"
     return table(["", "MPJPE", "PA-MPJPE", "PVE"], rows, strong=[0]) + f'<p class="note">{escape(note)}</p>'
+
+
+def _drift(chain: Chain) -> str:
+    picture = chain.runs / "drift.svg"
+    if not picture.is_file():
+        # No stage of the chain makes it: nothing is missing without.
+        return '<p class="note">Not measured here; <code>make drift</code> does it in two minutes.</p>'
+    figures = chain.figures("drift.json")
+    rows = [
+        [
+            escape(f"{curve['pose']}, {curve['loss']}"),
+            *(f"{curve[name][0]:.2f} → {curve[name][-1]:.2f}" for name in _DRIFT),
+        ]
+        for curve in figures["curves"]
+    ]
+    address = f"data:image/svg+xml;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    caption = f"{figures['samples']} bodies, {figures['steps']} steps, camera <code>{escape(figures['camera'])}</code>"
+    image = f'<div class="wide"><img alt="3D error against 2D error" src="{address}"></div>'
+    return card(image, caption) + table(["", "2D error (px)", "MPJPE (mm)", "PA-MPJPE (mm)"], rows)
 
 
 def _warning(chain: Chain) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -12,7 +10,8 @@ from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .cli_evaluation import calibrate, compare, evaluate
+from .cli_options import tokenizer_option
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -22,10 +21,8 @@ def main() -> None:
     wait_without_spinning()
 
 
-def _tokenizer_option(command: F) -> F:
-    return click.option(
-        "--tokenizer", "tokenizer_file", required=True, type=click.Path(path_type=Path), help="Exported tokenizer."
-    )(command)
+for command in (evaluate, compare, calibrate):
+    main.add_command(command)
 
 
 @main.command()
@@ -73,10 +70,17 @@ def synthesize(
 
 @main.command()
 @click.argument("crops", type=click.Path(path_type=Path))
-@_tokenizer_option
+@tokenizer_option
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d.")
+@click.option(
+    "--loss", type=click.Choice(["preset", "published"]), default="preset", help="TokenHMR's, or the preset's."
+)
+@click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
+@click.option(
+    "--tals", help="Thresholds of the loss: published | none | a file of `calibrate` (default: the preset's)."
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
@@ -85,8 +89,9 @@ def synthesize(
 @device_option
 @reports_user_errors
 def train(
-    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], minutes: float | None, resume: bool, body_source: str, device: str,
+    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
+    compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
+    minutes: float | None, resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt."""
     from dataclasses import replace
@@ -96,12 +101,13 @@ def train(
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.options import resolve
 
-    from .config import preset
+    from .config import preset, with_loss
     from .datasets.store import open_crops
     from .export import copy_file
     from .train import train_regressor
 
-    config = resolve(preset(preset_name), file=config_file, assignments=assignments)
+    config = with_loss(preset(preset_name), published=loss == "published", compat_reference=compat_reference, tals=tals)
+    config = resolve(config, file=config_file, assignments=assignments)
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
@@ -123,49 +129,11 @@ def train(
 
 
 @main.command()
-@click.argument("regressor_file", metavar="REGRESSOR", type=click.Path(path_type=Path))
-@click.argument("crops", type=click.Path(path_type=Path))
-@_tokenizer_option
-@click.option("--split", default="test", help="Split of the store to judge on.")
-@click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
-@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the table here, too.")
-@body_option
-@device_option
-@reports_user_errors
-def evaluate(
-    regressor_file: Path, crops: Path, tokenizer_file: Path, split: str, also: tuple[Path, ...], json_file: Path | None,
-    markdown_file: Path | None, body_source: str, device: str,
-) -> None:  # fmt: skip
-    """Judge the exported REGRESSOR on a split of CROPS: errors in mm beside baselines that see no image."""
-    import json
-
-    from tqdm import tqdm
-
-    from tokenizer import load_body, load_tokenizer
-    from tokenizer.engine.checkpoint import write_text_atomically
-
-    from .datasets.store import open_crops
-    from .evaluate import evaluate_files
-
-    store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
-    report = evaluate_files(
-        [regressor_file, *also], store, split, vocabulary, body, device=device,
-        progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
-    )  # fmt: skip
-    click.echo(report.to_markdown())
-    if json_file is not None:
-        write_text_atomically(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
-    if markdown_file is not None:
-        write_text_atomically(markdown_file, report.to_markdown() + "\n")
-
-
-@main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--regressor", "regressor_file", required=True, type=click.Path(path_type=Path), help="Exported regressor."
 )
-@_tokenizer_option
+@tokenizer_option
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
 @click.option("--boxes", "boxes_file", type=click.Path(path_type=Path), help="JSON or CSV of boxes by image name.")
 @click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.options import resolve
+
+from .tals import PUBLISHED, TalsConfig
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,34 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the training loss; metres, radians, crop units."""
+    """Weights of the training loss; metres, radians, crop units.
 
+    ``form``: means over what is valid, or the sums over the batch of TokenHMR (``published_loss``); the latter with the
+    habits of its code where ``compat_reference`` is set. ``tals``: thresholds below which errors hardly count.
+    """
+
+    form: Literal["means", "published"] = "means"
+    compat_reference: bool = False
+    tals: TalsConfig = field(default_factory=TalsConfig)
     orientation_weight: float = 1.0
     body_pose_weight: float = 1.0
     joints_weight: float = 5.0
     body_joints_weight: float = 10.0
+    vertices_weight: float = 0.0
     keypoints_3d_weight: float = 0.0
     keypoints_2d_weight: float = 5.0
     pointed_weight: float = 5.0
     betas_weight: float = 0.05
     token_weight: float = 0.1
     label_smoothing: float = 0.0
+
+
+PUBLISHED_LOSS = LossConfig(
+    form="published", tals=PUBLISHED, orientation_weight=1e-3, body_pose_weight=1e-3, joints_weight=0.0,
+    body_joints_weight=0.0, keypoints_3d_weight=0.05, keypoints_2d_weight=0.01, pointed_weight=0.0, betas_weight=5e-4,
+    token_weight=0.0,
+)  # fmt: skip
+"""TokenHMR's five terms with its weights and thresholds (Dwivedi et al., CVPR 2024)."""
 
 
 @dataclass(frozen=True)
@@ -112,3 +131,24 @@ def preset(name: str) -> RegressorConfig:
     if name not in PRESETS:
         raise fail(f"Unknown preset {name!r}", expected=f"one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def with_loss(
+    config: RegressorConfig, *, published: bool = False, compat_reference: bool = False, tals: str | None = None
+) -> RegressorConfig:
+    """``config`` with ``PUBLISHED_LOSS`` (as its code has it with ``compat_reference``), and with other thresholds.
+
+    ``tals``: ``published``, ``none``, or a JSON file of ``pose-regressor calibrate``. Raises ``UserError`` for a file
+    that is none.
+    """
+    loss = replace(PUBLISHED_LOSS, compat_reference=compat_reference) if published or compat_reference else config.loss
+    if tals == "published":
+        loss = replace(loss, tals=PUBLISHED)
+    elif tals == "none":
+        loss = replace(loss, tals=TalsConfig())
+    elif tals is not None:
+        thresholds = resolve(RegressorConfig(), file=tals).loss.tals
+        if not thresholds.on:
+            raise fail(f"{tals} holds no thresholds", next_step="Make one with `pose-regressor calibrate`")
+        loss = replace(loss, tals=thresholds)
+    return replace(config, loss=loss)

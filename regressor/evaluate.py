@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,70 +12,38 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body, FrozenTokenizer
-from tokenizer.body.metrics import mpjpe, pa_mpjpe, pve
+from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance
-from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
+from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 from tokenizer.engine.errors import fail
 from tokenizer.engine.precision import resolve_device
 
+from .baselines import Means, training_means
 from .batches import num_samples, take, to_device
-from .datasets.sample import Sample
+from .datasets.sample import GENDERS, Sample
 from .datasets.store import CropStore
 from .model import Regressor, normalise
+from .protocols import Posed, Protocol, protocol
+from .results import REFERENCE_ROW, Report
+from .robustness import changes
 from .weights import load_regressor
 
-PROTOCOL = (
-    "Millimetres. MPJPE: mean distance over the 24 SMPL joints, camera axes, pelvis joints put on each other; "
-    "PA-MPJPE: the same joints after the best similarity (Umeyama, no reflection); PVE: all {vertices:,} vertices, "
-    "pelvis joints put on each other. Predicted shape against annotated shape. Boxes: those of the annotation. "
-    "Every sample of the split counts once; means over samples."
-)
-REFERENCE_ROW = "mean pose, true orientation"
+CEILING_ROW = "true pose through the tokens (ceiling)"
 Wrap = Callable[[Iterable[int]], Iterable[int]]
+Scores = dict[str, list[dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
-class Means:
-    """What a training split says before any image: joints (24,3) about the pelvis in camera axes; body_pose (23,3,3)
-    and orientation (3,3), chordal means; betas (10,)."""
+class Judge:
+    """How samples are scored: the rule, the body of predictions, true bodies by gender, the vocabulary (its ceiling is
+    a row), and what the baselines know (None: no baselines)."""
 
-    joints: Tensor
-    body_pose: Tensor
-    orientation: Tensor
-    betas: Tensor
-
-
-@dataclass
-class Report:
-    """``rows``: name → per-sample errors in mm (N,), keys ``mpjpe_mm``, ``pa_mpjpe_mm``, ``pve_mm`` (absent where a
-    row has no mesh); ``about``: protocol, data, digests."""
-
-    about: dict[str, Any]
-    rows: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-
-    def means(self) -> dict[str, dict[str, float]]:
-        """Mean of every figure of every row."""
-        return {row: {name: float(v.mean()) for name, v in errors.items()} for row, errors in self.rows.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with ratios to the row ``REFERENCE_ROW``."""
-        means = self.means()
-        base = means[REFERENCE_ROW]
-        ratios = {row: {name: value / base[name] for name, value in figures.items()} for row, figures in means.items()}
-        return {**self.about, "errors_mm": means, "ratio_to": REFERENCE_ROW, "ratios": ratios}
-
-    def to_markdown(self) -> str:
-        """A table with one row each; in brackets the ratio to ``REFERENCE_ROW``."""
-        plain = self.to_dict()
-        lines = ["| | MPJPE | PA-MPJPE | PVE |", "|---|---|---|---|"]
-        for row, figures in plain["errors_mm"].items():
-            cells = [
-                f"{figures[name]:.1f} ({plain['ratios'][row][name]:.2f})" if name in figures else "–"
-                for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm")
-            ]
-            lines.append(f"| {row} | {' | '.join(cells)} |")
-        lines += ["", f"In brackets: ratio to “{REFERENCE_ROW}”. {self.about['protocol']}"]
-        return "\n".join(lines)
+    protocol: Protocol
+    body: Body
+    tokenizer: FrozenTokenizer
+    means: Means | None = None
+    true_bodies: dict[str, Body] | None = None
+    robustness: bool = False
 
 
 def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -99,75 +67,105 @@ def score_predictions(regressor: Regressor, samples: Sample, body: Body, *, batc
     return _joined(parts)
 
 
-def chordal_mean(rotations: Tensor) -> Tensor:
-    """Rotations (N,...,3,3) → the rotation (...,3,3) at least mean squared chordal distance (Hartley et al., 2013)."""
-    u, _, vh = torch.linalg.svd(rotations.double().mean(0))
-    sign = torch.linalg.det(u @ vh)
-    flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
-    return ((u * flip[..., None, :]) @ vh).to(rotations.dtype)
+def true_points(sample: Sample, judge: Judge) -> Posed:
+    """The annotated bodies of ``sample``, each of its gender, posed as the rule needs them."""
+    bodies = judge.true_bodies or {"neutral": judge.body}
+    numbers = sample.get("gender", torch.zeros(num_samples(sample), dtype=torch.int64)).tolist()
+    names = ["female" if judge.protocol.neutral_is_female and GENDERS[n] == "neutral" else GENDERS[n] for n in numbers]
+    names = [name if name in bodies else "neutral" for name in names]
+    posed: Posed | None = None
+    for name in sorted(set(names)):
+        body = bodies[name]
+        if len(body.v_template) != len(judge.body.v_template):
+            raise fail("True bodies have another mesh than the predicted ones", got=f"{len(body.v_template)} vertices",
+                       expected=f"{len(judge.body.v_template)}")  # fmt: skip
+        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
+        rows = torch.tensor([other == name for other in names], device=some.joints.device)
+        posed = some if posed is None else posed.replaced(rows, some)
+    assert posed is not None
+    if posed.keypoints is not None:
+        # Annotated keypoints may stand anywhere: their pelvis goes to that of the body, which keeps the mesh's place.
+        extra, pelvis = keypoint_index("lsp_right_ankle"), keypoint_index("mpii_pelvis")
+        annotated = sample["keypoints_3d"]
+        whole = (annotated[:, extra:, 3] > 0).all(1)[:, None, None]
+        moved = annotated[..., :3] - annotated[:, pelvis, None, :3] + posed.keypoints[:, pelvis, None]
+        posed.keypoints = torch.where(whole, moved, posed.keypoints)
+    return posed
 
 
 @torch.no_grad()
-def training_means(samples: Sample, body: Body) -> Means:
-    """The image-blind knowledge of a training split, for the baselines."""
-    root = index("pelvis")
-    joints = body.joints(samples["body_pose"], root=samples["global_orient"], betas=samples["betas"])
-    return Means(
-        joints=(joints - joints[:, root : root + 1]).mean(0),
-        body_pose=chordal_mean(samples["body_pose"]),
-        orientation=chordal_mean(samples["global_orient"]),
-        betas=samples["betas"].mean(0),
-    )
+def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, scores: Scores, first: int) -> None:
+    """Append to ``scores`` those of one batch, on the CPU, whose first sample is number ``first`` of its split.
 
-
-@torch.no_grad()
-def evaluate_split(
-    regressors: dict[str, Regressor],
-    samples: Sample,
-    means: Means,
-    tokenizer: FrozenTokenizer,
-    body: Body,
-    about: dict[str, Any],
-    *,
-    batch: int = 32,
-    progress: Wrap | None = None,
-) -> Report:
-    """Score ``regressors`` by row name, the three baselines of ``means``, and the vocabulary's ceiling: the true pose
-    after encoding and decoding, with true orientation and shape.
-
-    ``samples`` must know pose, orientation and shape of everybody (synthetic crops do).
+    Rows: ``regressors`` by name (and each after every change of ``robustness``, as ``name, change``), the baselines,
+    the ceiling of the vocabulary with true orientation and shape. Raises ``UserError`` for predictions that are no
+    numbers: a dropped sample would flatter.
     """
     device = next(iter(regressors.values())).network.mean_betas.device
-    root = index("pelvis")
-    parts: dict[str, list[dict[str, Tensor]]] = {}
-    starts: Iterable[int] = range(0, num_samples(samples), batch)
-    for start in progress(starts) if progress else starts:
-        some = to_device(take(samples, slice(start, start + batch)), device)
-        count = num_samples(some)
-        pose, orientation, betas = some["body_pose"], some["global_orient"], some["betas"]
-        true_joints = body.joints(pose, root=orientation, betas=betas)
-        true_mesh = body.vertices(pose, root=orientation, betas=betas) - true_joints[:, root : root + 1]
+    inputs = {"": sample}
+    if judge.robustness:
+        inputs |= {f", {name}": change(sample, first) for name, change in changes().items()}
+    some = to_device(sample, device)
+    pose, orientation, betas = some["body_pose"], some["global_orient"], some["betas"]
+    truth = true_points(some, judge)
 
-        def add(row: str, pose: Tensor, orientation: Tensor, betas: Tensor) -> None:
-            joints = body.joints(pose, root=orientation, betas=betas)
-            mesh = body.vertices(pose, root=orientation, betas=betas) - joints[:, root : root + 1]
-            errors = {**joint_errors(joints, true_joints), "pve_mm": 1000 * pve(mesh, true_mesh)}  # noqa: B023
-            parts.setdefault(row, []).append(errors)
+    def add(row: str, predicted: Posed) -> None:
+        found = {name: values.cpu() for name, values in judge.protocol.score(predicted, truth).items()}
+        broken = ~torch.isfinite(found["mpjpe_mm"])
+        if broken.any():
+            at = first + int(broken.nonzero()[0])
+            raise fail(
+                f"Predictions of row {row!r} are no numbers",
+                got=f"{int(broken.sum())} of them, the first for sample {at}",
+                next_step="Nothing is left out here: look at this regressor and these samples",
+            )
+        scores.setdefault(row, []).append(found)
 
-        for row, regressor in regressors.items():
-            prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
-            add(row, prediction.body_pose, prediction.global_orient[:, 0], prediction.betas)
+    for name, regressor in regressors.items():
+        for suffix, given in inputs.items():
+            given = to_device(given, device)
+            prediction = regressor(normalise(given["image"]), box=given["box"], K=given["K"])
+            rotations = (prediction.body_pose, prediction.global_orient[:, 0])
+            add(name + suffix, _pose(judge.body, *rotations, prediction.betas, judge.protocol))
+    if judge.means is not None:
+        means, rules = judge.means, judge.protocol
         mean_pose, mean_betas = means.body_pose.expand_as(pose), means.betas.expand_as(betas)
-        parts.setdefault("mean 3D joints", []).append(joint_errors(means.joints.expand(count, -1, -1), true_joints))
-        add("mean pose, mean orientation", mean_pose, means.orientation.expand_as(orientation), mean_betas)
-        add(REFERENCE_ROW, mean_pose, orientation, mean_betas)
-        through_tokens = tokenizer.decode(tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
-        rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
-        add("true pose through the tokens (ceiling)", rebuilt, orientation, betas)
-    protocol = PROTOCOL.format(vertices=len(body.v_template))
-    report = Report({"protocol": protocol, "samples": num_samples(samples), **about})
-    report.rows = {row: _joined(errors) for row, errors in parts.items()}
-    return report
+        turned = means.orientation.expand_as(orientation)
+        add("mean 3D joints", Posed(means.joints.expand(len(pose), -1, -1)))
+        add("mean pose, mean orientation", _pose(judge.body, mean_pose, turned, mean_betas, rules))
+        add(REFERENCE_ROW, _pose(judge.body, mean_pose, orientation, mean_betas, rules))
+    through_tokens = judge.tokenizer.decode(judge.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
+    rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
+    add(CEILING_ROW, _pose(judge.body, rebuilt, orientation, betas, judge.protocol))
+
+
+def evaluate_batches(
+    regressors: dict[str, Regressor], batches: Iterable[Sample], judge: Judge, about: dict[str, Any],
+    sequences: Sequence[str] | None = None,
+) -> Report:  # fmt: skip
+    """Score ``regressors`` by row name on all ``batches``; see ``score_batch``.
+
+    Samples must know pose, orientation and shape of everybody. ``sequences``: the name of each sample's sequence.
+    """
+    scores: Scores = {}
+    count = 0
+    for sample in batches:
+        score_batch(regressors, sample, judge, scores, count)
+        count += num_samples(sample)
+    rows = {row: _joined(parts) for row, parts in scores.items()}
+    joints = {row: errors.pop("joints_mm") for row, errors in rows.items()}
+    names = {"protocol": judge.protocol.rules, "protocol_name": judge.protocol.name, "samples": count}
+    return Report({**names, **about}, rows, joints, judge.protocol.joint_names, list(regressors), sequences)
+
+
+def evaluate_split(
+    regressors: dict[str, Regressor], samples: Sample, means: Means | None, tokenizer: FrozenTokenizer, body: Body,
+    about: dict[str, Any], *, batch: int = 32, **judging: Any,
+) -> Report:  # fmt: skip
+    """``evaluate_batches`` of samples in memory by the rule ``synthetic``; ``judging``: further fields of ``Judge``."""
+    judge = Judge(**{"protocol": protocol("synthetic", body), **judging}, body=body, tokenizer=tokenizer, means=means)
+    parts = (take(samples, slice(start, start + batch)) for start in range(0, num_samples(samples), batch))
+    return evaluate_batches(regressors, parts, judge, about)
 
 
 def evaluate_files(
@@ -177,22 +175,22 @@ def evaluate_files(
     tokenizer: FrozenTokenizer,
     body: Body,
     *,
+    rules: Protocol | None = None,
+    true_bodies: dict[str, Body] | None = None,
+    robustness: bool = False,
     device: str = "auto",
+    batch: int = 32,
     progress: Wrap | None = None,
 ) -> Report:
-    """``evaluate_split`` of exported regressors on a split of a crop store, baselines from its train split.
+    """Scores of exported regressors on a split of a crop store, by ``rules`` (default: ``synthetic``).
 
-    Raises ``UserError`` for an empty split, crops of another size, or people whose pose, orientation or shape is not
-    known.
+    The rule ``synthetic`` has baselines beside it, from the store's train split. Raises ``UserError`` for an empty
+    split, crops of another size, people whose pose, orientation or shape is not known, or genders without bodies.
     """
     target = resolve_device(device)
+    rules = rules or protocol("synthetic", body)
     if not store.count(split):
         raise fail(f"{store.path} has no crops in split {split!r}")
-    samples, training = (store.sample(np.arange(store.count(name)), name) for name in (split, "train"))
-    for name, some in ((split, samples), ("train", training)):
-        unknown = [flag for flag in ("has_body_pose", "has_global_orient", "has_betas") if not some[flag].all()]
-        if unknown:
-            raise fail(f"Split {name!r} of {store.path} cannot be scored", got=f"samples without {', '.join(unknown)}")
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
         regressor = load_regressor(path, tokenizer=tokenizer, device=str(target))
@@ -201,16 +199,47 @@ def evaluate_files(
                        expected=f"{regressor.config.image_size} px")  # fmt: skip
         row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
         regressors[row if row not in regressors else f"{row} ({path})"] = regressor
-    means = training_means(training, body)
+    means = None
+    if rules.name == "synthetic":
+        training = store.sample(np.arange(store.count("train")), "train")
+        _check(training, store, "train", rules, true_bodies)
+        means = training_means(training, body).to(target)
+    judge = Judge(
+        rules, body.to(target), tokenizer.to(target), means,
+        {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
+    )  # fmt: skip
+
+    def batches() -> Iterator[Sample]:
+        starts: Iterable[int] = range(0, store.count(split), batch)
+        for start in progress(starts) if progress else starts:
+            some = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
+            _check(some, store, split, rules, true_bodies)
+            yield some
+
     about = {
         "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
-        "body": body.kind,
+        "body": body.kind, "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "boxes": store.attributes.get("boxes", "those of the annotation"),
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip
-    on_device = Means(*(getattr(means, field.name).to(target) for field in fields(means)))
-    return evaluate_split(
-        regressors, samples, on_device, tokenizer.to(target), body.to(target), about, progress=progress
-    )
+    return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
+
+
+def _check(some: Sample, store: CropStore, split: str, rules: Protocol, true_bodies: dict[str, Body] | None) -> None:
+    unknown = [flag for flag in ("has_body_pose", "has_global_orient", "has_betas") if not some[flag].all()]
+    if unknown:
+        raise fail(f"Split {split!r} of {store.path} cannot be scored", got=f"samples without {', '.join(unknown)}")
+    if rules.gendered and "gender" in some:
+        missing = {GENDERS[number] for number in some["gender"].tolist()} - {"neutral"} - set(true_bodies or {})
+        if missing:
+            got = f"no {' and no '.join(sorted(missing))} body"
+            raise fail(f"Protocol {rules.name!r} wants true bodies by gender", got=got,
+                       next_step="Give the folder of SMPL models with --true-bodies")  # fmt: skip
+
+
+def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:
+    keypoints = body.keypoints(pose, root=root, betas=betas) if rules.keypoints else None
+    return Posed(body.joints(pose, root=root, betas=betas), body.vertices(pose, root=root, betas=betas), keypoints)
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

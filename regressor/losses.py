@@ -17,52 +17,51 @@ from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 
 from .camera import project_to_crop
 from .config import LossConfig
-from .datasets.sample import Sample
+from .datasets.sample import Sample, is_true_3d
+from .masking import known, valid_mean
 from .prediction import Prediction
+from .published_loss import published_terms
+from .tals import loss_scales
 
 
-def valid_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean of values (B,...) weighted by ``weight``, (B,...) of as many or fewer trailing dimensions."""
-    weight = _like(weight, values).to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+def rotation_loss(
+    predicted: Tensor, target: Tensor, valid: Tensor, kind: str = "mse", *, scale: Tensor | None = None
+) -> Tensor:
+    """Rotations (B,...,3,3), valid (B,): mean square of the matrix entries, or mean ``geodesic`` angle in radians.
 
-
-def known(target: Tensor, weight: Tensor) -> Tensor:
-    """``target`` (B,...) with zeros where ``weight`` is 0: an unknown entry may hold anything, and NaN · 0 is NaN."""
-    return torch.where(_like(weight, target) > 0, target, torch.zeros_like(target))
-
-
-def _like(weight: Tensor, values: Tensor) -> Tensor:
-    return weight.reshape(*weight.shape, *[1] * (values.ndim - weight.ndim)).expand_as(values)
-
-
-def rotation_loss(predicted: Tensor, target: Tensor, valid: Tensor, kind: str = "mse") -> Tensor:
-    """Rotations (B,...,3,3), valid (B,): mean square of the matrix entries, or mean ``geodesic`` angle in radians."""
+    ``scale`` (B,...), here and below: how much each error counts, see ``tals``.
+    """
     target = known(target, valid)
     if kind == "mse":
-        return valid_mean((predicted - target).square(), valid)
-    return valid_mean(geodesic_distance(predicted, target), valid)
+        return valid_mean((predicted - target).square(), valid, scale)
+    return valid_mean(geodesic_distance(predicted, target), valid, scale)
 
 
-def joints_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def joints_loss(predicted: Tensor, target: Tensor, valid: Tensor, *, scale: Tensor | None = None) -> Tensor:
     """Joints (B,J,3) that share an origin, metres; valid (B,) or (B,J): mean distance, which is what MPJPE scores."""
-    return valid_mean((predicted - known(target, valid)).square().sum(-1).add(1e-8).sqrt(), valid)
+    return valid_mean((predicted - known(target, valid)).square().sum(-1).add(1e-8).sqrt(), valid, scale)
 
 
-def keypoints_3d_loss(predicted: Tensor, target: Tensor, pelvis: int) -> Tensor:
+def keypoints_3d_loss(predicted: Tensor, target: Tensor, pelvis: int, *, scale: Tensor | None = None) -> Tensor:
     """Keypoints (B,J,3) against (B,J,4) with confidence, each relative to its own keypoint ``pelvis``: mean distance.
 
     The pelvis's own confidence counts for all, since all are relative to it.
     """
     relative = predicted - predicted[:, pelvis : pelvis + 1]
     truth = target[..., :3] - target[:, pelvis : pelvis + 1, :3]
-    return joints_loss(relative, truth, target[..., 3] * target[:, pelvis : pelvis + 1, 3])
+    return joints_loss(relative, truth, target[..., 3] * target[:, pelvis : pelvis + 1, 3], scale=scale)
 
 
-def keypoints_2d_loss(predicted: Tensor, target: Tensor) -> Tensor:
+def keypoints_2d_loss(predicted: Tensor, target: Tensor, *, scale: Tensor | None = None) -> Tensor:
     """Keypoints (B,J,2) against (B,J,3) with confidence, crop units: mean L1 distance, capped at a whole crop."""
     confidence = target[..., 2]
-    return valid_mean((predicted - known(target[..., :2], confidence)).abs().clamp_max(1.0).sum(-1), confidence)
+    return valid_mean((predicted - known(target[..., :2], confidence)).abs().clamp_max(1.0).sum(-1), confidence, scale)
+
+
+def vertices_loss(predicted: Tensor, target: Tensor, valid: Tensor, kind: str = "l1") -> Tensor:
+    """Vertices (B,V,3) that share an origin, metres; valid (B,): mean ``l1`` or squared ``l2`` of their coordinates."""
+    apart = predicted - known(target, valid)
+    return valid_mean(apart.abs() if kind == "l1" else apart.square(), valid)
 
 
 def betas_loss(predicted: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -89,6 +88,9 @@ def regression_loss(
 ) -> dict[str, Tensor]:
     """The weighted terms of the training loss; terms of weight 0 are left out. What a sample does not know (``has_*``,
     confidences) does not count. Rotations, joints and keypoints need ``body`` to be the one of the annotation.
+
+    ``config.form`` ``published`` gives the sums of ``published_loss`` (and the cross-entropy of tokens, where it has a
+    weight) in place of the means. With TALS, positions of joints and vertices count on data with true 3D alone.
     """
     orientation, pose = prediction.global_orient[:, 0], prediction.body_pose
     root = index("pelvis")
@@ -101,35 +103,53 @@ def regression_loss(
     pelvis = joints[:, root : root + 1]
     turn = orientation.transpose(-1, -2)
     camera_keypoints = (keypoints - pelvis) @ turn + pelvis + prediction.camera_translation()[:, None]
-    with torch.no_grad():
-        true_pose, true_orientation = known(sample["body_pose"], posed), known(sample["global_orient"], oriented)
-        true_joints = body.joints(true_pose, betas=known(sample["betas"], sample["has_betas"]))
-        true_joints = true_joints - true_joints[:, root : root + 1]
-        true_camera_joints = true_joints @ true_orientation.transpose(-1, -2)
-    joints = joints - pelvis
-
-    terms: dict[str, Tensor] = {}
-
-    def add(name: str, weight: float, loss: Tensor) -> None:
-        if weight:
-            terms[name] = weight * loss
-
-    add("orientation", config.orientation_weight,
-        rotation_loss(orientation, sample["global_orient"], sample["has_global_orient"]))  # fmt: skip
-    add("body_pose", config.body_pose_weight,
-        rotation_loss(pose[:, :NUM_BODY_JOINTS], sample["body_pose"][:, :NUM_BODY_JOINTS], posed))  # fmt: skip
-    add("joints", config.joints_weight, joints_loss(joints @ turn, true_camera_joints, oriented))
-    add("body_joints", config.body_joints_weight, joints_loss(joints, true_joints, posed))
-    add("keypoints_3d", config.keypoints_3d_weight,
-        keypoints_3d_loss(camera_keypoints, sample["keypoints_3d"], keypoint_index("mpii_pelvis")))  # fmt: skip
     projected = project_to_crop(camera_keypoints, prediction.box, prediction.K)
-    add("keypoints_2d", config.keypoints_2d_weight, keypoints_2d_loss(projected, sample["keypoints_2d"]))
-    if prediction.pointed is not None:
-        add("pointed", config.pointed_weight, keypoints_2d_loss(prediction.pointed, sample["keypoints_2d"]))
-    add("betas", config.betas_weight, betas_loss(prediction.betas, sample["betas"], sample["has_betas"]))
+    true_pose = known(sample["body_pose"], posed)
+
+    def weighted(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights = {name: float(getattr(config, f"{name}_weight")) for name in terms}
+        return {name: weight * terms[name] for name, weight in weights.items() if weight}
+
+    tokens: dict[str, Tensor] = {}
     if prediction.factor_logits is not None and config.token_weight:
         with torch.no_grad():
             digits = tokenizer.split_ids(tokenizer.encode(true_pose[:, :NUM_BODY_JOINTS]))
-        cross_entropy = token_cross_entropy(prediction.factor_logits, digits, posed, config.label_smoothing)
-        add("token", config.token_weight, cross_entropy)
-    return terms
+        tokens["token"] = token_cross_entropy(prediction.factor_logits, digits, posed, config.label_smoothing)
+    if config.form == "published":
+        sums = published_terms(orientation, pose, prediction.betas, camera_keypoints, projected, sample, config)
+        return weighted(sums | tokens)
+
+    measured = is_true_3d(sample) if config.tals.on else torch.ones_like(posed)
+    scales = loss_scales(orientation, pose, projected, sample, config.tals)
+    true_betas = known(sample["betas"], sample["has_betas"])
+    with torch.no_grad():
+        true_joints = body.joints(true_pose, betas=true_betas)
+        true_pelvis = true_joints[:, root : root + 1]
+        true_joints = true_joints - true_pelvis
+        true_camera_joints = true_joints @ known(sample["global_orient"], oriented).transpose(-1, -2)
+    joints = joints - pelvis
+    bodies = slice(0, NUM_BODY_JOINTS)
+    terms = {
+        "orientation": rotation_loss(
+            orientation, sample["global_orient"], sample["has_global_orient"], scale=scales.orientation
+        ),
+        "body_pose": rotation_loss(
+            pose[:, bodies], sample["body_pose"][:, bodies], posed, scale=scales.body_pose[:, bodies]
+        ),
+        "joints": joints_loss(joints @ turn, true_camera_joints, oriented & measured),
+        "body_joints": joints_loss(joints, true_joints, posed & measured),
+        "keypoints_3d": keypoints_3d_loss(
+            camera_keypoints, sample["keypoints_3d"], keypoint_index("mpii_pelvis"), scale=scales.keypoints_3d
+        ),
+        "keypoints_2d": keypoints_2d_loss(projected, sample["keypoints_2d"], scale=scales.keypoints_2d),
+        "betas": betas_loss(prediction.betas, sample["betas"], sample["has_betas"]),
+    }
+    if prediction.pointed is not None:
+        # Where the queries look is no body seen through a camera: TALS has nothing to say about it.
+        terms["pointed"] = keypoints_2d_loss(prediction.pointed, sample["keypoints_2d"])
+    if config.vertices_weight:
+        with torch.no_grad():
+            true_mesh = body.vertices(true_pose, betas=true_betas) - true_pelvis
+        mesh = body.vertices(pose, betas=prediction.betas) - pelvis
+        terms["vertices"] = vertices_loss(mesh, true_mesh, posed & measured)
+    return weighted(terms | tokens)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import torch
 from torch import Tensor
 
+GENDERS = ("neutral", "female", "male")
 
-class Sample(TypedDict):
+
+class _Extras(TypedDict, total=False):
+    true_3d: Tensor
+    """(B,) bool: rotations and 3D were measured or rendered, not fitted to 2D (pseudo labels). Absent: all true."""
+    gender: Tensor
+    """(B,) int64: index into ``GENDERS`` of the body the annotation is of. Absent: all neutral."""
+
+
+class Sample(_Extras):
     """A batch of crops with their annotation. Losses never change it.
 
     Lengths in metres, camera frame with OpenCV axes. The body in the camera frame is
@@ -38,3 +48,9 @@ class Sample(TypedDict):
     """(B,2) width, height in pixels."""
     K: Tensor
     """(B,3,3) of the full image."""
+
+
+def is_true_3d(sample: Sample) -> Tensor:
+    """(B,) bool: whose rotations and 3D keypoints are no pseudo labels."""
+    everybody = torch.ones(len(sample["keypoints_2d"]), dtype=torch.bool, device=sample["keypoints_2d"].device)
+    return sample.get("true_3d", everybody)

@@ -98,6 +98,20 @@ class CropStore:
             raise fail(f"{self.path} has no split {split!r}", expected=f"one of {', '.join(self._counts)}")
         return self._counts[split]
 
+    def sequences(self, split: str) -> list[str] | None:
+        """The name of each sample's sequence, from the attribute ``sequences``: split → runs [name, how many].
+
+        None where the store does not know any. Raises ``UserError`` where the runs are not as long as the split.
+        """
+        runs = self.attributes.get("sequences", {}).get(split)
+        if runs is None:
+            return None
+        names = [str(name) for name, count in runs for _ in range(count)]
+        if len(names) != self.count(split):
+            raise fail(f"{self.path} is damaged", got=f"sequences of {len(names)} samples in {split}",
+                       expected=f"{self.count(split)}", next_step=_REMEDY)  # fmt: skip
+        return names
+
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors."""
         count = self.count(split)

@@ -133,7 +133,7 @@ class Painter:
         """Crops ``first``, ``first`` + 1, … of a split with poses (B,21,3), as the arrays of a crop store."""
         config = self.config
         draws = [np.random.default_rng([config.seed, SPLITS.index(split), first + i]) for i in range(len(poses))]
-        scene = self._scene(poses, draws)
+        scene = self.scene(poses, draws)
         crop_K = crop_intrinsics(scene["K"], scene["box"], config.size * _SUPERSAMPLE)
         worn = [self._worn(draw) for draw in draws]
         colour, mask = self._render(scene, crop_K, worn, draws)
@@ -145,8 +145,8 @@ class Painter:
             "has_global_orient": yes, "has_body_pose": yes, "has_betas": yes,
         }  # fmt: skip
 
-    def _scene(self, poses: np.ndarray, draws: list[np.random.Generator]) -> dict[str, Tensor]:
-        """Body, camera and box of every image, with keypoints."""
+    def scene(self, poses: np.ndarray, draws: list[np.random.Generator]) -> dict[str, Tensor]:
+        """Body, camera and box of every image, with keypoints: a sample of poses (B,21,3) without its image."""
         config, count = self.config, len(draws)
         width, height = config.image
 

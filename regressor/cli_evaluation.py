@@ -1,0 +1,163 @@
+"""Commands of ``pose-regressor`` that measure: errors of a regressor, thresholds of a loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tokenizer.engine.cli_options import body_option, device_option
+from tokenizer.engine.errors import reports_user_errors
+
+from .cli_options import tokenizer_option
+
+
+@click.command()
+@click.argument("regressor_file", metavar="REGRESSOR", type=click.Path(path_type=Path))
+@click.argument("crops", type=click.Path(path_type=Path))
+@tokenizer_option
+@click.option("--protocol", "protocol_name", default="synthetic",
+              help="Scoring rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference.")  # fmt: skip
+@click.option("--split", default="test", help="Split of the store to judge on.")
+@click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
+@click.option("--robustness", is_flag=True, help="Also on closer cuts and with patches in front.")
+@click.option("--true-bodies", type=click.Path(path_type=Path), help="Folder of SMPL models by gender, for the truth.")
+@click.option("--joint-regressor", type=click.Path(path_type=Path), help="J_regressor_h36m.npy, for 3dpw.")
+@click.option("--extra-regressor", type=click.Path(path_type=Path), help="SMPL_to_J19, for 3dpw-reference.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the tables here, too.")
+@body_option
+@device_option
+@reports_user_errors
+def evaluate(
+    regressor_file: Path, crops: Path, tokenizer_file: Path, protocol_name: str, split: str, also: tuple[Path, ...],
+    robustness: bool, true_bodies: Path | None, joint_regressor: Path | None, extra_regressor: Path | None,
+    json_file: Path | None, markdown_file: Path | None, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Judge the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
+
+    By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
+    published, marked as such.
+    """
+    from tqdm import tqdm
+
+    from tokenizer import load_body, load_tokenizer
+    from tokenizer.engine.checkpoint import write_text_atomically
+    from tokenizer.engine.precision import resolve_device
+
+    from .datasets.sample import GENDERS
+    from .datasets.store import open_crops
+    from .evaluate import evaluate_files
+    from .protocols import protocol, read_joint_regressor
+
+    store, vocabulary = open_crops(crops), load_tokenizer(tokenizer_file)
+    body = load_body(body_source, extra_regressor=extra_regressor).to(resolve_device(device))
+    joints = None
+    if joint_regressor is not None:
+        joints = read_joint_regressor(joint_regressor, len(body.v_template)).to(body.v_template.device)
+    genders = {}
+    if true_bodies is not None:
+        genders = {name: load_body(true_bodies, gender=name, extra_regressor=extra_regressor) for name in GENDERS}
+    report = evaluate_files(
+        [regressor_file, *also], store, split, vocabulary, body, rules=protocol(protocol_name, body, joints),
+        true_bodies=genders, robustness=robustness, device=device,
+        progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
+    )  # fmt: skip
+    click.echo(report.to_markdown())
+    if json_file is not None:
+        write_text_atomically(json_file, report.to_json())
+    if markdown_file is not None:
+        write_text_atomically(markdown_file, report.to_markdown() + "\n")
+
+
+@click.command()
+@click.argument("result_a", metavar="A.json", type=click.Path(path_type=Path))
+@click.argument("result_b", metavar="B.json", type=click.Path(path_type=Path))
+@click.option("--row-a", help="Row of A (default: its first).")
+@click.option("--row-b", help="Row of B (default: its first).")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@reports_user_errors
+def compare(
+    result_a: Path, result_b: Path, row_a: str | None, row_b: str | None, json_file: Path | None
+) -> None:  # fmt: skip
+    """Test whether two results of `evaluate --json` on the same samples differ: paired, sample by sample."""
+    import json
+
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .compare import compare_files
+
+    comparison = compare_files(result_a, result_b, row_a=row_a, row_b=row_b)
+    click.echo(comparison.to_markdown())
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(comparison.to_dict(), indent=2) + "\n")
+
+
+@click.command()
+@click.argument("crops", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="JSON of thresholds, for --tals or --config."
+)
+@click.option("--split", default="train", help="Split of the store to look at.")
+@click.option("--camera", help="reference (focal length of 5000 px at 256) | focal=CROP_SIDES | fov=DEGREES | true.")
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=click.Path(path_type=Path),
+    help="Regressor to take camera and joint angles from.",
+)
+@click.option("--tokenizer", "tokenizer_file", type=click.Path(path_type=Path), help="That of the baseline.")
+@click.option("--quantile", default=0.9, help="Share of perfect answers that lie below a threshold.")
+@click.option("--weight", default=0.05, help="What an error below its threshold counts.")
+@click.option("--at-most", type=click.IntRange(min=1), help="Look at no more samples than this.")
+@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the tables (Markdown) here, too.")
+@body_option
+@device_option
+@reports_user_errors
+def calibrate(
+    crops: Path, out: Path, split: str, camera: str | None, baseline_file: Path | None, tokenizer_file: Path | None,
+    quantile: float, weight: float, at_most: int | None, report_file: Path | None, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Derive thresholds for TALS from CROPS, whose true cameras and bodies are known.
+
+    2D thresholds: how far the true body, seen through the camera that training assumes, falls from the true keypoints.
+    With --baseline, its predicted cameras count instead, and the errors of its rotations give the joint thresholds.
+    """
+    import json
+
+    from tqdm import tqdm
+
+    from tokenizer import load_body
+    from tokenizer.engine.checkpoint import write_text_atomically
+    from tokenizer.engine.errors import fail
+    from tokenizer.engine.options import to_dict
+    from tokenizer.engine.precision import resolve_device
+
+    from .calibrate import calibrate as derive
+    from .camera_models import camera_model
+    from .datasets.store import open_crops
+    from .weights import load_regressor
+
+    store = open_crops(crops)
+    if baseline_file is None:
+        baseline, body, seen = None, None, f"the camera {camera or 'reference'}"
+    elif tokenizer_file is None or camera is not None:
+        raise fail("A baseline brings its camera and needs its tokenizer", next_step="Give --tokenizer, no --camera")
+    else:
+        target = resolve_device(device)
+        baseline = load_regressor(baseline_file, tokenizer=tokenizer_file, device=str(target))
+        body, seen = load_body(body_source).to(target), f"the cameras of {baseline_file.name}"
+    source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
+    click.echo(f"Deriving thresholds from {crops}, seen through {seen}, into {out}")
+    result = derive(
+        store, split, camera=None if baseline else camera_model(camera or "reference"), baseline=baseline, body=body,
+        quantile=quantile, weight=weight, source=source, at_most=at_most,
+        progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
+    )  # fmt: skip
+    click.echo(result.to_markdown())
+    if baseline is None:
+        click.echo("No joint thresholds: they need --baseline.")
+    write_text_atomically(out, json.dumps({"loss": {"tals": to_dict(result.tals)}}, indent=2) + "\n")
+    if report_file is not None:
+        write_text_atomically(report_file, result.to_markdown() + "\n")
+    click.echo(f"Wrote {out}; train with --tals {out}")

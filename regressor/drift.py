@@ -1,0 +1,106 @@
+"""Why fitting 2D ever better bends the body: poses that are exact leave the truth when 2D alone is optimised.
+
+TokenHMR's first claim (Dwivedi et al., CVPR 2024, section 3.1), shown without any training: bodies start at their true
+pose and follow the gradient of their 2D error through the camera that HMR-like regressors assume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tokenizer import Body, FrozenTokenizer
+from tokenizer.body.camera import project
+from tokenizer.body.metrics import mpjpe, pa_mpjpe
+from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
+from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
+
+from .camera_models import CameraModel, fit_translation
+from .datasets.sample import Sample
+from .tals import TalsConfig, keypoints_2d_scale
+
+CROP_PIXELS = 256
+PoseSpace = Literal["free 6D", "tokens"]
+_MOMENTUM = 0.9
+_RATES: dict[PoseSpace, float] = {"free 6D": 0.2, "tokens": 1.0}
+"""About the largest steps of plain gradient descent that do not overshoot."""
+_SURE = 4.0
+"""Logit of the true token at the start, others being 0: sure enough to begin near the truth, and still free to move."""
+
+
+@dataclass
+class Curve:
+    """One descent: at every step the mean 2D error in pixels of a 256 px crop, MPJPE and PA-MPJPE in mm."""
+
+    pose: PoseSpace
+    loss: str
+    error_2d_px: list[float] = field(default_factory=list)
+    mpjpe_mm: list[float] = field(default_factory=list)
+    pa_mpjpe_mm: list[float] = field(default_factory=list)
+
+
+def descend(
+    sample: Sample, body: Body, camera: CameraModel, pose: PoseSpace, *, tokenizer: FrozenTokenizer,
+    tals: TalsConfig | None = None, loss: str = "plain", steps: int = 100,
+    progress: Callable[[int], object] | None = None,
+) -> Curve:  # fmt: skip
+    """Follow the gradient of the squared 2D error, from the true pose and orientation, for ``steps`` steps.
+
+    ``pose``: rotations move freely as 6D, or as the probabilities of tokens (from where the true ids put them). Shape
+    stays true; each body stands where ``camera`` sees it best at every step. ``tals`` scales the squares. Plain
+    gradient descent with momentum, as Adam would cancel a small weight that all errors share.
+    """
+    true_pose, betas = sample["body_pose"][:, :NUM_BODY_JOINTS], sample["betas"]
+    target = sample["keypoints_2d"][..., :2]
+    K, weight = camera(sample), torch.ones(target.shape[:2])
+    true_joints = _rooted(body.joints(true_pose, root=sample["global_orient"], betas=betas))
+    orientation = matrix_to_rot6d(sample["global_orient"]).clone().requires_grad_()
+    leaves, rotations = _start(true_pose, pose, tokenizer)
+    optimizer = torch.optim.SGD([orientation, *leaves], lr=_RATES[pose], momentum=_MOMENTUM)
+    curve, translation = Curve(pose, loss), None
+    for step in range(steps + 1):
+        posed, root = rotations(), rot6d_to_matrix(orientation)
+        points = body.keypoints(posed, root=root, betas=betas)
+        first = translation is None
+        translation = fit_translation(
+            points.detach(), target, weight, K, start=translation, steps=10 if first else 2
+        ).to(points.dtype)
+        apart = project(points + translation[:, None], K) - target
+        with torch.no_grad():
+            joints = _rooted(body.joints(posed, root=root, betas=betas))
+            curve.error_2d_px.append(CROP_PIXELS * float(apart.norm(dim=-1).mean()))
+            curve.mpjpe_mm.append(1000 * float(mpjpe(joints, true_joints).mean()))
+            curve.pa_mpjpe_mm.append(1000 * float(pa_mpjpe(joints, true_joints).mean()))
+        if step < steps:
+            scale = torch.ones_like(weight) if tals is None else keypoints_2d_scale(target + apart, target, tals)
+            optimizer.zero_grad()
+            (scale * apart.square().sum(-1)).sum().backward()
+            optimizer.step()
+        if progress is not None:
+            progress(step)
+    return curve
+
+
+def _start(
+    pose: Tensor, space: PoseSpace, tokenizer: FrozenTokenizer
+) -> tuple[list[Tensor], Callable[[], Tensor]]:  # fmt: skip
+    """What moves, and the rotations (N,21,3,3) that it stands for."""
+    if space == "free 6D":
+        rot6d = matrix_to_rot6d(pose).clone().requires_grad_()
+        return [rot6d], lambda: rot6d_to_matrix(rot6d)
+    digits = tokenizer.split_ids(tokenizer.encode(pose))
+    logits = [
+        (_SURE * F.one_hot(digit, level).float()).requires_grad_()
+        for digit, level in zip(digits, tokenizer.levels, strict=True)
+    ]
+    return logits, lambda: tokenizer.decode_factored([factor.softmax(-1) for factor in logits])
+
+
+def _rooted(joints: Tensor) -> Tensor:
+    root = index("pelvis")
+    return joints - joints[:, root : root + 1]

@@ -1,0 +1,32 @@
+"""Annotation that may be unknown: it never counts, whatever stands in its place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def like(weight: Tensor, values: Tensor) -> Tensor:
+    """``weight`` (B,...), of as many or fewer trailing dimensions, expanded to the shape of ``values`` (B,...)."""
+    return weight.reshape(*weight.shape, *[1] * (values.ndim - weight.ndim)).expand_as(values)
+
+
+def known(target: Tensor, weight: Tensor) -> Tensor:
+    """``target`` (B,...) with zeros where ``weight`` is 0: an unknown entry may hold anything, and NaN · 0 is NaN."""
+    return torch.where(like(weight, target) > 0, target, torch.zeros_like(target))
+
+
+def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Mean of values (B,...) weighted by ``weight``, (B,...) of as many or fewer trailing dimensions.
+
+    ``scale``, shaped like a weight, multiplies the values alone: scaled by half, the mean is half.
+    """
+    weight = like(weight, values).to(values.dtype)
+    if scale is not None:
+        values = values * like(scale, values)
+    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def valid_sum(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum of values (B,...) weighted by ``weight``, (B,...) of as many or fewer trailing dimensions."""
+    return (values * like(weight, values)).sum()

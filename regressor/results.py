@@ -1,0 +1,169 @@
+"""Results of an evaluation: per-sample errors and what is printed and written of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .published import published_rows
+from .robustness import RULES, changes
+from .statistics import bootstrap_interval, paired_test
+
+FORMAT = "pose-token-hmr/evaluation"
+FORMAT_VERSION = 2
+REFERENCE_ROW = "mean pose, true orientation"
+METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm")
+_HEADS = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "pve_mm": "PVE"}
+
+
+@dataclass
+class Report:
+    """``about``: protocol, data, digests. ``rows``: name → per-sample errors in mm (N,), by ``METRICS`` (``pve_mm`` is
+    absent where a row has no mesh). ``joints``: name → errors (N,J) in mm of ``joint_names``. ``regressors``: the rows
+    that are regressors. ``sequences``: the name of each sample's sequence, where there are sequences.
+    """
+
+    about: dict[str, Any]
+    rows: dict[str, dict[str, Tensor]]
+    joints: dict[str, Tensor]
+    joint_names: tuple[str, ...]
+    regressors: list[str]
+    sequences: Sequence[str] | None = None
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """(N,) int: samples that are drawn together."""
+        return None if self.sequences is None else np.unique(list(self.sequences), return_inverse=True)[1]
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Mean of every figure of every row."""
+        return {row: {name: float(v.mean()) for name, v in errors.items()} for row, errors in self.rows.items()}
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, list[float]]]:
+        """95 % bootstrap intervals of those means."""
+        found = {}
+        for row, errors in self.rows.items():
+            values = np.stack([values.numpy() for values in errors.values()], 1)
+            found[row] = dict(zip(errors, bootstrap_interval(values, self.groups).tolist(), strict=True))
+        return found
+
+    def per_joint(self) -> dict[str, dict[str, float]]:
+        """Mean error of every joint of every row, mm."""
+        return {
+            row: dict(zip(self.joint_names, errors.mean(0).tolist(), strict=True))
+            for row, errors in self.joints.items()
+        }
+
+    def per_sequence(self) -> dict[str, dict[str, Any]]:
+        """Of every sequence: how many samples, and the means of every regressor."""
+        table: dict[str, dict[str, Any]] = {}
+        names = np.array(list(self.sequences or ()))
+        for sequence in dict.fromkeys(self.sequences or ()):
+            here = names == sequence
+            means = {
+                row: {name: float(self.rows[row][name].numpy()[here].mean()) for name in self.rows[row]}
+                for row in self.regressors
+            }
+            table[sequence] = {"samples": int(here.sum()), **means}
+        return table
+
+    def robustness(self) -> list[dict[str, Any]]:
+        """What every change of the images costs every regressor: mean, difference to the unchanged, its interval."""
+        table = []
+        for row in self.regressors:
+            for change in changes():
+                changed = self.rows.get(f"{row}, {change}")
+                for name, values in (changed or {}).items():
+                    paired = paired_test(self.rows[row][name].numpy(), values.numpy(), self.groups, resamples=2000)
+                    table.append({"row": row, "change": change, "metric": name, "mean": float(values.mean()),
+                                  "difference": paired.difference, "interval": [paired.low, paired.high]})  # fmt: skip
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; with ratios to the row ``REFERENCE_ROW`` where there is one."""
+        means = self.means()
+        plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.about, "errors_mm": means}
+        if base := means.get(REFERENCE_ROW):
+            plain |= {"ratio_to": REFERENCE_ROW, "ratios": {
+                row: {name: value / base[name] for name, value in figures.items()} for row, figures in means.items()
+            }}  # fmt: skip
+        return plain | {
+            "intervals_mm": self.intervals,
+            "intervals": f"95 %, bootstrap over {'samples' if self.sequences is None else 'whole sequences'}",
+            "per_joint_mm": self.per_joint(),
+            "per_sequence_mm": self.per_sequence(),
+            "robustness": self.robustness(),
+            "robustness_rules": RULES,
+            "published_not_ours": published_rows(self.about["protocol_name"]),
+            "sequences": [[name, len(list(run))] for name, run in groupby(self.sequences or ())],
+            "per_sample_mm": {
+                row: {name: np.round(values.double().numpy(), 3).tolist() for name, values in errors.items()}
+                for row, errors in self.rows.items()
+            },
+        }
+
+    def to_json(self) -> str:
+        """``to_dict`` as text: a line each, lists of numbers in one."""
+        text = json.dumps(self.to_dict(), indent=2)
+        return re.sub(r"\[[-\d.,\seE+]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+
+    def to_markdown(self) -> str:
+        """The tables: errors with intervals, what is published (marked as such), robustness, joints, sequences."""
+        plain = self.to_dict()
+        lines = ["| | MPJPE | PA-MPJPE | PVE |", "|---|---|---|---|"]
+        changed = {f"{row}, {change}" for row in self.regressors for change in changes()}
+        for row, figures in plain["errors_mm"].items():
+            if row in changed:
+                continue
+            cells = []
+            for name in METRICS:
+                if name not in figures:
+                    cells.append("–")
+                    continue
+                low, high = plain["intervals_mm"][row][name]
+                ratio = f" ({plain['ratios'][row][name]:.2f})" if "ratios" in plain else ""
+                cells.append(f"{figures[name]:.1f} [{low:.1f}, {high:.1f}]{ratio}")
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+        for row, figures in plain["published_not_ours"].items():
+            cells = [f"{figures[name]:.1f}" if name in figures else "–" for name in METRICS]
+            lines.append(f"| *published, not measured here: {row}* | {' | '.join(cells)} |")
+        ratio = f"In brackets: ratio to “{REFERENCE_ROW}”. " if "ratios" in plain else ""
+        boxes = plain.get("boxes", "those of the annotation")
+        lines += [
+            "",
+            f"Protocol `{plain['protocol_name']}`. {plain['protocol']} In square brackets: {plain['intervals']}. "
+            f"{ratio}{plain['samples']:,} samples. Boxes: {boxes}.",
+        ]
+        lines += self._robustness_lines(plain["robustness"])
+        lines += ["", "| joint (mm) | " + " | ".join(self.regressors) + " |", "|---" * (len(self.regressors) + 1) + "|"]
+        for joint in self.joint_names:
+            cells = [f"{plain['per_joint_mm'][row][joint]:.1f}" for row in self.regressors]
+            lines.append(f"| {joint} | {' | '.join(cells)} |")
+        if plain["per_sequence_mm"]:
+            columns = [(row, name) for row in self.regressors for name in METRICS]
+            lines += ["", "| sequence | samples | " + " | ".join(f"{row}: {_HEADS[n]}" for row, n in columns) + " |",
+                      "|---" * (len(columns) + 2) + "|"]  # fmt: skip
+            for sequence, figures in plain["per_sequence_mm"].items():
+                cells = [f"{figures[row][name]:.1f}" for row, name in columns]
+                lines.append(f"| {sequence} | {figures['samples']:,} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    @staticmethod
+    def _robustness_lines(rows: list[dict[str, Any]]) -> list[str]:
+        if not rows:
+            return []
+        lines = ["", "| images changed | metric | mean (mm) | costs | 95 % |", "|---|---|---|---|---|"]
+        for row in rows:
+            low, high = row["interval"]
+            lines.append(f"| {row['row']}, {row['change']} | {_HEADS[row['metric']]} | {row['mean']:.1f} | "
+                         f"{row['difference']:+.1f} | [{low:+.1f}, {high:+.1f}] |")  # fmt: skip
+        return [*lines, "", RULES[0].upper() + RULES[1:] + "."]
