@@ -18,10 +18,13 @@ _LIMBS = tuple(
 )
 
 
-def augment(rotations: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augment(
+    rotations: Tensor, config: AugmentConfig, generator: torch.Generator, visible: Tensor | None = None
+) -> Tensor:
     """New poses from poses (B,21,3,3): mirrored with probability ``mirror``; with ``swap``, limbs of others.
 
-    These are poses in their own right: the loss is taken against them.
+    These are poses in their own right: the loss is taken against them. Poses of which not all is ``visible`` (B,21)
+    keep their own limbs: what is hidden could not be told from the limbs of others.
     """
     count = len(rotations)
     if config.mirror:
@@ -29,6 +32,8 @@ def augment(rotations: Tensor, config: AugmentConfig, generator: torch.Generator
         rotations = torch.where(mirrored[:, None, None, None], mirror_rotations(rotations, _MIRROR), rotations)
     if config.swap:
         chosen = torch.rand(count, generator=generator) < config.swap
+        if visible is not None:
+            chosen &= visible.all(-1)
         donors = rotations
         rotations = rotations.clone()
         for limb in _LIMBS:
@@ -39,17 +44,19 @@ def augment(rotations: Tensor, config: AugmentConfig, generator: torch.Generator
     return rotations
 
 
-def corrupt(rotations: Tensor, config: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """What the encoder sees of (B,21,3,3): noise of up to ``noise_deg`` on a ``noise_share`` of the poses, and a
-    visibility (B,21) bool that hides joints with probability ``mask`` in a ``mask_share`` of them (None: all visible).
-    The loss is still taken against the clean pose.
-    """
-    count, joints = rotations.shape[:2]
-    if config.noise_deg:
-        noisy = (torch.rand(count, generator=generator) < config.noise_share).to(rotations.device)
-        rotations = torch.where(noisy[:, None, None, None], perturb(rotations, config.noise_deg, generator), rotations)
+def visible_joints(count: int, config: AugmentConfig, generator: torch.Generator) -> Tensor | None:
+    """Which joints the encoder sees, (count,21) bool: in a ``mask_share`` of the poses each is hidden with probability
+    ``mask``. None where nothing is ever hidden."""
     if not config.mask:
-        return rotations, None
+        return None
     masked = torch.rand(count, 1, generator=generator) < config.mask_share
-    hidden = masked & (torch.rand(count, joints, generator=generator) < config.mask)
-    return rotations, ~hidden.to(rotations.device)
+    return ~(masked & (torch.rand(count, len(BODY_JOINT_NAMES), generator=generator) < config.mask))
+
+
+def disturb(rotations: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """What the encoder sees of (B,21,3,3): noise of ``noise_deg`` on a ``noise_share`` of the poses. The loss is still
+    taken against the clean pose."""
+    if not config.noise_deg:
+        return rotations
+    noisy = (torch.rand(len(rotations), generator=generator) < config.noise_share).to(rotations.device)
+    return torch.where(noisy[:, None, None, None], perturb(rotations, config.noise_deg, generator), rotations)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .augment import augment, corrupt
+from .augment import augment, disturb, visible_joints
 from .body.rotations import axis_angle_to_matrix
 from .config import TokenizerConfig
 from .losses import perturb
@@ -49,8 +49,9 @@ def draw_batch(poses: Tensor, mixture: Mixture, config: TokenizerConfig, step: i
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     chosen = mixture.draw(config.optim.batch, generator)
     drawn = poses[chosen.to(poses.device)]
-    target = augment(axis_angle_to_matrix(drawn), config.augment, generator)
-    seen, visible = corrupt(target, config.augment, generator)
+    visible = visible_joints(len(drawn), config.augment, generator)
+    target = augment(axis_angle_to_matrix(drawn), config.augment, generator, visible)
+    seen = disturb(target, config.augment, generator)
     noise = config.loss.consistency_deg
     moved = perturb(seen, noise, generator) if config.loss.consistency_weight else None
-    return Batch(drawn, target, seen, visible, moved, generator)
+    return Batch(drawn, target, seen, None if visible is None else visible.to(poses.device), moved, generator)

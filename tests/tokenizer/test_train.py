@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokenizer.augment import augment, corrupt
+from tokenizer.augment import augment, disturb, visible_joints
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.config import (
     AugmentConfig,
@@ -118,13 +118,15 @@ def test_a_time_budget_fixes_the_steps_once(store, tmp_path, open_body):
 def test_noise_and_masking_really_act():
     rotations = axis_angle_to_matrix(0.3 * torch.randn(200, 21, 3))
     config = AugmentConfig(mirror=0, noise_deg=5.0, noise_share=0.5, mask=0.4, mask_share=0.5)
-    seen, visible = corrupt(rotations, config, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    seen, visible = disturb(rotations, config, generator), visible_joints(200, config, generator)
     moved = geodesic_distance(seen, rotations).mean(1).rad2deg()
     noisy = moved > 0.1
     assert 70 < int(noisy.sum()) < 130 and float(moved[noisy].mean()) == pytest.approx(4.6, abs=0.3)
     hidden = (~visible).float().mean(1)
     assert 70 < int((hidden > 0).sum()) < 130 and float(hidden[hidden > 0].mean()) == pytest.approx(0.4, abs=0.05)
-    assert corrupt(rotations, AugmentConfig(), torch.Generator()) == (rotations, None)
+    off = AugmentConfig(noise_deg=0, mask=0)
+    assert disturb(rotations, off, generator) is rotations and visible_joints(200, off, generator) is None
 
 
 def test_a_masked_joint_cannot_reach_the_encoder(store):
@@ -146,6 +148,10 @@ def test_swapped_poses_are_made_of_limbs_of_the_batch():
     changed = (new != rotations).flatten(2).any(-1)
     assert changed.any() and not changed[:, [2, 5, 8, 11, 14]].any(), "the trunk stays"
     assert all(any(torch.equal(new[i, j], rotations[k, j]) for k in range(40)) for i, j in changed.nonzero())
+    visible = torch.ones(40, 21, dtype=torch.bool)
+    visible[::2, 3] = False
+    kept = augment(rotations, AugmentConfig(mirror=0, swap=1.0), torch.Generator().manual_seed(0), visible)
+    assert torch.equal(kept[::2], rotations[::2]) and not torch.equal(kept[1::2], rotations[1::2])
 
 
 def test_stability_counts_unchanged_ids(store, tmp_path, open_body):
