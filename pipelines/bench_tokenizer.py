@@ -20,7 +20,7 @@ from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
 from tokenizer.evaluate import Tokenizes, evaluate_tokenizer, id_stability
 from tokenizer.locality import effective_number, tokens_to_joints
-from tokenizer.mocap.store import PoseStore, open_store
+from tokenizer.mocap.store import PoseStore, PoseStoreWriter, open_store
 from tokenizer.repair import completion_errors, denoising_errors, neighbour_stability
 
 from .baselines import KMeans, PcaRounding
@@ -28,17 +28,19 @@ from .demo import run_command, surroundings
 
 Say = Callable[[str], None]
 NOISE_DEG, NOISE_SHARE, HIDDEN = (1, 3, 5), (5, 10, 20), (0.2, 0.4, 0.6)
-_LOCALITY_POSES = 1000
+_LOCALITY_POSES, _VAL_STEP = 1000, 8
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A training of ours: a preset with settings of its own. ``bits`` False: as good as continuous, no code at all."""
+    """A training of ours: a preset with settings of its own. ``bits`` False: as good as continuous, no code at all.
+    ``slow``: a network that cannot be asked everything in reasonable time."""
 
     name: str
     preset: str
     settings: tuple[str, ...] = ()
     bits: bool = True
+    slow: bool = False
 
     def command(self, poses: Path, run: Path, minutes: float, seed: int) -> tuple[str, ...]:
         """The training as one would type it."""
@@ -60,7 +62,7 @@ CANDIDATES: dict[str, Candidate] = {
         Candidate("EMA VQ", "compact-vq"),
         Candidate("attention", "attention"),
         Candidate("autoencoder", "compact", ("quantizer.layers=10",), bits=False),
-        Candidate("paper", "paper"),
+        Candidate("paper", "paper", slow=True),
     )
 }
 """``one layer of FSQ``: 32 tokens of levels 8·8·8·4; ``autoencoder``: the networks of ``compact`` with about twenty
@@ -98,26 +100,30 @@ class Row:
 def bench_tokenizers(
     store_path: Path, out: Path, names: list[str], minutes: float, seeds: int, say: Say, *, limit: int = 20_000
 ) -> list[Row]:
-    """Train each of ``names`` ``seeds`` times for ``minutes`` on the train split, judge on the val split, beside
-    k-means and PCA; write ``out``/bench_tokenizer.json after every row.
+    """Train each of ``names`` ``seeds`` times for ``minutes`` on the train split, judge on every eighth pose of the val
+    split, beside k-means and PCA; write ``out``/bench_tokenizer.json after every row.
 
     ``limit``: at most so many train poses for k-means. Raises ``UserError`` for a name that is not there.
     """
     unknown = [name for name in names if name not in CANDIDATES]
     if unknown:
         raise fail(f"No candidate is called {unknown[0]!r}", expected=f"one of {', '.join(CANDIDATES)}")
-    store, body = open_store(store_path), load_body()
-    judge = Judge(store, body)
+    full, body = open_store(store_path), load_body()
+    thin = out / "poses_thinned.h5"
+    _thin(full, thin)
+    store = open_store(thin)
+    judge = Judge(store, full, body)
     rows: list[Row] = []
     for name in names:
         found = []
         for seed in range(seeds):
             run = out / f"{name.replace(' ', '_').replace(',', '')}_{seed}_{time.strftime('%Y%m%d_%H%M%S')}"
-            command = CANDIDATES[name].command(store_path, run, minutes, seed)
+            command = CANDIDATES[name].command(thin, run, minutes, seed)
             say(f"$ {shlex.join(command)}")
             run_command(command)
             frozen = load_tokenizer(run / "tokenizer.h5")
-            row = judge.learned(name, frozen, frozen.num_tokens * math.log2(frozen.num_codes))
+            judged = judge.errors if CANDIDATES[name].slow else judge.learned
+            row = judged(name, frozen, frozen.num_tokens * math.log2(frozen.num_codes))
             row.bits = row.bits if CANDIDATES[name].bits else None
             row.steps = float(json.loads((run / "config.json").read_text())["tokenizer"]["optim"]["steps"])
             found.append(row)
@@ -140,14 +146,14 @@ def bench_tokenizers(
 
 
 class Judge:
-    """Scores tokenizers on the validation poses of a store."""
+    """Scores tokenizers on the validation poses of a store; ``full``: with every frame, for neighbours in time."""
 
-    def __init__(self, store: PoseStore, body: Body) -> None:
+    def __init__(self, store: PoseStore, full: PoseStore, body: Body) -> None:
         self.body, self.subset = body, body.subset(1024)
         self.poses = torch.from_numpy(store.poses("val"))
-        owner = store.source_index("val")
-        cuts = np.flatnonzero(np.diff(owner)) + 1
-        self.clips = [part for part in self.poses.tensor_split(torch.from_numpy(cuts)) if len(part) > 1]
+        frames = torch.from_numpy(full.poses("val"))
+        cuts = np.flatnonzero(np.diff(full.source_index("val"))) + 1
+        self.clips = [part for part in frames.tensor_split(torch.from_numpy(cuts)) if len(part) > 1]
 
     def errors(self, name: str, tokenizer: Tokenizes, bits: float) -> Row:
         """Reconstruction alone."""
@@ -185,7 +191,8 @@ def average(rows: list[Row]) -> Row:
         return float(np.mean(values))
 
     for key in ("mpjpe_mm", "p95_mm", "mpvpe_mm", "codes_used", "steps", "joints_a_token_moves"):
-        setattr(mean, key, over([getattr(row, key) for row in rows]))
+        if getattr(rows[0], key) is not None:
+            setattr(mean, key, over([getattr(row, key) for row in rows]))
     mean.spread_mm = float(np.std([row.mpjpe_mm for row in rows]))
     for key in ("ids_kept", "completion_deg", "denoising_mm"):
         parts = [getattr(row, key) for row in rows]
@@ -216,6 +223,16 @@ def markdown(rows: list[Row]) -> str:
         untouched = " / ".join(f"{noisy[f'{d}_deg_untouched']:.1f}" for d in NOISE_SHARE)
         lines += ["", f"Poses under noise of 5 / 10 / 20° and left so are {untouched} mm off."]
     return "\n".join(lines)
+
+
+def _thin(store: PoseStore, path: Path) -> None:
+    """Every eighth pose of the val split, and all to train on: neighbours in time are near copies."""
+    with PoseStoreWriter(path, f"every {_VAL_STEP}th val pose of {store.path.name}, digest {store.digest}") as writer:
+        for split, step in (("train", 1), ("val", _VAL_STEP)):
+            poses, betas, owner = store.poses(split), store.betas(split), store.source_index(split)
+            for number in np.unique(owner):
+                source, rows = store.sources[number], np.flatnonzero(owner == number)[::step]
+                writer.add(source.name, split, poses[rows], betas[rows], fps=source.fps / step, licence=source.licence)
 
 
 def _layers(tokenizer: Any) -> int:
