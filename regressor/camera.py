@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 _NEAREST = 0.05
+LONE_CROP_FOCAL = 5000 / 256
+"""Focal length in crop widths where nothing but a crop is known: that of HMR2.0 and TokenHMR."""
 
 
 def intrinsics(focal: Tensor, width: float, height: float) -> Tensor:
@@ -43,6 +45,14 @@ def crop_intrinsics(K: Tensor, box: Tensor, size: int) -> Tensor:
     crop[..., 0, 2] -= box[..., 0] * scale
     crop[..., 1, 2] -= box[..., 1] * scale
     return crop
+
+
+def lone_crop_camera(count: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Box (count,4) and K (count,3,3) for crops without an image around them: 256 px, seen from far away."""
+    size = 256.0
+    box = torch.tensor([0.0, 0.0, size, size], device=device).expand(count, 4)
+    focal = torch.tensor(LONE_CROP_FOCAL * size, device=device)
+    return box, intrinsics(focal, size, size).expand(count, 3, 3)
 
 
 def square_box(box: Tensor, margin: float = 1.2) -> Tensor:

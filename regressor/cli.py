@@ -76,7 +76,7 @@ def synthesize(
 @_tokenizer_option
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
-@click.option("--preset", "preset_name", default="small", help="small | small-6d.")
+@click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
