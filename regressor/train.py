@@ -22,6 +22,7 @@ from tokenizer.engine.run import RunFolder
 from tokenizer.engine.schedule import steps_within, warmup_cosine
 
 from .augmentation import augment
+from .backbone_file import start_from_backbone
 from .batches import take, to_device
 from .camera import ray_rotation, translation_to_crop_camera
 from .config import RegressorConfig
@@ -45,15 +46,17 @@ def train_regressor(
     config: RegressorConfig,
     body: Body,
     *,
+    backbone: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Train on the store's train split, validate on its val split, export the averaged weights.
 
-    Returns the path of the exported file, ``run_path/regressor.pt``. With ``resume`` the run's own configuration counts
-    and ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run with as many
-    threads. ``progress`` is called with (step, steps, latest figures). Raises ``UserError`` for an empty split, other
-    crops or another artifact than the run began with, or a loss that is no number (the batch is saved in the folder).
+    Returns the path of the exported file, ``run_path/regressor.pt``. ``backbone`` is a file of imported weights to
+    begin with. With ``resume`` the run's own configuration counts and ``config`` is not looked at; on a CPU the result
+    is bit-identical to that of an unbroken run with as many threads. ``progress`` is called with (step, steps, latest
+    figures). Raises ``UserError`` for an empty split, other crops or another artifact than the run began with, a
+    backbone that does not fit, or a loss that is no number (the batch is saved in the folder).
     """
     # 1. The run folder; what was left to choose by the machine is chosen once and written down.
     if resume:
@@ -87,6 +90,8 @@ def train_regressor(
     tokenizer, body = tokenizer.to(device), body.to(device)
     regressor = build_regressor(config, tokenizer, precision).to(device)
     network = regressor.network
+    if backbone is not None and run.state is None:
+        start_from_backbone(network, backbone)
     start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]

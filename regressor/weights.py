@@ -83,9 +83,7 @@ def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None
                    expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
 
 
-def load_strictly(
-    network: RegressorNetwork, state: dict[str, torch.Tensor], *, what: str, assign: bool = False
-) -> None:
+def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, what: str, assign: bool = False) -> None:
     """Load weights; with ``assign`` the tensors of ``state`` become the weights, instead of being copied.
 
     Raises ``UserError`` naming every tensor that is missing, unknown or misshapen.

@@ -184,6 +184,7 @@ def test_every_trained_weight_gets_a_gradient(config, tokenizer, people, open_bo
 
 
 def test_training_takes_the_network_as_any_other(config, tokenizer, annotated_people, open_body, tmp_path):
+    from regressor.backbone_file import save_backbone
     from regressor.config import OptimConfig
     from regressor.datasets.store import open_crops, write_crops
     from regressor.train import train_regressor
@@ -191,9 +192,15 @@ def test_training_takes_the_network_as_any_other(config, tokenizer, annotated_pe
     with write_crops(tmp_path / "crops.h5", 64, {"train": 6, "val": 2}, {"domain": "suit"}) as writer:
         for split, count in (("train", 6), ("val", 2)):
             writer.append(split, {k: v.numpy() for k, v in annotated_people(count, size=64).items()})
-    short = replace(config, optim=OptimConfig(steps=2, batch=2, warmup=1))
-    exported = train_regressor(open_crops(tmp_path / "crops.h5"), tokenizer, tmp_path / "run", short, open_body)
+    pretrained = lively(ViT(64, 16, 2, 4))
+    save_backbone(tmp_path / "backbone.pt", pretrained.state_dict(), config, {})
+    still = replace(config, optim=OptimConfig(steps=2, batch=2, warmup=1, lr=0.0))
+    exported = train_regressor(
+        open_crops(tmp_path / "crops.h5"), tokenizer, tmp_path / "run", still, open_body,
+        backbone=tmp_path / "backbone.pt",
+    )  # fmt: skip
     trained = load_regressor(exported, tokenizer=tokenizer)
+    assert torch.allclose(trained.network.backbone.blocks[1].qkv.weight, pretrained.blocks[1].qkv.weight, atol=1e-6)
     # It began at the mean orientation in camera axes: upright, that is upside down in them.
     assert rot6d_to_matrix(trained.network.mean_orientation6d)[1, 1] < -0.5
 
