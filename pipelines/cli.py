@@ -60,3 +60,28 @@ def picture(crops: Path, out: Path, number: int) -> None:
 
     save_test_person(crops, out, number)
     click.echo(f"Wrote {out}")
+
+
+@main.command("bench-vit")
+@click.option("--preset", "preset_name", default="vit-h", help="vit-s | vit-b | vit-l | vit-h.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), default=(1, 4), help="Crops at a time.")
+@click.option("--repeats", default=3, type=click.IntRange(min=1), help="Runs of each, of which the best counts.")
+@click.option("--threads", default=1, type=click.IntRange(min=1), help="Threads to compute with.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@reports_user_errors
+def bench_vit_command(
+    preset_name: str, batches: tuple[int, ...], repeats: int, threads: int, json_file: Path | None
+) -> None:
+    """Time a ViT regressor's forward pass on this CPU, in fp32 and bf16, beside plain PyTorch; weights are drawn."""
+    import json
+
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .bench_vit import bench_vit, to_markdown
+
+    figures = bench_vit(
+        batches, repeats=repeats, threads=threads, preset_name=preset_name, say=lambda text: click.echo(text, err=True)
+    )
+    click.echo(to_markdown(figures))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")

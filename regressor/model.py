@@ -18,7 +18,7 @@ from tokenizer.engine.precision import autocast
 from .backbone import ResNet
 from .camera import crop_geometry, lone_crop_camera, ray_rotation
 from .config import RegressorConfig
-from .decoder import QueryDecoder
+from .decoder import Decoded, QueryDecoder
 from .heads import Rot6dHead, TokenHead
 from .mixer_head import MixerTokenHead
 from .prediction import Prediction
@@ -84,7 +84,14 @@ class RegressorNetwork(nn.Module):
 
     def forward(self, images: Tensor, geometry: Tensor | None = None) -> RawPrediction:
         """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``."""
-        decoded = self.decoder(self.backbone(images), geometry)
+        features = self.backbone(images)
+        if isinstance(self.decoder, SingleQueryDecoder):
+            # A hundredth of the work behind a ViT, and what turns its rounding into degrees: always in float32.
+            with torch.autocast(images.device.type, enabled=False):
+                return self._heads(self.decoder(features.float()))
+        return self._heads(self.decoder(features, geometry))
+
+    def _heads(self, decoded: Decoded) -> RawPrediction:
         readout = decoded.readout
         pose = self.pose_head(readout)
         hands = None

@@ -31,7 +31,7 @@ class ContextAttention(nn.Module):
         """x (B,width), features (B,N,context) → (B,width)."""
         query = self.query(x).unflatten(-1, (self.heads, self.head_dim))
         probes = torch.einsum("bhd,hdc->bhc", query, self.key)[:, None]
-        context = features[:, None].to(probes.dtype)
+        context = features[:, None]
         seen = F.scaled_dot_product_attention(probes, context, context, scale=self.head_dim**-0.5)[:, 0]
         out: Tensor = self.out(torch.einsum("bhc,hdc->bhd", seen, self.value).flatten(1))
         return out
@@ -61,7 +61,7 @@ class Layer(nn.Module):
 
 class SingleQueryDecoder(nn.Module):
     """One learned query through ``layers`` layers; no norm at the end. It looks at the crop alone, not at its place in
-    the image: ``geometry`` is not used."""
+    the image."""
 
     needs_geometry = False
 
@@ -71,7 +71,7 @@ class SingleQueryDecoder(nn.Module):
         self.query = nn.Parameter(0.02 * torch.randn(width))
         self.layers = nn.ModuleList(Layer(width, channels, heads, head_dim, hidden) for _ in range(layers))
 
-    def forward(self, features: Tensor, geometry: Tensor | None = None) -> Decoded:
+    def forward(self, features: Tensor) -> Decoded:
         """Features (B,channels,H,W) → ``Decoded`` without pointed places."""
         tokens = features.flatten(2).transpose(1, 2)
         x = self.query.expand(len(tokens), -1)

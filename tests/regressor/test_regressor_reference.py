@@ -74,10 +74,10 @@ def test_every_intermediate_equals_the_recorded_one(golden, tiny_tokenizer, tmp_
     regressor = load_regressor(out, tokenizer=tiny_tokenizer)
     assert not [name for name in regressor.state_dict() if "smpl" in name]
     images = torch.from_numpy(golden["img"])
-    seen = {}
+    seen = collections.defaultdict(list)
 
     def note(module, name):
-        module.register_forward_hook(lambda _, inputs, output: seen.setdefault(name, output))
+        module.register_forward_hook(lambda _, inputs, output: seen[name].append(output))
 
     network = regressor.network
     note(network.backbone.blocks[0], "block0")
@@ -87,10 +87,11 @@ def test_every_intermediate_equals_the_recorded_one(golden, tiny_tokenizer, tmp_
     with torch.no_grad():
         prediction = regressor(images)
         close(network.backbone.embed(images), golden["patch_embed"])
-    close(seen["block0"], golden["block0"])
-    close(seen["backbone_feat"], golden["backbone_feat"])
-    close(seen["token_out"].readout[:, None], golden["token_out"])
-    close(F.relu(seen["cls_feat"]), golden["cls_feat"])
+    # A ViT on a CPU looks at one crop after another.
+    close(torch.cat(seen["block0"]), golden["block0"])
+    close(torch.cat(seen["backbone_feat"]), golden["backbone_feat"])
+    close(seen["token_out"][0].readout[:, None], golden["token_out"])
+    close(F.relu(seen["cls_feat"][0]), golden["cls_feat"])
     close(prediction.factor_logits[0], golden["cls_logits"])
     close(prediction.token_logits.exp(), golden["cls_logits_softmax"])
     decoded = regressor.tokenizer.decode_factored_rot6d([prediction.factor_logits[0].softmax(-1)])

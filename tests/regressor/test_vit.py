@@ -103,6 +103,14 @@ def test_vit_sees_the_middle_three_quarters():
     assert torch.equal(vit(outside), vit(image)) and not torch.equal(vit(inside), vit(image))
 
 
+def test_crops_one_after_another_come_to_the_same():
+    vit = lively(ViT(64, 16, 1, 4)).eval()
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(vit(images), vit._features(images), atol=1e-5)
+        assert vit(images[:0]).shape == (0, 16, 4, 3)
+
+
 def test_recomputing_changes_nothing_and_blocks_are_left_out_in_training_alone():
     images = torch.randn(2, 3, 64, 64)
     gradients = []
