@@ -16,16 +16,17 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
+from regressor import load_regressor
 from regressor.backbone_file import read_backbone, start_from_backbone
 from regressor.camera import project_to_crop
 from regressor.cli import main
 from regressor.config import preset
 from regressor.model import build_regressor
 from regressor.reference import read_reference
-from regressor.weights import load_regressor, save_regressor
+from regressor.weights import save_regressor
 from tokenizer import load_body, load_tokenizer
 from tokenizer.artifact import export_tokenizer
-from tokenizer.body.rotations import rot6d_to_matrix
+from tokenizer.body.rotations import geodesic_distance, rot6d_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.errors import UserError
 from tokenizer.model import build_tokenizer
@@ -109,6 +110,19 @@ def test_every_intermediate_equals_the_recorded_one(golden, tiny_tokenizer, tmp_
     close(keypoints, golden["pred_keypoints_3d"], 5e-5)
     placed = keypoints + prediction.camera_translation()[:, None]
     close(project_to_crop(placed, prediction.box, prediction.K), golden["pred_keypoints_2d"], 5e-5)
+
+
+@recorded
+def test_bf16_turns_no_joint_by_a_degree(golden, tiny_tokenizer, tmp_path):
+    frozen = load_tokenizer(tiny_tokenizer)
+    exact = read_reference(TINY / "tokenhmr_model_small.ckpt", frozen, assignments=HEADS)
+    save_regressor(tmp_path / "r.pt", exact.network, exact.config, frozen, {})
+    half = load_regressor(tmp_path / "r.pt", tokenizer=frozen, precision="bf16")
+    with torch.no_grad():
+        one, other = (regressor(torch.from_numpy(golden["img"])) for regressor in (exact, half))
+    for name in ("global_orient", "body_pose"):
+        turned = geodesic_distance(getattr(one, name), getattr(other, name)).rad2deg()
+        assert 0 < turned.max() < 1
 
 
 @recorded
