@@ -9,12 +9,18 @@ import click
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
+from .cli_bench import bench, bench_prepare, bench_tokenizer, bench_vit_command
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
     """Both stages in order: poses, tokenizer, images, regressor, evaluation, report."""
     wait_without_spinning()
+
+
+for command in (bench, bench_prepare, bench_tokenizer, bench_vit_command):
+    main.add_command(command)
 
 
 @main.command()
@@ -62,34 +68,6 @@ def picture(crops: Path, out: Path, number: int) -> None:
     click.echo(f"Wrote {out}")
 
 
-@main.command()
-@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
-@click.option("--mocap", default="", help="AMASS-layout folder with train and val, for the figures on real motion.")
-@reports_user_errors
-def bench(runs: Path, mocap: str) -> None:
-    """Measure the figures this project promises and print each with its commands."""
-    from .bench import run_bench, table
-
-    figures = run_bench(runs, mocap, click.echo)
-    click.echo("\n" + table(figures))
-    if not mocap:
-        click.echo("Figures on real motion need MOCAP=DIR (--mocap).")
-    click.echo(f"Wrote {runs / 'bench.json'}")
-
-
-@main.command("bench-prepare")
-@click.argument("mocap", type=click.Path(path_type=Path))
-@click.option("--folder", default="runs/bench", type=click.Path(path_type=Path), help="Where the copies are made.")
-@click.option("--copies", default=20, type=click.IntRange(min=1), help="How often the clips are copied.")
-@reports_user_errors
-def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
-    """Measure how fast the AMASS-layout clips in MOCAP, copied many times, become a pose store, and its memory."""
-    from .bench import table
-    from .bench_prepare import prepare_figures
-
-    click.echo("\n" + table(prepare_figures(mocap, folder, click.echo, copies)))
-
-
 @main.command("overview")
 @click.argument("runs", type=click.Path(path_type=Path))
 @click.option("--number", "numbers", multiple=True, default=(0, 1, 2), help="A test image; may be repeated.")
@@ -105,30 +83,6 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
     chain = Chain(runs)
     write_image(out, overview(chain.crops, chain.regressor, chain.body, list(numbers)))
     click.echo(f"Wrote {out}")
-
-
-@main.command("bench-tokenizer")
-@click.option("--mocap", default="", help="AMASS-layout folder with train and val (default: the embedded source).")
-@click.option("--poses", type=click.Path(path_type=Path), help="A pose store, instead of --mocap.")
-@click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
-@click.option("--only", "names", multiple=True, metavar="NAME", help="A candidate; may be repeated (default: all).")
-@click.option("--minutes", default=1.0, help="Training time of each.")
-@click.option("--seeds", default=3, type=click.IntRange(min=1), help="Trainings of each.")
-@reports_user_errors
-def bench_tokenizer(
-    mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
-) -> None:  # fmt: skip
-    """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
-    from .bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
-    from .demo import run_command
-
-    out.mkdir(parents=True, exist_ok=True)
-    if poses is None:
-        poses = out / "poses.h5"
-        source = ("prepare", mocap) if mocap else ("sample",)
-        run_command(("pose-tokenizer", *source, "--out", str(poses)))
-    rows = bench_tokenizers(poses, out, list(names or CANDIDATES), minutes, seeds, click.echo)
-    click.echo(f"\n{markdown(rows)}\n\nWrote {out / 'bench_tokenizer.json'}")
 
 
 @main.command()

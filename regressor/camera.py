@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokenizer.body.camera import project
+from tokenizer.body.camera import intrinsics, project
 
 _LEAST_SCALE = 0.05
+REFERENCE_FOCAL = 5000 / 256
+"""Focal length in crop widths where nothing but a crop is known: that of HMR2.0 and TokenHMR."""
 
 
 def pixels_to_crop(pixels: Tensor, box: Tensor) -> Tensor:
@@ -31,6 +33,14 @@ def crop_intrinsics(K: Tensor, box: Tensor, size: int) -> Tensor:
     crop[..., 0, 2] -= box[..., 0] * scale
     crop[..., 1, 2] -= box[..., 1] * scale
     return crop
+
+
+def lone_crop_camera(count: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Box (count,4) and K (count,3,3) for crops without an image around them: 256 px, seen from far away."""
+    size = 256.0
+    box = torch.tensor([0.0, 0.0, size, size], device=device).expand(count, 4)
+    focal = torch.tensor(REFERENCE_FOCAL * size, device=device)
+    return box, intrinsics(focal, size, size).expand(count, 3, 3)
 
 
 def square_box(box: Tensor, margin: float = 1.2) -> Tensor:

@@ -14,11 +14,8 @@ from torch import Tensor
 from tokenizer.body.camera import intrinsics
 from tokenizer.engine.errors import fail
 
-from .camera import crop_intrinsics
+from .camera import REFERENCE_FOCAL, crop_intrinsics
 from .datasets.sample import Sample
-
-REFERENCE_FOCAL = 5000 / 256
-"""Focal length over crop side that HMR, HMR2.0 and TokenHMR assume of every image."""
 
 CameraModel = Callable[[Sample], Tensor]
 """A sample → the crop camera (B,3,3) that a regressor assumes for it."""

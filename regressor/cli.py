@@ -11,6 +11,7 @@ from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
 from .cli_evaluation import calibrate, compare, evaluate
+from .cli_import import import_backbone, import_reference
 from .cli_options import tokenizer_option
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (evaluate, compare, calibrate):
+for command in (evaluate, compare, calibrate, import_reference, import_backbone):
     main.add_command(command)
 
 
@@ -73,7 +74,7 @@ def synthesize(
 @tokenizer_option
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
-@click.option("--preset", "preset_name", default="small", help="small | small-6d.")
+@click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option(
     "--loss", type=click.Choice(["preset", "published"]), default="preset", help="TokenHMR's, or the preset's."
 )
@@ -83,6 +84,7 @@ def synthesize(
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @body_option
@@ -91,7 +93,7 @@ def synthesize(
 def train(
     crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
-    minutes: float | None, resume: bool, body_source: str, device: str,
+    backbone_file: Path | None, minutes: float | None, resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt."""
     from dataclasses import replace
@@ -122,7 +124,9 @@ def train(
             if step % 20 == 0 or "val_mpjpe_mm" in figures:
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
-        exported = train_regressor(store, vocabulary, run_path, config, body, resume=resuming, progress=progress)
+        exported = train_regressor(
+            store, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, progress=progress
+        )
     if out is not None:
         copy_file(exported, out)
     click.echo(f"Wrote {out or exported}")

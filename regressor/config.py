@@ -13,32 +13,56 @@ from .tals import PUBLISHED, TalsConfig
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Image to feature map."""
+    """Image to feature map. ``blocks``: of each stage; a ViT has one stage.
 
-    kind: Literal["resnet"] = "resnet"
+    Of the ResNet alone, ``channels``: the width of its fused map. Of the ViT alone: ``heads``; ``drop_path``, the
+    probability by which training leaves out the last block, rising evenly from 0 at the first; ``recompute``, to spend
+    time instead of memory in training.
+    """
+
+    kind: Literal["resnet", "vit"] = "resnet"
     width: int = 24
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     channels: int = 64
+    heads: int = 16
+    drop_path: float = 0.0
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Feature map to one vector: queries that look up where their keypoint is, then exchange what they found."""
+    """Feature map to one vector.
 
+    ``pointing``: queries that look up where their keypoint is, then exchange what they found; ``dim`` is theirs,
+    ``width`` that of the ``blocks`` behind them. ``single``: the paper's one query of ``width`` in ``layers`` layers of
+    ``heads`` heads, ``dim`` together, and a feed-forward of ``hidden``.
+    """
+
+    kind: Literal["pointing", "single"] = "pointing"
     dim: int = 48
     layers: int = 1
     heads: int = 4
     width: int = 512
     blocks: int = 2
     dropout: float = 0.0
+    hidden: int = 1024
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """What the body pose is predicted as. ``logits``: how token logits are formed, see ``heads.TokenHead``."""
+    """What the body pose is predicted as.
+
+    ``logits``: how token logits are formed, see ``heads.TokenHead``; ``mixer``: by ``mixer_head.MixerTokenHead``.
+    ``add_mean``: the 6D of the mean pose is added to the one decoded from tokens, as in TokenHMR. ``hands``: whether
+    the two hands are predicted, or rest. ``orientation``: relative to the ``ray`` through the middle of the crop, or
+    as it is in ``camera`` axes, whatever the place of the crop.
+    """
 
     pose: Literal["tokens", "rot6d"] = "tokens"
-    logits: Literal["metric", "free"] = "metric"
+    logits: Literal["metric", "free", "mixer"] = "metric"
+    add_mean: bool = False
+    hands: bool = False
+    orientation: Literal["ray", "camera"] = "ray"
 
 
 @dataclass(frozen=True)
@@ -117,13 +141,31 @@ class RegressorConfig:
     checkpoint_every: int = 500
 
 
+def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> RegressorConfig:
+    """The paper's network and schedule around a ViT of these sizes."""
+    return RegressorConfig(
+        preset=name,
+        image_size=256,
+        backbone=BackboneConfig(kind="vit", width=width, blocks=(blocks,), heads=heads, drop_path=drop_path),
+        decoder=DecoderConfig(kind="single", dim=512, layers=6, heads=8, width=1024, hidden=1024),
+        head=HeadConfig(logits="mixer", add_mean=True, hands=True, orientation="camera"),
+        augment=AugmentConfig(rotate_deg=30.0, scale=0.3, shift=0.02, colour=0.2, noise=0.0),
+        optim=OptimConfig(steps=100_000, batch=48, lr=1e-5, warmup=1000, weight_decay=1e-4, average=0.999),
+    )
+
+
 _SMALL = RegressorConfig()
 PRESETS: dict[str, RegressorConfig] = {
     "small": _SMALL,
     "small-6d": replace(_SMALL, preset="small-6d", head=HeadConfig(pose="rot6d")),
+    "vit-s": _paper("vit-s", 384, 12, 12, 0.1),
+    "vit-b": _paper("vit-b", 768, 12, 12, 0.3),
+    "vit-l": _paper("vit-l", 1024, 24, 16, 0.5),
+    "vit-h": _paper("vit-h", 1280, 32, 16, 0.55),
 }
 """``small``: a narrow ResNet at 128 px, which a CPU trains in minutes; ``small-6d``: the same with the continuous 6D
-pose head instead of tokens, the baseline beside it."""
+pose head instead of tokens, the baseline beside it. ``vit-h``: TokenHMR's network at 256 px, 681 million weights;
+``vit-l``, ``vit-b``, ``vit-s``: the same around smaller transformers, in ViTPose's sizes."""
 
 
 def preset(name: str) -> RegressorConfig:

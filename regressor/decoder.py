@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 @dataclass
 class Decoded:
-    """readout (B,width): what the heads read; pointed (B,Q,2): where each query looked, crop units in [-0.5, 0.5]."""
+    """readout (B,width): what the heads read; pointed (B,Q,2): where each query looked, crop units in [-0.5, 0.5], or
+    None where queries stand for no place."""
 
     readout: Tensor
-    pointed: Tensor
+    pointed: Tensor | None
 
 
 class PointingAttention(nn.Module):
@@ -73,6 +74,7 @@ class QueryDecoder(nn.Module):
     """Pointing attention, ``layers`` query layers, then a residual MLP over all queries and the crop's geometry."""
 
     grid: Tensor
+    needs_geometry = True
 
     def __init__(
         self, *, queries: int, channels: int, map_size: int, geometry: int, dim: int, layers: int, heads: int,
@@ -80,7 +82,8 @@ class QueryDecoder(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.width = width
-        centres = (torch.arange(map_size) + 0.5) / map_size - 0.5
+        # On the CPU by name: where weights are still to come, all else is built without memory.
+        centres = (torch.arange(map_size, device="cpu") + 0.5) / map_size - 0.5
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], -1), persistent=False)
         self.pointing = PointingAttention(queries, channels, dim)

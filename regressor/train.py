@@ -22,6 +22,7 @@ from tokenizer.engine.run import RunFolder
 from tokenizer.engine.schedule import steps_within, warmup_cosine
 
 from .augmentation import augment
+from .backbone_file import start_from_backbone
 from .batches import take, to_device
 from .camera import ray_rotation, translation_to_crop_camera
 from .config import RegressorConfig
@@ -30,6 +31,7 @@ from .datasets.store import CropStore
 from .evaluate import score_predictions
 from .heads import TokenHead
 from .losses import regression_loss
+from .mixer_head import MixerTokenHead
 from .model import Regressor, RegressorNetwork, build_regressor, normalise
 from .weights import check_vocabulary, load_strictly, save_regressor
 
@@ -44,15 +46,17 @@ def train_regressor(
     config: RegressorConfig,
     body: Body,
     *,
+    backbone: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Train on the store's train split, validate on its val split, export the averaged weights.
 
-    Returns the path of the exported file, ``run_path/regressor.pt``. With ``resume`` the run's own configuration counts
-    and ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run with as many
-    threads. ``progress`` is called with (step, steps, latest figures). Raises ``UserError`` for an empty split, other
-    crops or another artifact than the run began with, or a loss that is no number (the batch is saved in the folder).
+    Returns the path of the exported file, ``run_path/regressor.pt``. ``backbone`` is a file of imported weights to
+    begin with. With ``resume`` the run's own configuration counts and ``config`` is not looked at; on a CPU the result
+    is bit-identical to that of an unbroken run with as many threads. ``progress`` is called with (step, steps, latest
+    figures). Raises ``UserError`` for an empty split, other crops or another artifact than the run began with, a
+    backbone that does not fit, or a loss that is no number (the batch is saved in the folder).
     """
     # 1. The run folder; what was left to choose by the machine is chosen once and written down.
     if resume:
@@ -86,7 +90,9 @@ def train_regressor(
     tokenizer, body = tokenizer.to(device), body.to(device)
     regressor = build_regressor(config, tokenizer, precision).to(device)
     network = regressor.network
-    start_from_means(network, tokenizer, crops)
+    if backbone is not None and run.state is None:
+        start_from_backbone(network, backbone)
+    start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -163,11 +169,12 @@ def train_regressor(
 
 @torch.no_grad()
 def start_from_means(
-    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, at_most: int = 4096
+    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True, at_most: int = 4096
 ) -> None:
     """Begin at what training crops say without a look at the image: mean rotations, shape, camera, token frequencies.
 
-    Takes those of the first ``at_most`` samples that know them; what nobody knows keeps its default.
+    Takes those of the first ``at_most`` samples that know them; what nobody knows keeps its default. Orientations count
+    ``relative`` to the ray through the middle of the crop, or as they are.
     """
     some = take(crops, slice(0, at_most))
     known = some["has_body_pose"] & some["has_global_orient"] & some["has_betas"]
@@ -175,12 +182,11 @@ def start_from_means(
         return
     some = to_device(take(some, known), network.mean_betas.device)
     box, intrinsics = some["box"], some["K"]
-    pose = some["body_pose"][:, :NUM_BODY_JOINTS]
-    network.start_at(
-        ray_rotation(box, intrinsics).transpose(-1, -2) @ some["global_orient"], pose, some["betas"],
-        translation_to_crop_camera(some["translation"], box, intrinsics),
-    )  # fmt: skip
-    if isinstance(network.pose_head, TokenHead):
+    pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
+    if relative:
+        orientation = ray_rotation(box, intrinsics).transpose(-1, -2) @ orientation
+    network.start_at(orientation, pose, some["betas"], translation_to_crop_camera(some["translation"], box, intrinsics))
+    if isinstance(network.pose_head, TokenHead | MixerTokenHead):
         network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
 
 

@@ -16,6 +16,7 @@ from tokenizer.engine.precision import Precision, resolve_device, resolve_precis
 
 from .config import RegressorConfig
 from .model import Regressor, RegressorNetwork, build_regressor
+from .vit import ViT
 
 FORMAT = "pose-token-hmr/regressor"
 FORMAT_VERSION = 1
@@ -47,9 +48,11 @@ def load_regressor(
 ) -> Regressor:
     """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
 
-    ``precision`` is ``fp32``, ``bf16``, or ``auto``. Raises ``UserError`` for a damaged file, one of another format
-    or of a newer version, weights that do not fit its configuration (each named), or another artifact than the one it
-    was trained with.
+    ``precision`` is ``fp32``, ``bf16``, or ``auto``; in bf16 a ViT is held in half the memory, for use and not for
+    training. The weights are in memory once, as they were read.
+
+    Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
+    configuration (each named), or another artifact than the one it was trained with.
     """
     state = load_state(path, what="regressor")
     if state.get("format") != FORMAT:
@@ -61,10 +64,15 @@ def load_regressor(
     check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
     config = from_dict(RegressorConfig, state["config"])
     target = resolve_device(device)
-    with torch.random.fork_rng(devices=[]):
-        regressor = build_regressor(config, vocabulary, resolve_precision(precision, target))
-    load_strictly(regressor.network, state["network"], what=str(path))
+    regressor = build_regressor(config, vocabulary, resolve_precision(precision, target), empty=True)
+    load_strictly(regressor.network, state["network"], what=str(path), assign=True)
     regressor.provenance = state["provenance"]
+    state.clear()
+    if regressor.precision == "bf16" and isinstance(regressor.network.backbone, ViT):
+        # Autocast would round each matrix anew in every pass.
+        for module in regressor.network.backbone.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.to(torch.bfloat16)
     return regressor.to(target).eval()
 
 
@@ -75,8 +83,11 @@ def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None
                    expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
 
 
-def load_strictly(network: RegressorNetwork, state: dict[str, torch.Tensor], *, what: str) -> None:
-    """Load weights. Raises ``UserError`` naming every tensor that is missing, unknown or misshapen."""
+def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, what: str, assign: bool = False) -> None:
+    """Load weights; with ``assign`` the tensors of ``state`` become the weights, instead of being copied.
+
+    Raises ``UserError`` naming every tensor that is missing, unknown or misshapen.
+    """
     expected = network.state_dict()
     problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
     problems += [f"unknown {name}" for name in sorted(state.keys() - expected.keys())]
@@ -87,4 +98,6 @@ def load_strictly(network: RegressorNetwork, state: dict[str, torch.Tensor], *, 
     ]
     if problems:
         raise fail(f"The weights of {what} do not fit its configuration", got="; ".join(problems[:8]))
-    network.load_state_dict(state)
+    if assign:
+        state = {name: value.to(expected[name].dtype) for name, value in state.items()}
+    network.load_state_dict(state, assign=assign)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .artifact import Artifact, read_artifact
+from .body.rotations import rot6d_to_matrix
 from .config import TokenizerConfig
 from .engine.errors import fail
 from .quantizers import split_ids
@@ -80,16 +81,23 @@ class FrozenTokenizer(nn.Module):
 
     def decode_factored(self, probabilities: Sequence[Tensor]) -> Tensor:
         """One (...,T,L_f) per factor → rotations (...,21,3,3): ``decode_soft`` of their outer product, not built."""
+        return rot6d_to_matrix(self.decode_factored_rot6d(probabilities))
+
+    def decode_factored_rot6d(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """``decode_factored`` before Gram and Schmidt: 6D (...,21,6), to which an offset may be added."""
         shapes = [tuple(p.shape[-2:]) for p in probabilities]
         expected = [(self.num_tokens, level) for level in self.levels]
         if shapes != expected:
             raise fail("Factored probabilities have the wrong shapes", got=shapes, expected=expected)
         tables = [self.get_buffer(f"table_{number}") for number in range(len(self.levels))]
-        return self._decode_values(torch.stack([p @ t for p, t in zip(probabilities, tables, strict=True)]).sum(0))
+        return self._decode_rot6d(torch.stack([p @ t for p, t in zip(probabilities, tables, strict=True)]).sum(0))
 
     def _decode_values(self, values: Tensor) -> Tensor:
+        return rot6d_to_matrix(self._decode_rot6d(values))
+
+    def _decode_rot6d(self, values: Tensor) -> Tensor:
         lead = values.shape[:-2]
-        return self.tokenizer.decode_values(values.reshape(-1, *values.shape[-2:])).view(*lead, 21, 3, 3)
+        return self.tokenizer.decode_rot6d(values.reshape(-1, *values.shape[-2:])).view(*lead, 21, 6)
 
 
 def _factor_tables(codebook: Tensor, levels: tuple[int, ...]) -> list[Tensor]:

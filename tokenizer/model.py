@@ -69,7 +69,12 @@ class PoseTokenizer(nn.Module):
 
     def decode_values(self, values: Tensor) -> Tensor:
         """Codebook rows, or mixtures of them, (B,T,D) → rotations (B,21,3,3); differentiable to ``values``."""
-        return rot6d_to_matrix(self.decoder(values).float())
+        return rot6d_to_matrix(self.decode_rot6d(values))
+
+    def decode_rot6d(self, values: Tensor) -> Tensor:
+        """``decode_values`` before Gram and Schmidt: the decoder's own 6D (B,21,6), float32."""
+        rot6d: Tensor = self.decoder(values).float()
+        return rot6d
 
     @torch.no_grad()
     def fit_scale(self, rotations: Tensor) -> None:

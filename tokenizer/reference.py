@@ -8,14 +8,14 @@ from __future__ import annotations
 import collections
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .config import TokenizerConfig, preset
-from .engine.checkpoint import reason_of, save_state
-from .engine.errors import UserError, fail
+from .engine.checkpoint import save_state
+from .engine.errors import fail
+from .engine.foreign import check_names_and_shapes, foreign_tensors, load_foreign
 from .model import PoseTokenizer, build_tokenizer
 
 _STEPS = {"stretch": ("encoder", (0, 3, 6, 9, 12)), "shrink": ("decoder", (0, 3, 6, 9, 12))}
@@ -48,15 +48,7 @@ def read_reference(path: str | Path) -> tuple[PoseTokenizer, TokenizerConfig]:
         tokenizer = build_tokenizer(config.network, config.quantizer)
     ours = tokenizer.state_dict()
     expected = {theirs: ours[name].shape for name, theirs in KEY_TABLE.items()}
-    problems = [f"missing {name}" for name in expected.keys() - tensors.keys()]
-    problems += [f"unknown {name}" for name in tensors.keys() - expected.keys()]
-    problems += [
-        f"{name} {tuple(tensors[name].shape)}, not {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        raise fail(f"{path} is not a tokenizer of the reference's architecture", got="; ".join(sorted(problems)[:8]))
+    check_names_and_shapes(tensors, expected, f"{path} is not a tokenizer of the reference's architecture")
     with torch.no_grad():
         for name, theirs in KEY_TABLE.items():
             ours[name].copy_(tensors[theirs])
@@ -97,23 +89,7 @@ def _config_of(tensors: dict[str, Tensor], path: str | Path) -> TokenizerConfig:
     )  # fmt: skip
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise fail(f"No file at {path}", expected="the released tokenizer.pth")
-    # The class of yacs is only named, never imported: a dictionary takes its place.
-    plain: list[Any] = [collections.OrderedDict, (collections.OrderedDict, "yacs.config.CfgNode")]
-    try:
-        with torch.serialization.safe_globals(plain):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        net = content["net"]
-        tensors = {str(name): value.float() for name, value in net.items() if isinstance(value, Tensor)}
-        if not tensors:
-            raise fail(f"{path} holds no tensors under 'net'")
-        return tensors
-    except UserError:
-        raise
-    except (KeyError, TypeError, AttributeError):
-        raise fail(f"{path} is no tokenizer checkpoint", expected="a dictionary with 'net'") from None
-    except Exception as error:
-        what = f"Cannot read {path}; nothing in it was run"
-        raise fail(what, got=reason_of(error), expected="the released tokenizer.pth") from None
+def _tensors(path: str | Path) -> dict[str, Tensor]:
+    expected = "the released tokenizer.pth"
+    found = foreign_tensors(load_foreign(path, expected=expected), "net", path, expected=expected)
+    return {name: value.float() for name, value in found.items()}

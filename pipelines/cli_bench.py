@@ -1,0 +1,86 @@
+"""Commands of ``pose-pipeline`` that measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tokenizer.engine.errors import reports_user_errors
+
+
+@click.command()
+@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
+@click.option("--mocap", default="", help="AMASS-layout folder with train and val, for the figures on real motion.")
+@reports_user_errors
+def bench(runs: Path, mocap: str) -> None:
+    """Measure the figures this project promises and print each with its commands."""
+    from .bench import run_bench, table
+
+    figures = run_bench(runs, mocap, click.echo)
+    click.echo("\n" + table(figures))
+    if not mocap:
+        click.echo("Figures on real motion need MOCAP=DIR (--mocap).")
+    click.echo(f"Wrote {runs / 'bench.json'}")
+
+
+@click.command("bench-prepare")
+@click.argument("mocap", type=click.Path(path_type=Path))
+@click.option("--folder", default="runs/bench", type=click.Path(path_type=Path), help="Where the copies are made.")
+@click.option("--copies", default=20, type=click.IntRange(min=1), help="How often the clips are copied.")
+@reports_user_errors
+def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
+    """Measure how fast the AMASS-layout clips in MOCAP, copied many times, become a pose store, and its memory."""
+    from .bench import table
+    from .bench_prepare import prepare_figures
+
+    click.echo("\n" + table(prepare_figures(mocap, folder, click.echo, copies)))
+
+
+@click.command("bench-tokenizer")
+@click.option("--mocap", default="", help="AMASS-layout folder with train and val (default: the embedded source).")
+@click.option("--poses", type=click.Path(path_type=Path), help="A pose store, instead of --mocap.")
+@click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--only", "names", multiple=True, metavar="NAME", help="A candidate; may be repeated (default: all).")
+@click.option("--minutes", default=1.0, help="Training time of each.")
+@click.option("--seeds", default=3, type=click.IntRange(min=1), help="Trainings of each.")
+@reports_user_errors
+def bench_tokenizer(
+    mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
+) -> None:  # fmt: skip
+    """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
+    from .bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
+    from .demo import run_command
+
+    out.mkdir(parents=True, exist_ok=True)
+    if poses is None:
+        poses = out / "poses.h5"
+        source = ("prepare", mocap) if mocap else ("sample",)
+        run_command(("pose-tokenizer", *source, "--out", str(poses)))
+    rows = bench_tokenizers(poses, out, list(names or CANDIDATES), minutes, seeds, click.echo)
+    click.echo(f"\n{markdown(rows)}\n\nWrote {out / 'bench_tokenizer.json'}")
+
+
+@click.command("bench-vit")
+@click.option("--preset", "preset_name", default="vit-h", help="vit-s | vit-b | vit-l | vit-h.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), default=(1, 4), help="Crops at a time.")
+@click.option("--repeats", default=3, type=click.IntRange(min=1), help="Runs of each, of which the best counts.")
+@click.option("--threads", default=1, type=click.IntRange(min=1), help="Threads to compute with.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@reports_user_errors
+def bench_vit_command(
+    preset_name: str, batches: tuple[int, ...], repeats: int, threads: int, json_file: Path | None
+) -> None:
+    """Time a ViT regressor's forward pass on this CPU, in fp32 and bf16, beside plain PyTorch; weights are drawn."""
+    import json
+
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .bench_vit import bench_vit, to_markdown
+
+    figures = bench_vit(
+        batches, repeats=repeats, threads=threads, preset_name=preset_name, say=lambda text: click.echo(text, err=True)
+    )
+    click.echo(to_markdown(figures))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")

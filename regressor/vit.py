@@ -1,0 +1,102 @@
+"""The plain vision transformer (Dosovitskiy et al., ICLR 2021) as a backbone for people (ViTPose: Xu et al., 2022)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .linear import MLP, Linear
+
+PATCH = 16
+_EPS = 1e-6
+
+
+def grid_of(size: int) -> tuple[int, int]:
+    """Rows and columns of patches in the middle three quarters of a square crop of ``size`` pixels."""
+    return size // PATCH, size * 3 // 4 // PATCH
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and MLP. In training each is left out for a sample with probability ``drop_path``
+    (stochastic depth: Huang et al., ECCV 2016)."""
+
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.heads, self.drop_path = heads, drop_path
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=_EPS), nn.LayerNorm(width, eps=_EPS)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.mlp = MLP(width, 4 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,N,width) → the same shape."""
+        x = x + self._sometimes(self._attend(self.norm1(x)))
+        return x + self._sometimes(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+    def _sometimes(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = 1 - self.drop_path
+        return branch * (torch.rand(len(branch), 1, 1, device=branch.device) < kept).to(branch.dtype) / kept
+
+
+class ViT(nn.Module):
+    """Patches of the middle three quarters of a square crop, ``depth`` blocks, a norm; no class token.
+
+    ``positions`` (N,width): one learned offset a patch. What travels from block to block stays float32 under autocast;
+    only products are rounded. ``recompute`` keeps only each block's input for the backward pass, and computes the rest
+    again.
+    """
+
+    stride = PATCH
+
+    def __init__(
+        self, size: int, width: int, depth: int, heads: int, *, drop_path: float = 0.0, recompute: bool = False
+    ) -> None:
+        super().__init__()
+        self.out_channels, self.recompute = width, recompute
+        self.size, self.grid = size, grid_of(size)
+        # Two rows and columns of zeros around the image, of which the last patch leaves out as many: the weights of
+        # HMR2.0 and its successors were trained so.
+        self.patch = nn.Conv2d(3, width, PATCH, PATCH, padding=2)
+        self.positions = nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], width))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, drop_path * number / max(1, depth - 1)) for number in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=_EPS)
+        self._initialise()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised crops (B,3,S,S) → patches (B,N,width) float32, without their positions."""
+        margin = (self.size - self.grid[1] * PATCH) // 2
+        x: Tensor = self.patch(images[..., margin : self.size - margin])
+        return x.flatten(2).transpose(1, 2).float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised crops (B,3,S,S) → features (B,width,S/16,3S/64) of the middle three quarters of the columns."""
+        if images.device.type == "cpu" and len(images) > 1 and not torch.is_grad_enabled():
+            # One crop keeps a CPU as busy as many, and its activations stay small: at 128 crops, 20 MB and not 2 GB.
+            return torch.cat([self._features(image) for image in images.split(1)])
+        return self._features(images)
+
+    def _features(self, images: Tensor) -> Tensor:
+        x = self.embed(images) + self.positions
+        for block in self.blocks:
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.norm(x).transpose(1, 2).unflatten(2, self.grid)
+
+    def _initialise(self) -> None:
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
