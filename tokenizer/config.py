@@ -60,8 +60,8 @@ class AugmentConfig:
     swap: float = 0.6
     noise_deg: float = 0.0
     noise_share: float = 0.5
-    mask: float = 0.0
-    mask_share: float = 0.5
+    mask: float = 0.5
+    mask_share: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ PRESETS: dict[str, TokenizerConfig] = {
             rotation_weight=20.0, joints="mse", joints_weight=100.0, vertices="area_mse", vertices_weight=100.0,
             num_vertices=0, commitment_weight=1.0, consistency_weight=0.0,
         ),
-        augment=AugmentConfig(mirror=0.0, swap=0.0),
+        augment=AugmentConfig(mirror=0.0, swap=0.0, mask=0.0),
         optim=OptimConfig(
             steps=200_000, batch=256, lr=2e-4, warmup=2, schedule="milestones", milestones=(75_000, 100_000),
             gamma=0.05, weight_decay=1e-5, clip=0.0, average=0.0,

@@ -60,6 +60,9 @@ def test_resampling_by_hand():
     np.testing.assert_array_equal(frames_to_keep(9, 120, 30, 1), [0, 4, 8])
     np.testing.assert_array_equal(frames_to_keep(7, 60, 24, 1), [0, 2, 5])
     np.testing.assert_array_equal(frames_to_keep(4, 25, 30, 1), [0, 1, 2, 3])
+    # Half-way between two frames, and the next beyond the last one: no frame twice.
+    for count in range(1, 60):
+        assert (np.diff(frames_to_keep(count, 1.125, 1, 1)) >= 1).all()
     np.testing.assert_array_equal(frames_to_keep(10, 30, 30, 0.4), [3, 4, 5, 6])
 
 

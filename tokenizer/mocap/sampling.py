@@ -117,4 +117,5 @@ def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np
     """
     margin = (count - max(1, round(count * trim))) // 2
     step = max(1.0, fps / target_fps)
-    return np.arange(margin, count - margin, step).round().astype(np.int64).clip(max=count - 1)
+    kept = np.arange(margin, count - margin, step).round().astype(np.int64)
+    return kept[kept < count]
