@@ -7,6 +7,8 @@ PRESET = demo
 MOCAP =
 PHOTO =
 BOX =
+MINUTES = 1
+SEEDS = 3
 PYTHON = python3
 TORCH_INDEX =
 
@@ -24,10 +26,10 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift bench test lint typecheck clean FORCE
+.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test lint typecheck clean FORCE
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo '  Variables: RUNS=DIR PRESET=demo|smoke|varied MOCAP=DIR PHOTO=FILE BOX=x0,y0,x1,y1 PYTHON=python3.12 TORCH_INDEX=URL'
 
 demo: $(RUNS)/report.html  ## Both stages end to end, at most 15 minutes on 2 cores; prints the report's path
@@ -45,6 +47,9 @@ drift: $(RUNS)/tokenizer.h5  ## Why 2D alone misleads: exact bodies that follow 
 
 bench: $(READY)  ## The figures of the README, each printed with its command (MOCAP for those on real motion)
 	@$(BIN)/pose-pipeline bench --runs $(RUNS) --mocap '$(MOCAP)'
+
+bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in one table (MOCAP; MINUTES of each, SEEDS)
+	@$(BIN)/pose-pipeline bench-tokenizer --out $(dir $(RUNS))bench --mocap '$(MOCAP)' --minutes $(MINUTES) --seeds $(SEEDS)
 
 install: $(READY)  ## Make .venv from the pinned versions in constraints.txt
 test: $(READY)  ## The fast tests

@@ -18,6 +18,7 @@ from tokenizer import Body, load_body, load_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.run import read_metrics
 from tokenizer.evaluate import Tokenizes, evaluate_tokenizer, id_stability
 from tokenizer.locality import effective_number, tokens_to_joints
 from tokenizer.mocap.store import PoseStore, PoseStoreWriter, open_store
@@ -82,6 +83,7 @@ class Row:
     mpvpe_mm: float = math.nan
     codes_used: float | None = None
     steps: float | None = None
+    poses_per_s: float | None = None
     ids_kept: dict[str, float] = field(default_factory=dict)
     completion_deg: dict[str, float] = field(default_factory=dict)
     denoising_mm: dict[str, float] = field(default_factory=dict)
@@ -125,7 +127,7 @@ def bench_tokenizers(
             judged = judge.errors if CANDIDATES[name].slow else judge.learned
             row = judged(name, frozen, frozen.num_tokens * math.log2(frozen.num_codes))
             row.bits = row.bits if CANDIDATES[name].bits else None
-            row.steps = float(json.loads((run / "config.json").read_text())["tokenizer"]["optim"]["steps"])
+            row.steps, row.poses_per_s = _pace(run)
             found.append(row)
         rows.append(average(found))
         _write(out, rows, store, minutes, seeds)
@@ -190,7 +192,7 @@ def average(rows: list[Row]) -> Row:
     def over(values: list[float]) -> float:
         return float(np.mean(values))
 
-    for key in ("mpjpe_mm", "p95_mm", "mpvpe_mm", "codes_used", "steps", "joints_a_token_moves"):
+    for key in ("mpjpe_mm", "p95_mm", "mpvpe_mm", "codes_used", "steps", "poses_per_s", "joints_a_token_moves"):
         if getattr(rows[0], key) is not None:
             setattr(mean, key, over([getattr(row, key) for row in rows]))
     mean.spread_mm = float(np.std([row.mpjpe_mm for row in rows]))
@@ -203,7 +205,8 @@ def average(rows: list[Row]) -> Row:
 def markdown(rows: list[Row]) -> str:
     """The table for people."""
     head = ["", "bits", "MPJPE mm", "p95", "MPVPE", "ids kept 1° / 3° (coarse) / 5°", "next frame",
-            "hidden 20 / 40 / 60 %, deg", "noise 5 / 10 / 20°, mm", "joints a token moves"]  # fmt: skip
+            "hidden 20 / 40 / 60 %, deg", "noise 5 / 10 / 20°, mm", "joints a token moves",
+            "poses/s in training"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         kept, hidden, noise = row.ids_kept, row.completion_deg, row.denoising_mm
@@ -217,12 +220,20 @@ def markdown(rows: list[Row]) -> str:
             " / ".join(f"{value:.1f}" for value in hidden.values()) or "–",
             " / ".join(f"{noise[f'{d}_deg']:.1f}" for d in NOISE_SHARE) if noise else "–",
             "–" if row.joints_a_token_moves is None else f"{row.joints_a_token_moves:.1f}",
+            "–" if row.poses_per_s is None else f"{row.poses_per_s:,.0f}",
         ]) + " |")  # fmt: skip
     noisy = next((row.denoising_mm for row in rows if row.denoising_mm), None)
     if noisy:
         untouched = " / ".join(f"{noisy[f'{d}_deg_untouched']:.1f}" for d in NOISE_SHARE)
         lines += ["", f"Poses under noise of 5 / 10 / 20° and left so are {untouched} mm off."]
     return "\n".join(lines)
+
+
+def _pace(run: Path) -> tuple[float, float]:
+    """Steps of a training, and the poses it went through in a second, validations included but the last."""
+    batch = json.loads((run / "config.json").read_text())["tokenizer"]["optim"]["batch"]
+    last = [record for record in read_metrics(run) if "loss" in record][-1]
+    return float(last["step"]), last["step"] * batch / last["seconds"]
 
 
 def _thin(store: PoseStore, path: Path) -> None:
