@@ -55,7 +55,8 @@ class HeadConfig:
     ``logits``: how token logits are formed, see ``heads.TokenHead``; ``mixer``: by ``mixer_head.MixerTokenHead``.
     ``add_mean``: the 6D of the mean pose is added to the one decoded from tokens, as in TokenHMR. ``hands``: whether
     the two hands are predicted, or rest. ``orientation``: relative to the ``ray`` through the middle of the crop, or
-    as it is in ``camera`` axes, whatever the place of the crop.
+    as it is in ``camera`` axes, whatever the place of the crop. ``bounded``: shape and camera cannot leave the range
+    of the training crops by more than half: what the network has never seen must not throw a body out of the picture.
     """
 
     pose: Literal["tokens", "rot6d"] = "tokens"
@@ -63,6 +64,7 @@ class HeadConfig:
     add_mean: bool = False
     hands: bool = False
     orientation: Literal["ray", "camera"] = "ray"
+    bounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,10 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
     )
 
 
-_SMALL = RegressorConfig()
+_SMALL = RegressorConfig(head=HeadConfig(bounded=True))
 PRESETS: dict[str, RegressorConfig] = {
     "small": _SMALL,
-    "small-6d": replace(_SMALL, preset="small-6d", head=HeadConfig(pose="rot6d")),
+    "small-6d": replace(_SMALL, preset="small-6d", head=HeadConfig(pose="rot6d", bounded=True)),
     "vit-s": _paper("vit-s", 384, 12, 12, 0.1),
     "vit-b": _paper("vit-b", 768, 12, 12, 0.3),
     "vit-l": _paper("vit-l", 1024, 24, 16, 0.5),

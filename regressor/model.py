@@ -60,10 +60,12 @@ class RegressorNetwork(nn.Module):
     mean_hands6d: Tensor
     mean_betas: Tensor
     mean_camera: Tensor
+    betas_reach: Tensor | None
+    camera_reach: Tensor | None
 
     def __init__(
         self, backbone: ResNet | ViT, decoder: QueryDecoder | SingleQueryDecoder,
-        pose_head: TokenHead | MixerTokenHead | Rot6dHead, *, hands: bool = False,
+        pose_head: TokenHead | MixerTokenHead | Rot6dHead, *, hands: bool = False, bounded: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.backbone, self.decoder, self.pose_head = backbone, decoder, pose_head
@@ -81,6 +83,8 @@ class RegressorNetwork(nn.Module):
         self.register_buffer("mean_pose6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_BODY_JOINTS, 1))
         self.register_buffer("mean_betas", torch.zeros(NUM_BETAS))
         self.register_buffer("mean_camera", torch.tensor([1.0, 0, 0]))
+        self.register_buffer("betas_reach", torch.full((NUM_BETAS,), 3.0) if bounded else None)
+        self.register_buffer("camera_reach", torch.ones(3) if bounded else None)
 
     def forward(self, images: Tensor, geometry: Tensor | None = None) -> RawPrediction:
         """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``."""
@@ -99,8 +103,8 @@ class RegressorNetwork(nn.Module):
             hands = self.mean_hands6d + self.hands(readout).float().unflatten(-1, (NUM_HANDS, 6))
         return RawPrediction(
             orientation6d=self.mean_orientation6d + self.orientation(readout).float(),
-            betas=self.mean_betas + self.shape(readout).float(),
-            camera=self.mean_camera + self.camera(readout).float(),
+            betas=self.mean_betas + _within(self.shape(readout).float(), self.betas_reach),
+            camera=self.mean_camera + _within(self.camera(readout).float(), self.camera_reach),
             pose=pose if isinstance(pose, list) else self.mean_pose6d + pose,
             pointed=decoded.pointed,
             hands6d=hands,
@@ -108,11 +112,19 @@ class RegressorNetwork(nn.Module):
 
     @torch.no_grad()
     def start_at(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
-        """Take the means of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas, camera."""
+        """Take means and ranges of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas,
+        camera."""
         self.mean_orientation6d.copy_(matrix_to_rot6d(orientation).mean(0))
         self.mean_pose6d.copy_(matrix_to_rot6d(body_pose).mean(0))
         self.mean_betas.copy_(betas.mean(0))
         self.mean_camera.copy_(camera.mean(0))
+        for reach, values in ((self.betas_reach, betas), (self.camera_reach, camera)):
+            if reach is not None:
+                reach.copy_((1.5 * (values - values.mean(0)).abs().amax(0)).clamp_min(0.1))
+
+
+def _within(offset: Tensor, reach: Tensor | None) -> Tensor:
+    return offset if reach is None else reach * torch.tanh(offset / reach)
 
 
 class Regressor(nn.Module):
@@ -189,7 +201,7 @@ def build_regressor(
         backbone = _backbone(config)
         decoder = _decoder(config, backbone)
         head = _pose_head(config, tokenizer)
-        network = RegressorNetwork(backbone, decoder, head, hands=config.head.hands)
+        network = RegressorNetwork(backbone, decoder, head, hands=config.head.hands, bounded=config.head.bounded)
     return Regressor(network, tokenizer, config, precision=precision)
 
 
