@@ -100,7 +100,9 @@ def reason_of(error: Exception) -> str:
     """One line on why torch could not read a file, without its advice to read it unsafely."""
     if isinstance(error, pickle.UnpicklingError):
         return "something that is neither tensors nor plain values"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).splitlines()[0] if str(error) else ""
+    # A bare key or number says nothing by itself.
+    return text if " " in text else f"{type(error).__name__} {text}".rstrip()
 
 
 def load_latest(folder: str | Path) -> dict[str, Any] | None:
