@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .body.skeleton import NUM_BODY_JOINTS
+from .networks import add_layers
 
 _HEAD = 32
 
@@ -83,9 +84,7 @@ class AttentionDecoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Token values (B,T,D) → 6D (B,21,6)."""
-        layers = self.layer_scale.shape[0]
-        summed = (values.unflatten(1, (layers, -1)) * self.layer_scale[:, None]).sum(1)
-        groups = self.embed(summed) + self.place
+        groups = self.embed(add_layers(values, self.layer_scale)) + self.place
         queries = self.queries.to(groups.dtype).expand(len(groups), -1, -1)
         offsets = self.out(self.blocks(torch.cat([queries, groups], 1))[:, :NUM_BODY_JOINTS])
         rot6d: Tensor = self.mean + offsets.float()

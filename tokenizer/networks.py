@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from .body.skeleton import NUM_BODY_JOINTS
 
 
+def add_layers(values: Tensor, layer_scale: Tensor) -> Tensor:
+    """Token values (B,layers·groups,D) → (B,groups,D): the digits of one number become that number."""
+    layers = layer_scale.shape[0]
+    return (values.unflatten(1, (layers, -1)) * layer_scale[:, None]).sum(1)
+
+
 class ResidualBlock(nn.Module):
     """x + Linear(GELU(Linear(LayerNorm(x))))."""
 
@@ -60,7 +66,7 @@ class MLPEncoder(nn.Module):
 class MLPDecoder(nn.Module):
     """Residual MLP from token values (B,T,D) to the 6D of a pose, as an offset from the mean pose.
 
-    Layers of tokens are first added up with ``layer_scale`` (layers, D): the digits of one number become that number.
+    Layers of tokens are first added up with ``layer_scale`` (layers, D).
     """
 
     mean: Tensor
@@ -77,7 +83,6 @@ class MLPDecoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Token values (B,T,D) → 6D (B,21,6)."""
-        layers = self.layer_scale.shape[0]
-        summed = (values.unflatten(1, (layers, -1)) * self.layer_scale[:, None]).sum(1)
+        summed = add_layers(values, self.layer_scale)
         rot6d: Tensor = self.mean + self.trunk(summed.flatten(1)).unflatten(1, (NUM_BODY_JOINTS, 6)).float()
         return rot6d
