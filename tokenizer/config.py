@@ -38,7 +38,8 @@ class QuantizerConfig:
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the training loss; metres and radians. ``num_vertices``: size of the fixed subset, 0 for all;
-    ``area_mse`` weighs a vertex by the areas of its faces."""
+    ``area_mse`` weighs a vertex by the areas of its faces. The weight of consistency grows evenly over the first
+    ``consistency_grows`` of the training: first a pose must be told at all, then the same one the same way."""
 
     rotation: Literal["mse", "geodesic"] = "mse"
     rotation_weight: float = 1.0
@@ -48,7 +49,8 @@ class LossConfig:
     vertices_weight: float = 0.0
     num_vertices: int = 128
     commitment_weight: float = 0.25
-    consistency_weight: float = 25.0
+    consistency_weight: float = 50.0
+    consistency_grows: float = 1.0
     consistency_deg: float = 3.0
 
 

@@ -33,7 +33,7 @@ from .engine.errors import fail
 from .engine.options import from_dict, to_dict
 from .engine.precision import autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
-from .engine.schedule import steps_within, warmup_cosine, warmup_milestones
+from .engine.schedule import growth, steps_within, warmup_cosine, warmup_milestones
 from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, reconstruction_loss
@@ -131,7 +131,9 @@ def _train(
         terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
         terms["commitment"] = config.loss.commitment_weight * output.commitment
         if moved is not None:
-            terms["consistency"] = config.loss.consistency_weight * consistency_loss(output.latents, moved)
+            # Nothing before the number of steps is settled, so that a resumed run weighs as this one does.
+            grown = growth(step - _PACE_STEPS, config.loss.consistency_grows * steps)
+            terms["consistency"] = config.loss.consistency_weight * grown * consistency_loss(output.latents, moved)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
         stacked.sum().backward()

@@ -17,7 +17,7 @@ from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.precision import resolve_device
 from tokenizer.engine.run import RunFolder
-from tokenizer.engine.schedule import steps_within, warmup_cosine
+from tokenizer.engine.schedule import growth, steps_within, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -157,3 +157,8 @@ def test_joints_by_name():
         permutation = skeleton.mirror_permutation(names)
         assert [permutation[i] for i in permutation] == list(range(len(names)))
     assert len(skeleton.KEYPOINT_NAMES) == 44
+
+
+def test_growth_by_hand():
+    assert [growth(step, 10) for step in (-5, 0, 5, 10, 20)] == [0, 0, 0.5, 1, 1]
+    assert growth(0, 0) == growth(-3, 0) == 1

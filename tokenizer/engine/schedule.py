@@ -23,6 +23,11 @@ def warmup_milestones(step: int, *, warmup: int, milestones: tuple[int, ...], ga
     return float(gamma ** sum(step >= milestone for milestone in milestones))
 
 
+def growth(step: int, steps: float) -> float:
+    """From 0 at step 0 and before evenly to 1 at ``steps``, and 1 from there on; always 1 where ``steps`` is 0."""
+    return min(1.0, max(0.0, step / steps)) if steps > 0 else 1.0
+
+
 def steps_within(seconds: float, seconds_per_step: float, *, at_most: int) -> int:
     """How many steps fit a time budget, at least 1 and ``at_most``."""
     return max(1, min(at_most, int(seconds / max(seconds_per_step, 1e-9))))
