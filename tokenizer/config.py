@@ -49,7 +49,7 @@ class LossConfig:
     vertices_weight: float = 0.0
     num_vertices: int = 128
     commitment_weight: float = 0.25
-    consistency_weight: float = 50.0
+    consistency_weight: float = 70.0
     consistency_grows: float = 1.0
     consistency_deg: float = 3.0
 
