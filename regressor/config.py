@@ -28,6 +28,11 @@ class BackboneConfig:
     drop_path: float = 0.0
     recompute: bool = False
 
+    @property
+    def aspect(self) -> float:
+        """Width over height of what is seen of a square crop: a ViT leaves out an eighth at the left and the right."""
+        return 0.75 if self.kind == "vit" else 1.0
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
