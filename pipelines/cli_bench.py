@@ -84,3 +84,26 @@ def bench_vit_command(
     click.echo(to_markdown(figures))
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")
+
+
+@click.command("bench-crops")
+@click.option("--image", type=click.Path(path_type=Path), help="Make all images of this one (default: drawn ones).")
+@click.option("--count", default=16, type=click.IntRange(min=1), help="Images of each size.")
+@click.option("--repeats", default=5, type=click.IntRange(min=1), help="Rounds, of which the best counts.")
+@click.option("--size", default=256, type=click.IntRange(min=16, max=1024), help="Pixels of a crop's side.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@reports_user_errors
+def bench_crops_command(image: Path | None, count: int, repeats: int, size: int, json_file: Path | None) -> None:
+    """Time crops from JPEG bytes, decoded, cut and augmented on one core, beside decoding and warping whole images."""
+    import json
+
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .bench_crops import bench_crops, to_markdown
+
+    rows = bench_crops(
+        count=count, repeats=repeats, size=size, image=image, say=lambda text: click.echo(text, err=True)
+    )
+    click.echo(to_markdown(rows))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(rows, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Changes of training crops that keep every annotation exact: roll, zoom and shift of the crop, colour, noise."""
+"""Changes of training crops that keep every annotation exact: mirror, roll, zoom and shift, patches, colour, noise."""
 
 from __future__ import annotations
 
@@ -9,30 +9,65 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .close_crops import close_crops
 from .config import AugmentConfig
 from .datasets.sample import Sample
+from .mirroring import mirror
+from .occluders import cover
 
 
 def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator, pelvis: Tensor) -> Sample:
     """A new sample, on the CPU, from a batch; the given one is not changed. Every draw comes from ``generator``.
 
-    ``pelvis`` (B,3): where each body's pelvis rests, see ``reframe``.
+    In this order: mirror, roll, zoom and shift, or a frame around a part of the body instead of the last two; a patch
+    in front; colour; noise. ``pelvis`` (B,3): where each body's pelvis rests, see ``reframe``.
     """
     count = len(sample["image"])
 
     def draw(spread: float, *shape: int) -> Tensor:
         return (2 * torch.rand(count, *shape, generator=generator) - 1) * spread
 
+    def chosen(share: float) -> Tensor:
+        return torch.rand(count, generator=generator) < share
+
+    def some(values: Tensor, share: float, neutral: Tensor | float = 0.0) -> Tensor:
+        """``values`` (B,...) of that share of the samples, and ``neutral`` of the others."""
+        if share == 1:
+            return values
+        return torch.where(chosen(share).view(-1, *[1] * (values.ndim - 1)), values, neutral)
+
     roll, zoom, shift = draw(math.radians(config.rotate_deg)), torch.exp(draw(config.scale)), draw(config.shift, 2)
+    roll, zoom = some(roll, config.rotate_share), some(zoom, config.scale_share, 1.0)
+    shift = some(shift, config.shift_share)
+    if config.flip:
+        sample = mirror(sample, chosen(config.flip), pelvis)
+    if config.extreme:
+        rolled = sample["keypoints_2d"].clone()
+        rolled[..., :2] = rolled[..., :2] @ _turn(roll).transpose(1, 2)
+        close_zoom, close_shift, found = close_crops(rolled, chosen(config.extreme), generator)
+        zoom, shift = torch.where(found, close_zoom, zoom), torch.where(found[:, None], close_shift, shift)
     out = reframe(sample, roll, zoom, shift, pelvis)
+    if config.patch:
+        out["image"] = cover(out["image"], chosen(config.patch), generator)
     if config.colour or config.noise:
-        gain = 1 + draw(config.colour, 1, 1, 1) + draw(config.colour / 4, 3, 1, 1)
-        offset = draw(64 * config.colour, 1, 1, 1)
+        light = 1.0 if config.colours == "channels" else 1 + draw(config.colour, 1, 1, 1)
+        tint = config.colour if config.colours == "channels" else config.colour / 4
+        gain = light + draw(tint, 3, 1, 1)
+        offset = torch.zeros(count, 1, 1, 1) if config.colours == "channels" else draw(64 * config.colour, 1, 1, 1)
+        none = torch.tensor([1.0, 1, 1, 0]).view(4, 1, 1)
+        gain, offset = some(torch.cat([gain, offset], 1), config.colour_share, none).split([3, 1], 1)
         image = out["image"].float() * gain + offset
         if config.noise:
-            image += draw(255 * config.noise, 1, 1, 1).abs() * torch.randn(image.shape, generator=generator)
+            strength = some(draw(255 * config.noise, 1, 1, 1).abs(), config.noise_share)
+            image += strength * torch.randn(image.shape, generator=generator)
         out["image"] = image.clamp_(0, 255).to(torch.uint8)
     return out
+
+
+def _turn(roll: Tensor) -> Tensor:
+    """Matrices (B,2,2) that turn the image clockwise by ``roll`` (B,)."""
+    cosine, sine = roll.cos(), roll.sin()
+    return torch.stack([cosine, -sine, sine, cosine], -1).view(-1, 2, 2)
 
 
 def reframe(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: Tensor) -> Sample:
@@ -46,7 +81,7 @@ def reframe(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: T
     """
     cosine, sine = roll.cos(), roll.sin()
     zero, one = torch.zeros_like(roll), torch.ones_like(roll)
-    turn2 = torch.stack([cosine, -sine, sine, cosine], -1).view(-1, 2, 2)
+    turn2 = _turn(roll)
     turn3 = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, one], -1).view(-1, 3, 3)
 
     out = sample.copy()

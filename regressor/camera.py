@@ -43,10 +43,16 @@ def lone_crop_camera(count: int, device: torch.device | None = None) -> tuple[Te
     return box, intrinsics(focal, size, size).expand(count, 3, 3)
 
 
-def square_box(box: Tensor, margin: float = 1.2) -> Tensor:
-    """The square around a box (...,4): same centre, its longer side times ``margin``. One rule for all crops."""
+def square_box(box: Tensor, margin: float = 1.2, aspect: float = 1.0) -> Tensor:
+    """The square around a box (...,4) about a person: the one rule of training, evaluation and prediction.
+
+    Same centre; its side is the box's height, or the width over ``aspect`` where that is larger, times ``margin``.
+    ``aspect`` is the width over the height of what the network sees of a crop, ``BackboneConfig.aspect``: a person as
+    wide as tall then fits into what a ViT sees, too.
+    """
     centre = (box[..., :2] + box[..., 2:]) / 2
-    half = (box[..., 2:] - box[..., :2]).amax(-1, keepdim=True) * margin / 2
+    extent = (box[..., 2:] - box[..., :2]) / torch.tensor([aspect, 1.0], dtype=box.dtype, device=box.device)
+    half = extent.amax(-1, keepdim=True) * margin / 2
     return torch.cat([centre - half, centre + half], -1)
 
 

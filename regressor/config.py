@@ -28,6 +28,11 @@ class BackboneConfig:
     drop_path: float = 0.0
     recompute: bool = False
 
+    @property
+    def aspect(self) -> float:
+        """Width over height of what is seen of a square crop: a ViT leaves out an eighth at the left and the right."""
+        return 0.75 if self.kind == "vit" else 1.0
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -101,13 +106,34 @@ PUBLISHED_LOSS = LossConfig(
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Changes of the training crops; annotation changes with them. Degrees, shares of the box, shares of 255."""
+    """Changes of the training crops; annotation changes with them. Degrees, shares of the box, shares of 255.
+
+    ``*_share``: the probability that a crop is changed so at all. ``colours``: ``light``, brightness and contrast with
+    a little tint, or ``channels``, each channel by a factor of its own, as TokenHMR. ``flip``, ``extreme``, ``patch``:
+    probabilities of a mirror image, of a frame that closes in on a part of the body, and of something in front. There
+    is no flip by default: the suit of synthetic people has a left and a right side.
+    """
 
     rotate_deg: float = 30.0
+    rotate_share: float = 1.0
     scale: float = 0.1
+    scale_share: float = 1.0
     shift: float = 0.05
+    shift_share: float = 1.0
     colour: float = 0.2
+    colour_share: float = 1.0
+    colours: Literal["light", "channels"] = "light"
     noise: float = 0.03
+    noise_share: float = 1.0
+    flip: float = 0.0
+    extreme: float = 0.0
+    patch: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for a probability outside 0 … 1."""
+        for name, value in vars(self).items():
+            if (name.endswith("_share") or name in ("flip", "extreme", "patch")) and not 0 <= value <= 1:
+                raise fail(f"augment.{name} is no probability", got=value, expected="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -151,9 +177,10 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
         backbone=BackboneConfig(kind="vit", width=width, blocks=(blocks,), heads=heads, drop_path=drop_path),
         decoder=DecoderConfig(kind="single", dim=512, layers=6, heads=8, width=1024, hidden=1024),
         head=HeadConfig(logits="mixer", add_mean=True, hands=True, orientation="camera"),
-        augment=AugmentConfig(rotate_deg=30.0, scale=0.3, shift=0.02, colour=0.2, noise=0.0),
+        augment=AugmentConfig(rotate_share=0.6, scale=0.3, shift=0.02, colours="channels", noise=0.0, flip=0.5,
+                              extreme=0.1),
         optim=OptimConfig(steps=100_000, batch=48, lr=1e-5, warmup=1000, weight_decay=1e-4, average=0.999),
-    )
+    )  # fmt: skip
 
 
 _SMALL = RegressorConfig(head=HeadConfig(bounded=True))

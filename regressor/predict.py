@@ -57,13 +57,13 @@ def predict_people(
 ) -> People:
     """People in an image (H,W,3) uint8 RGB, one for each box around a person, tight or not.
 
-    Crops are made as in training: the square around the box with the same margin. K (3,3) px. Raises ``UserError`` for
+    Crops are made as in training: ``square_box`` for what the network sees. K (3,3) px. Raises ``UserError`` for
     a box without area or outside the image.
     """
     height, width = image.shape[:2]
     squares = []
     for box in boxes:
-        square = square_box(torch.tensor(check_box(box, width, height, where)))
+        square = square_box(torch.tensor(check_box(box, width, height, where)), aspect=regressor.config.backbone.aspect)
         squares.append(whole_pixel_box(square.numpy()))
     size = regressor.config.image_size
     crops = np.stack([cut_crop(image, square, size) for square in squares])

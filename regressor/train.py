@@ -66,6 +66,9 @@ def train_regressor(
         if run.config["crops"] != store.digest:
             raise fail("This run was trained on other crops", got=store.digest[:12], expected=run.config["crops"][:12])
     else:
+        if store.attributes.get("domain") == "suit":
+            # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
+            config = replace(config, augment=replace(config.augment, flip=0.0))
         device = resolve_device(config.device)
         config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
         run = RunFolder.start(run_path, _about(config, tokenizer, store))

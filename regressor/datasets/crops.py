@@ -9,6 +9,8 @@ import numpy as np
 
 from tokenizer.engine.errors import fail
 
+from .warp import Framing, warp
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """An image file, turned as its EXIF says → (H,W,3) uint8 RGB. Raises ``UserError`` for a file that is none."""
@@ -33,17 +35,10 @@ def whole_pixel_box(box: np.ndarray) -> np.ndarray:
 
 
 def cut_crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """The part of an image (H,W,3) under a square box (4,) of whole pixels, resampled → (size,size,3) uint8.
+    """The part of an image (H,W,3) under a square box (4,), resampled → (size,size,3) uint8.
 
-    Shrunk by area averages, enlarged bilinearly; beyond the image its edge goes on.
+    Shrunk by area averages, enlarged bilinearly; beyond the image its edge goes on: see ``warp``. Raises ``UserError``
+    for a box without area and for one that shows nothing of the image.
     """
-    x0, y0, x1, y1 = (int(value) for value in box)
-    height, width = image.shape[:2]
-    inside = image[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
-    if not inside.size:
-        raise fail("A crop lies outside its image", got=f"{x0},{y0},{x1},{y1}", expected=f"within 0,0,{width},{height}")
-    beyond = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
-    if any(beyond):
-        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
-    method = cv2.INTER_AREA if x1 - x0 > size else cv2.INTER_LINEAR
-    return cv2.resize(inside, (size, size), interpolation=method)
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return warp(image, Framing((x0, y0, x1, y1)).image_from_crop(size), size)

@@ -140,3 +140,12 @@ def test_kill_dash_nine_and_resume(tmp_path, crops, tokenizer, tokenizer_file, t
     resumed = train_regressor(crops, tokenizer, tmp_path / "killed", config, open_body, resume=True)
     whole = train_regressor(crops, tokenizer, tmp_path / "whole", config, open_body)
     assert same(weights_of(resumed), weights_of(whole))
+
+
+def test_the_suit_is_never_mirrored(tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people):
+    """Its sides differ; what is trained on is written down. Other people are mirrored as configured."""
+    config = replace(tiny_config, augment=AugmentConfig(flip=0.5), optim=replace(tiny_config.optim, steps=1))
+    others = other_crops(tmp_path / "crops.h5", annotated_people, {"train": 4, "val": 2})
+    for name, store, flip in (("suit", crops, 0.0), ("others", others, 0.5)):
+        path = train_regressor(store, tokenizer, tmp_path / name, config, open_body)
+        assert load_state(path)["config"]["augment"]["flip"] == flip
