@@ -5,14 +5,19 @@ A crop is a square box (x0,y0,x1,y1) of the full image, resampled; crop units ru
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from tokenizer.body.camera import intrinsics, project
+from tokenizer.engine.errors import fail
 
 _LEAST_SCALE = 0.05
 REFERENCE_FOCAL = 5000 / 256
 """Focal length in crop widths where nothing but a crop is known: that of HMR2.0 and TokenHMR."""
+DEFAULT_FOV_DEG = 55.0
+"""Assumed diagonal field of view where the camera is not known: about a 42 mm lens on a 36 × 24 mm frame."""
 
 
 def pixels_to_crop(pixels: Tensor, box: Tensor) -> Tensor:
@@ -41,6 +46,17 @@ def lone_crop_camera(count: int, device: torch.device | None = None) -> tuple[Te
     box = torch.tensor([0.0, 0.0, size, size], device=device).expand(count, 4)
     focal = torch.tensor(REFERENCE_FOCAL * size, device=device)
     return box, intrinsics(focal, size, size).expand(count, 3, 3)
+
+
+def assumed_intrinsics(width: int, height: int, fov_deg: float = DEFAULT_FOV_DEG) -> Tensor:
+    """K (3,3) of an image whose camera is not known, from a diagonal field of view in degrees.
+
+    Raises ``UserError`` for an angle that no pinhole camera has.
+    """
+    if not 1 <= fov_deg <= 170:
+        raise fail("The field of view is impossible", got=f"{fov_deg:g}°", expected="1° to 170°, along the diagonal")
+    focal = math.hypot(width, height) / 2 / math.tan(math.radians(fov_deg) / 2)
+    return intrinsics(torch.tensor(focal), width, height)
 
 
 def square_box(box: Tensor, margin: float = 1.2, aspect: float = 1.0) -> Tensor:

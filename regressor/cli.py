@@ -10,6 +10,7 @@ from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
+from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
 from .cli_import import import_backbone, import_reference
 from .cli_options import tokenizer_option
@@ -22,7 +23,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (evaluate, compare, calibrate, import_reference, import_backbone):
+for command in (prepare, evaluate, compare, calibrate, import_reference, import_backbone):
     main.add_command(command)
 
 
@@ -155,7 +156,8 @@ def predict(
 
     from tokenizer import load_body
 
-    from .predict import DEFAULT_FOV_DEG, synthetic_warning
+    from .camera import DEFAULT_FOV_DEG
+    from .predict import synthetic_warning
     from .predict_files import jobs_of, load_for, predict_files
 
     jobs = jobs_of(images, boxes, boxes_file, whole)

@@ -194,6 +194,8 @@ def evaluate_files(
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
         regressor = load_regressor(path, tokenizer=tokenizer, device=str(target))
+        if not regressors:
+            store = store.at_size(regressor.config.image_size)
         if regressor.config.image_size != store.size:
             raise fail(f"Regressor {path} sees crops of another size", got=f"{store.size} px",
                        expected=f"{regressor.config.image_size} px")  # fmt: skip

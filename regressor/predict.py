@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,18 +10,14 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
-from tokenizer.body.camera import intrinsics, project
+from tokenizer.body.camera import project
 from tokenizer.body.rotations import matrix_to_axis_angle
-from tokenizer.engine.errors import fail
 
 from .boxes import Box, check_box
 from .camera import square_box
 from .datasets.crops import cut_crop, whole_pixel_box
 from .model import Regressor, normalise
 from .prediction import Prediction
-
-DEFAULT_FOV_DEG = 55.0
-"""Assumed diagonal field of view where the camera is not known: about a 42 mm lens on a 36 × 24 mm frame."""
 
 SYNTHETIC_WARNING = (
     "This regressor was trained on synthetic people only (domain {domain!r}): it has never seen a photograph, "
@@ -38,17 +33,6 @@ class People:
     prediction: Prediction
     vertices: Tensor
     joints: Tensor
-
-
-def assumed_intrinsics(width: int, height: int, fov_deg: float = DEFAULT_FOV_DEG) -> Tensor:
-    """K (3,3) of an image whose camera is not known, from a diagonal field of view in degrees.
-
-    Raises ``UserError`` for an angle that no pinhole camera has.
-    """
-    if not 1 <= fov_deg <= 170:
-        raise fail("The field of view is impossible", got=f"{fov_deg:g}°", expected="1° to 170°, along the diagonal")
-    focal = math.hypot(width, height) / 2 / math.tan(math.radians(fov_deg) / 2)
-    return intrinsics(torch.tensor(focal), width, height)
 
 
 @torch.no_grad()

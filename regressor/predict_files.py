@@ -15,11 +15,12 @@ from tokenizer import Body
 from tokenizer.engine.errors import UserError, fail
 
 from .boxes import Box, parse_box, read_boxes
+from .camera import DEFAULT_FOV_DEG, assumed_intrinsics
 from .datasets.crops import read_image
 from .export import write_image, write_obj, write_person
 from .model import Regressor
 from .overlay import lay_over, overlay, side_view
-from .predict import DEFAULT_FOV_DEG, assumed_intrinsics, person_arrays, predict_people, synthetic_warning
+from .predict import person_arrays, predict_people, synthetic_warning
 from .weights import load_regressor
 
 _PICTURE_PX = 1024

@@ -76,6 +76,7 @@ def train_regressor(
     precision = resolve_precision(config.precision, device)
 
     # 2. Crops: whole splits in memory, as bytes.
+    store = store.at_size(config.image_size)
     counts = {split: store.count(split) for split in ("train", "val")}
     if not all(counts.values()):
         raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
@@ -188,7 +189,11 @@ def start_from_means(
     pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
     if relative:
         orientation = ray_rotation(box, intrinsics).transpose(-1, -2) @ orientation
-    network.start_at(orientation, pose, some["betas"], translation_to_crop_camera(some["translation"], box, intrinsics))
+    camera = network.mean_camera[None]
+    placed = some["translation"][:, 2] > 0
+    if placed.any():
+        camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
+    network.start_at(orientation, pose, some["betas"], camera)
     if isinstance(network.pose_head, TokenHead | MixerTokenHead):
         network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
 

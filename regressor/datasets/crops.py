@@ -17,13 +17,17 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise fail(f"No image at {path}", next_step="Check the path")
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return decode_image(path.read_bytes(), str(path))
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """``read_image`` of bytes that were read already; ``name`` is what messages call them."""
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:
         image = None
     if image is None:
-        raise fail(f"{path} is no image", expected="a JPEG, PNG or other picture OpenCV reads")
+        raise fail(f"{name} is no image", expected="a JPEG, PNG or other picture OpenCV reads")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -37,7 +37,7 @@ class Sample(_Extras):
     betas: Tensor
     """(B,10)."""
     translation: Tensor
-    """(B,3)."""
+    """(B,3); zeros where it is not known."""
     has_global_orient: Tensor
     """(B,) bool: what is known of this sample; likewise below."""
     has_body_pose: Tensor
@@ -47,7 +47,7 @@ class Sample(_Extras):
     image_size: Tensor
     """(B,2) width, height in pixels."""
     K: Tensor
-    """(B,3,3) of the full image."""
+    """(B,3,3) of the full image; where the camera is not known, ``camera.assumed_intrinsics``."""
 
 
 def is_true_3d(sample: Sample) -> Tensor:

@@ -112,13 +112,13 @@ class CropStore:
                        expected=f"{self.count(split)}", next_step=_REMEDY)  # fmt: skip
         return names
 
+    def at_size(self, size: int) -> CropStore:
+        """The same crops at ``size`` pixels where they can be cut anew; those of a crop store stay as they are."""
+        return self
+
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors."""
-        count = self.count(split)
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < count:
-            got = f"{indices.min()} to {indices.max()}"
-            raise fail("Sample indices are out of range", got=got, expected=f"0 to {count - 1}")
+        indices = self._checked(indices, split)
         unique, back = np.unique(indices, return_inverse=True)
         whole = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
         rows = np.s_[unique[0] : unique[-1] + 1] if whole else unique
@@ -127,13 +127,25 @@ class CropStore:
             arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in ("image", *_SHAPES)}
         return cast(Sample, {name: torch.from_numpy(values[back]) for name, values in arrays.items()})
 
+    def _checked(self, indices: np.ndarray, split: str) -> np.ndarray:
+        count = self.count(split)
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+            got = f"{indices.min()} to {indices.max()}"
+            raise fail("Sample indices are out of range", got=got, expected=f"0 to {count - 1}")
+        return indices
+
 
 def open_crops(path: str | Path) -> CropStore:
-    """Open and check a crop store.
+    """Open and check a crop store, or a folder of shards that ``pose-regressor prepare`` wrote.
 
     Raises ``UserError`` for a file that is missing, cut short, of another or newer format, incomplete or misshapen.
     """
     path = Path(path)
+    if path.is_dir():
+        from .shards import open_shards  # which are crops, too
+
+        return open_shards(path)
     with reading(path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
         columns = plain_datasets(file)
         counts, size = {}, 0

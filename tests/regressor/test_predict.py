@@ -13,10 +13,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from regressor.camera import assumed_intrinsics
 from regressor.cli import main
 from regressor.export import write_obj
 from regressor.model import build_regressor
-from regressor.predict import assumed_intrinsics, predict_people
+from regressor.predict import predict_people
 from regressor.weights import load_regressor, save_regressor
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import UserError

@@ -233,12 +233,21 @@ def load_pickle(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return _plain(_AllowList(io.BytesIO(_unpacked(path.read_bytes()))).load())
+        data = path.read_bytes()
+    except OSError as error:
+        raise fail(f"Cannot read {path}", got=error.strerror or error, expected="a pickle of arrays") from None
+    return loads_pickle(data, str(path))
+
+
+def loads_pickle(data: bytes, name: str) -> Any:
+    """``load_pickle`` of bytes that were read already; ``name`` is what messages call them."""
+    try:
+        return _plain(_AllowList(io.BytesIO(_unpacked(data))).load())
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     except Exception as error:  # a damaged pickle can ask for any operation and fail in any way
         reason = f"{type(error).__name__}: {error}"
-        raise fail(f"Cannot read {path}", got=reason, expected="a pickle of arrays") from None
+        raise fail(f"Cannot read {name}", got=reason, expected="a pickle of arrays") from None
 
 
 def _unpacked(data: bytes) -> bytes:

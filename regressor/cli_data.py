@@ -1,0 +1,71 @@
+"""Commands of ``pose-regressor`` that bring in data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tokenizer.engine.errors import reports_user_errors
+
+_SHOWN = 20
+
+
+@click.command()
+@click.argument("data_format", metavar="FORMAT")
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to fill.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder that image names begin in, if elsewhere.")
+@click.option("--split", help="Split of what no folder says (default: as the format is used, train or test).")
+@click.option("--margin", type=click.FloatRange(1, 4), default=1.5, help="Side of what is stored, by that of the box.")
+@click.option("--pixels", type=click.IntRange(min=16), default=256, help="Stored for the side of a box, at most.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of the JPEGs.")
+@click.option("--people", type=click.IntRange(min=1), default=1000, help="About how many go into a shard.")
+@click.option("--scale-unit", type=click.Choice(["auto", "pixels", "pixels/200"]), default="auto",
+              help="Of boxes in an evaluation npz.")  # fmt: skip
+@click.option("--subset", type=click.Choice(["emdb1", "emdb2", "all"]), default="emdb1", help="Sequences of EMDB.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
+@reports_user_errors
+def prepare(
+    data_format: str, sources: tuple[Path, ...], out: Path, images: Path | None, split: str | None, margin: float,
+    pixels: int, quality: int, people: int, scale_unit: str, subset: str, workers: int | None,
+) -> None:  # fmt: skip
+    """Convert a data set into shards, once: crops as JPEG, with a margin, and their annotation.
+
+    FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints), 4dhumans (tars), bedlam
+    (tars, or npz of labels), 3dpw (sequenceFiles, or its folders or files), emdb (its folder), synthetic (a crop
+    store). What is broken is left out and listed. The same command goes on where a killed one was.
+    """
+    from tqdm import tqdm
+
+    from .datasets.photo import ReadOptions
+    from .datasets.prepare import LEFT_OUT, StoreOptions, prepare_shards
+    from .datasets.readers import default_split
+
+    chosen = split or default_split(data_format)
+    click.echo(f"Converting {', '.join(map(str, sources))} ({data_format}) into {out}")
+    with tqdm(unit="shard", desc="prepare") as bar:
+
+        def progress(done: int, total: int, count: int) -> None:
+            bar.total = total
+            bar.set_postfix(people=f"{count:,}", refresh=False)
+            bar.update(done - bar.n)
+
+        report = prepare_shards(
+            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit),
+            StoreOptions(margin, pixels, quality), command=" ".join(["pose-regressor", *sys.argv[1:]]),
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    for name, about in report.about.items():
+        if name in ("boxes", "scale_unit", "cameras", "note"):
+            click.echo(f"{name.replace('_', ' ')}: {about}")
+    for reason, count in sorted(report.skipped.items()):
+        click.echo(f"left out, {reason}: {count:,}")
+    if report.broken:
+        click.echo(f"left out, broken: {len(report.broken):,}, all listed in {out / LEFT_OUT}")
+        for name, reason in report.broken[:_SHOWN]:
+            click.echo(f"  {name}: {reason}")
+    counts = ", ".join(f"{count:,} in {name}" for name, count in sorted(report.people.items()))
+    resumed = f", {report.resumed} of them already there" if report.resumed else ""
+    click.echo(f"Wrote {out}: people: {counts}; {report.photos:,} photographs; {report.shards} shards{resumed}")

@@ -1,0 +1,239 @@
+"""Turns other people's data sets into shards, once: several at a time, resumable, everything left out named.
+
+A shard is written whole by the process that reads its part of the data. It carries the key of that part, so that
+another run keeps it where neither the data nor the options have changed; the index that makes a folder of them comes
+last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from tokenizer.engine.checkpoint import write_text_atomically
+from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.processes import available_cores, map_in_order
+
+from ..boxes import check_box
+from ..camera import assumed_intrinsics, square_box
+from .crops import decode_image, read_image
+from .photo import LeftOut, Part, Person, Photo, ReadOptions
+from .readers import reader
+from .sample import GENDERS
+from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
+from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
+
+LEFT_OUT = "left_out.txt"
+_VERSION = 1
+"""Raised when the same data and options would give other shards."""
+_LARGEST_BOX = 10.0
+_CHECKED = ("keypoints_2d", "keypoints_3d", "global_orient", "body_pose", "betas", "translation", "K")
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How pictures are stored: ``margin``: side of what is kept by that of the box; ``pixels``: to the side of the box,
+    at most; ``quality`` of the JPEG."""
+
+    margin: float = 1.5
+    pixels: int = 256
+    quality: int = 95
+
+
+@dataclass
+class PrepareReport:
+    """What happened: people and photographs by split, shards that an earlier run had left, what was left out."""
+
+    people: Counter[str] = field(default_factory=Counter)
+    photos: int = 0
+    shards: int = 0
+    resumed: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    part: Part
+    path: Path
+    key: str
+    options: StoreOptions
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A shard, or None where nobody was left for it; photographs seen, what was left out; whether it was there."""
+
+    shard: Shard | None
+    photos: int
+    broken: list[tuple[str, str]]
+    skipped: dict[str, int]
+    resumed: bool = False
+
+
+def prepare_shards(
+    name: str, sources: list[Path], out: str | Path, reading: ReadOptions, storing: StoreOptions, *,
+    command: str = "", workers: int | None = None, progress: Callable[[int, int, int], object] | None = None,
+) -> PrepareReport:  # fmt: skip
+    """Read ``sources`` by the reader of the format ``name`` and fill the folder ``out`` with shards and their index.
+
+    A broken photograph or person is left out and listed, in the report and in ``out/left_out.txt``. After a kill the
+    same call makes only the shards that are missing. ``progress(done, total, people)`` counts shards. Raises
+    ``UserError`` where nobody remains, a source cannot be read at all, or ``out`` holds other data.
+    """
+    out = Path(out)
+    described = {"format": name, "sources": [str(path) for path in sources]}
+    _refuse_other(out, described)
+    found = reader(name)(sources, reading)
+    parts = list(found.parts)
+    salt = json.dumps([_VERSION, name, asdict(storing)])
+    jobs = [
+        _Job(part, out / f"{part.split}-{number:05d}.h5", _digest(f"{salt} {part.key}"), storing)
+        for number, part in enumerate(parts)
+    ]
+    report, shards = PrepareReport(), []
+    out.mkdir(parents=True, exist_ok=True)
+    if progress is not None:
+        progress(0, len(jobs), 0)
+    with closing(map_in_order(_make, jobs, max(1, min(workers or available_cores(), len(jobs))))) as results:
+        for done, made in enumerate(results, 1):
+            report.broken += made.broken
+            report.skipped.update(made.skipped)
+            report.photos += made.photos
+            report.resumed += made.resumed
+            if made.shard is not None:
+                shards.append(made.shard)
+                report.people[made.shard.split] += made.shard.count
+            if progress is not None:
+                progress(done, len(jobs), report.people.total())
+    report.shards = len(shards)
+    report.about = {
+        **described, **found.about, **asdict(storing), "command": command, "photos": report.photos,
+        "left_out": len(report.broken), "skipped": dict(report.skipped),
+    }  # fmt: skip
+    write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
+    if not shards:
+        first = "; ".join(reason for _, reason in report.broken[:2]) or dict(report.skipped) or "no photographs"
+        raise fail(f"Nobody was found in {', '.join(described['sources'])}", got=first,
+                   next_step="Images that lie elsewhere are given with --images")  # fmt: skip
+    index = {"format": INDEX_FORMAT, "format_version": INDEX_VERSION, "attributes": report.about,
+             "shards": [asdict(shard) for shard in shards]}  # fmt: skip
+    write_text_atomically(out / INDEX, json.dumps(index, indent=1) + "\n")
+    return report
+
+
+def _refuse_other(out: Path, described: dict[str, Any]) -> None:
+    if out.exists() and not out.is_dir():
+        raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another --out")
+    try:
+        there = json.loads((out / INDEX).read_bytes())["attributes"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        raise fail(f"{out / INDEX} is something else", next_step="Choose another --out") from None
+    if {name: there.get(name) for name in described} != described:
+        got = f"{there.get('format')} from {', '.join(map(str, there.get('sources', [])))}"
+        raise fail(f"{out} holds other data", got=got, next_step="Choose another --out")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _make(job: _Job) -> _Made:
+    """Read one part into its shard, unless it is there."""
+    there = about_shard(job.path)
+    if there is not None and there.get("key") == job.key:
+        broken = [(str(item), str(reason)) for item, reason in there["broken"]]
+        sequences = [(str(a), int(b)) for a, b in there["sequences"]]
+        shard = Shard(job.path.name, there["split"], there["count"], there["digest"], sequences)
+        return _Made(shard, there["photos"], broken, there["skipped"], resumed=True)
+    cv2.setNumThreads(1)
+    rows: list[Row] = []
+    broken, skipped, photos = [], Counter[str](), 0
+    for item in job.part.photos():
+        if isinstance(item, Photo):
+            photos += 1
+            some, left = people_of(item, job.options)
+            rows += some
+        else:
+            left = [item]
+        broken += [(one.name, one.reason) for one in left if one.broken]
+        skipped.update(one.reason for one in left if not one.broken)
+    if not rows:
+        return _Made(None, photos, broken, dict(skipped))
+    split, sequences = job.part.split, runs([row["sequence"] for row in rows])
+    about = {"key": job.key, "split": split, "count": len(rows), "photos": photos, "broken": broken,
+             "skipped": dict(skipped), "sequences": sequences}  # fmt: skip
+    digest = write_shard(job.path, rows, about)
+    return _Made(Shard(job.path.name, split, len(rows), digest, sequences), photos, broken, dict(skipped))
+
+
+def people_of(photo: Photo, options: StoreOptions) -> tuple[list[Row], list[LeftOut]]:
+    """Rows of a shard, one a person, and what of the photograph cannot be taken."""
+    if not photo.people:
+        return [], [LeftOut(photo.name, "nobody in the picture", broken=False)]
+    try:
+        image = _pixels(photo)
+    except (UserError, OSError) as error:
+        return [], [LeftOut(photo.name, str(error))]
+    rows, left = [], []
+    for number, person in enumerate(photo.people):
+        where = photo.name if len(photo.people) == 1 else f"{photo.name}, person {number}"
+        try:
+            rows.append(_row(photo, image, person, where, options))
+        except UserError as error:
+            left.append(LeftOut(where, str(error)))
+    return rows, left
+
+
+def _pixels(photo: Photo) -> np.ndarray:
+    if isinstance(photo.image, np.ndarray):
+        image = photo.image
+    elif isinstance(photo.image, bytes):
+        image = decode_image(photo.image, photo.name)
+    else:
+        image = read_image(photo.image)
+    return np.rot90(image, -1) if photo.turned else image
+
+
+@lru_cache
+def _assumed_K(width: int, height: int) -> np.ndarray:
+    return assumed_intrinsics(width, height).numpy()
+
+
+def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: StoreOptions) -> Row:
+    height, width = image.shape[:2]
+    box = np.asarray(person.box, dtype=np.float64)
+    if not np.isfinite(box).all():
+        raise fail(f"The box of {where} is not finite", got=box.tolist())
+    x0, y0, x1, y1 = box.tolist()
+    check_box((x0, y0, x1, y1), width, height, where)
+    if max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(width, height):
+        raise fail(f"The box of {where} is far larger than its image", got=f"{x1 - x0:g} × {y1 - y0:g} px",
+                   expected=f"about {width} × {height}, in pixels")  # fmt: skip
+    values = {name: getattr(person, name) for name in _CHECKED}
+    wrong = [name for name, value in values.items() if value is not None and not np.isfinite(value).all()]
+    if wrong:
+        raise fail(f"{', '.join(wrong)} of {where} hold numbers that are not finite")
+    if values["K"] is None:
+        values["K"] = _assumed_K(width, height)
+    square = square_box(torch.from_numpy(box), margin=1.0).numpy()
+    return {
+        **person_columns(values),
+        **encode_person(image, square, margin=options.margin, pixels=options.pixels, quality=options.quality),
+        "box": square, "image_size": np.array([width, height]), "gender": GENDERS.index(person.gender),
+        "true_3d": person.true_3d, "name": photo.name, "sequence": photo.sequence,
+    }  # fmt: skip

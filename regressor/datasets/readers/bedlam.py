@@ -1,0 +1,105 @@
+"""BEDLAM: rendered people with true bodies and cameras, as TokenHMR's tars or as label npz beside the images.
+
+Black et al., BEDLAM (CVPR 2023). OpenCV axes; boxes in units of 200 pixels, their margin of 1.2 included. Bodies of
+SMPL-X (165 numbers a pose) give their 21 body joints; their shape is none of SMPL's and counts as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.npz import read_npz
+
+from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from .fields import box_around, field, gender_of, keypoints_by_name, numbers, text
+from .joint_orders import SMPL45
+from .tars import tar_parts
+
+_UNIT = 200.0
+_TURNED = "closeup"
+"""In the names of scenes whose camera stood on its side: annotated as seen upright."""
+_SMPL, _SMPLX = 72, 165
+_KEYS = ("imgname", "center", "scale", "pose_cam", "shape", "trans_cam", "cam_int", "cam_ext", "gtkps", "gender")
+
+
+def read(sources: list[Path], options: ReadOptions) -> Reading:
+    """Read tars, a shard each, or npz of labels; or folders of either."""
+    labels: list[Path] = []
+    tars: list[Path] = []
+    for source in sources:
+        found = sorted(source.rglob("*.npz")) if source.is_dir() else [source] if source.suffix == ".npz" else []
+        labels += found
+        if not found:
+            tars.append(source)
+    parts: list[Part] = []
+    if tars:
+        parts += tar_parts(tars, options.split, person_of, _TURNED)
+    for path in labels:
+        key, arrays = file_key(path), _arrays(path)
+        photos = _photos(path, arrays, options.images or path.parent)
+        parts += listed_parts(f"{key} {options.images}", options.split, photos, options.people)
+    return Reading(parts, {"boxes": "those of the annotation", "cameras": "annotated"})
+
+
+def person_of(content: Any, where: str) -> Person:
+    """One person as both forms of BEDLAM describe them. Raises ``UserError`` for what is missing or misshapen."""
+
+    def of(name: str, *shape: int | None) -> np.ndarray:
+        return numbers(field(content, name, where), shape, f"{where}: {name}")
+
+    pose = numbers(np.reshape(field(content, "pose_cam", where), -1), (None,), f"{where}: pose_cam")
+    if len(pose) not in (_SMPL, _SMPLX):
+        raise fail(f"{where}: pose_cam is of another body", got=f"{len(pose)} numbers", expected="72 or 165")
+    smplx = len(pose) == _SMPLX
+    body = np.concatenate([pose[3:66], np.zeros(6)]) if smplx else pose[3:]
+    points = of("gtkps", None, None)
+    if points.shape[0] != len(SMPL45) or points.shape[1] not in (2, 3):
+        raise fail(f"{where}: gtkps has another shape", got=points.shape, expected=f"({len(SMPL45)}, 2)")
+    points = np.concatenate([points[:, :2], np.ones((len(points), 1))], 1)
+    shape = of("shape", None)
+    if len(shape) < 10:
+        raise fail(f"{where}: shape is too short", got=len(shape), expected="10 or 11 numbers")
+    scale = numbers(np.reshape(field(content, "scale", where), -1), (None,), f"{where}: scale")
+    return Person(
+        box_around(of("center", 2), _UNIT * scale[:1]),
+        keypoints_2d=keypoints_by_name(points, SMPL45),
+        global_orient=pose[:3],
+        body_pose=body,
+        betas=None if smplx else shape[:10],
+        translation=of("trans_cam", 3) + of("cam_ext", 4, 4)[:3, 3],
+        K=of("cam_int", 3, 3),
+        gender="neutral" if smplx else gender_of(content.get("gender", "neutral"), where),
+    )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_npz(path, "BEDLAM labels", _KEYS)
+    missing = [name for name in _KEYS if name not in arrays and name != "gender"]
+    if missing:
+        raise fail(f"{path} holds no labels of BEDLAM", got=f"no {', '.join(missing)}", expected=", ".join(_KEYS))
+    lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise fail(f"{path} has labels of several lengths", got=lengths)
+    return arrays
+
+
+def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator[Photo | LeftOut]:
+    """By image, in the order in which they are first named."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(arrays["imgname"]):
+        rows.setdefault(text(name), []).append(row)
+    for name, chosen in rows.items():
+        people = []
+        for row in chosen:
+            where = f"{path.name}, row {row} ({name})"
+            try:
+                people.append(person_of({key: values[row] for key, values in arrays.items()}, where))
+            except UserError as error:
+                yield LeftOut(where, str(error))
+        turned = _TURNED in path.stem or _TURNED in name
+        yield Photo(name, images / name, tuple(people), f"{path.stem}/{Path(name).parent.name}", turned)

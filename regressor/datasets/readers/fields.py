@@ -1,0 +1,97 @@
+"""Values of annotation files, checked: one clear message for each that is not what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tokenizer.body.skeleton import KEYPOINT_NAMES
+from tokenizer.engine.errors import fail
+from tokenizer.engine.safe_pickle import as_array
+
+_GENDERS = {
+    "m": "male", "male": "male", "f": "female", "female": "female", "n": "neutral", "neutral": "neutral",
+    "unknown": "neutral", "none": "neutral", "": "neutral",
+}  # fmt: skip
+
+
+def field(content: Mapping[str, Any], name: str, where: str) -> Any:
+    """``content[name]``. Raises ``UserError`` naming what there is instead."""
+    if not isinstance(content, Mapping):
+        raise fail(f"{where} is no dictionary", got=type(content).__name__, expected=f"one with {name}")
+    if name not in content:
+        got = f"keys {', '.join(map(str, content))}"[:200]
+        raise fail(f"{where} is incomplete", got=got, expected=name)
+    return content[name]
+
+
+def numbers(value: Any, shape: tuple[int | None, ...], where: str) -> np.ndarray:
+    """``value`` as float64 of ``shape``, None standing for any size.
+
+    Raises ``UserError`` for anything else than such an array of finite numbers.
+    """
+    expected = "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
+    try:
+        array = as_array(value).astype(np.float64)
+    except (TypeError, ValueError):
+        raise fail(f"{where} holds no numbers", got=repr(value)[:60], expected=expected) from None
+    fits = array.ndim == len(shape) and all(want in (None, size) for want, size in zip(shape, array.shape, strict=True))
+    if not fits:
+        raise fail(f"{where} has another shape", got=array.shape, expected=expected)
+    if not np.isfinite(array).all():
+        raise fail(f"{where} is not finite", got=f"{int((~np.isfinite(array)).sum())} of {array.size} numbers")
+    return array
+
+
+def flag(value: Any) -> bool:
+    """A 0-d, one-element or plain yes or no, as any of the data sets write it."""
+    return bool(np.asarray(value).astype(np.float64).reshape(-1)[:1].any())
+
+
+def text(value: Any) -> str:
+    """A name as text, also where it is given as bytes."""
+    value = value.item() if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1 else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def gender_of(value: Any, where: str) -> str:
+    """female, male, or neutral, also where it is unknown. Raises ``UserError`` for another word."""
+    word = text(value).strip().lower()
+    if word not in _GENDERS:
+        raise fail(f"{where} has an unknown gender", got=repr(word)[:40], expected="male, female or neutral")
+    return _GENDERS[word]
+
+
+def box_around(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The box (4,) of ``size`` (), (1,) or (2,) pixels about ``centre`` (2,)."""
+    return np.concatenate([centre - np.asarray(size) / 2, centre + np.asarray(size) / 2])
+
+
+def turned_rotations(turn: np.ndarray, axis_angle: np.ndarray) -> np.ndarray:
+    """``turn`` (N,3,3) times the rotations ``axis_angle`` (N,3) → axis-angle (N,3), in float64."""
+    return (Rotation.from_matrix(turn) * Rotation.from_rotvec(axis_angle)).as_rotvec()
+
+
+def keypoints_by_name(points: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Points (J,D) of ``names`` (J; '' where it is none of the 44) in the order of the 44; zeros for those that none
+    are of."""
+    out = np.zeros((len(KEYPOINT_NAMES), points.shape[1]))
+    for row, name in enumerate(names):
+        if name:
+            out[KEYPOINT_NAMES.index(name)] = points[row]
+    return out
+
+
+def box_of_points(points: np.ndarray, margin: float = 1.2) -> np.ndarray:
+    """The box (4,) around the points (J,3) that have confidence, ``margin`` times as large.
+
+    Raises ``UserError`` where there are fewer than two.
+    """
+    seen = points[points[:, 2] > 0, :2]
+    if len(seen) < 2:
+        raise fail("Too few keypoints for a box", got=len(seen), expected="at least 2")
+    low, high = seen.min(0), seen.max(0)
+    return box_around((low + high) / 2, (high - low) * margin)

@@ -1,0 +1,44 @@
+"""Training tars of 4D-Humans (HMR2.0) and TokenHMR: pictures with bodies fitted to 2D keypoints.
+
+Goel et al., Humans in 4D (ICCV 2023). Boxes are in units of 200 pixels; bodies are pseudo labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..photo import Person, Reading, ReadOptions
+from .fields import box_around, field, flag, numbers
+from .tars import tar_parts
+
+_UNIT = 200.0
+
+
+def read(sources: list[Path], options: ReadOptions) -> Reading:
+    """Read tars, or folders of them; a shard each."""
+    parts = tar_parts(sources, options.split, _person)
+    return Reading(parts, {"boxes": "those of the annotation, square by their longer side"})
+
+
+def _person(content: Any, where: str) -> Person:
+    def known(name: str, size: int) -> np.ndarray | None:
+        if not flag(content.get(f"has_{name}", name in content)):
+            return None
+        return numbers(field(content, name, where), (size,), f"{where}: {name}")
+
+    centre = numbers(field(content, "center", where), (2,), f"{where}: center")
+    scale = numbers(np.reshape(field(content, "scale", where), -1), (None,), f"{where}: scale")
+    pose = known("body_pose", 72)
+    points_3d = content.get("keypoints_3d")
+    return Person(
+        box_around(centre, _UNIT * scale[:2]),
+        keypoints_2d=numbers(field(content, "keypoints_2d", where), (44, 3), f"{where}: keypoints_2d"),
+        keypoints_3d=None if points_3d is None else numbers(points_3d, (44, 4), f"{where}: keypoints_3d"),
+        global_orient=None if pose is None else pose[:3],
+        body_pose=None if pose is None else pose[3:],
+        betas=known("betas", 10),
+        true_3d=False,
+    )

@@ -1,0 +1,94 @@
+"""Tars of training data: a picture and a pickle ``data.pyd`` of its people under one key, read without unpacking."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.safe_pickle import loads_pickle
+
+from ..photo import LeftOut, Person, Photo, file_key
+
+_PICTURES = ("jpg", "jpeg", "png")
+_PEOPLE = "data.pyd"
+_MOST_BYTES = 1 << 28
+"""A member larger than that is neither a photograph nor its annotation."""
+
+PersonOf = Callable[[Any, str], Person]
+
+
+@dataclass(frozen=True)
+class TarPart:
+    """A tar. ``person``: annotation of one person and how messages call it → ``Person``; ``turned``: word in the keys
+    of pictures that are to be turned."""
+
+    path: Path
+    key: str
+    split: str
+    person: PersonOf
+    turned: str = ""
+
+    def photos(self) -> Iterator[Photo | LeftOut]:
+        """The photographs in the order of the tar; members of one key stand together, as the writers put them."""
+        current, members = "", dict[str, bytes]()
+        taken = 0
+        try:
+            with tarfile.open(self.path) as tar:
+                for member in tar:
+                    name = PurePosixPath(member.name)
+                    stem, _, ending = name.name.partition(".")
+                    key, ending = str(name.parent / stem), ending.lower()
+                    if not member.isfile() or ending not in (*_PICTURES, _PEOPLE):
+                        continue
+                    if key != current and members:
+                        yield from self._photo(current, members)
+                        members, taken = {}, taken + 1
+                    current = key
+                    if member.size > _MOST_BYTES:
+                        raise tarfile.ReadError(f"{member.name} of {member.size:,} bytes")
+                    file = tar.extractfile(member)
+                    data = b"" if file is None else file.read()
+                    if len(data) != member.size:
+                        raise tarfile.ReadError("unexpected end of data")
+                    members[ending] = data
+        except (tarfile.TarError, OSError, EOFError) as error:
+            # What is whole comes out; the picture that the cut went through does not.
+            yield LeftOut(str(self.path), f"cut short or damaged after {taken} pictures: {error}")
+            return
+        if members:
+            yield from self._photo(current, members)
+
+    def _photo(self, key: str, members: dict[str, bytes]) -> Iterator[Photo | LeftOut]:
+        where = f"{self.path.name}, {key}"
+        picture = next((members[ending] for ending in _PICTURES if ending in members), None)
+        if picture is None or _PEOPLE not in members:
+            yield LeftOut(where, f"has no {'picture' if picture is None else _PEOPLE}")
+            return
+        try:
+            people = loads_pickle(members[_PEOPLE], f"{where}.{_PEOPLE}")
+            if not isinstance(people, list | tuple):
+                raise fail(f"{where}.{_PEOPLE} is no list of people", got=type(people).__name__)
+        except UserError as error:
+            yield LeftOut(where, str(error))
+            return
+        found = []
+        for number, one in enumerate(people):
+            try:
+                found.append(self.person(one, f"{where}, person {number}"))
+            except UserError as error:
+                yield LeftOut(f"{where}, person {number}", str(error))
+        yield Photo(where, picture, tuple(found), turned=bool(self.turned) and self.turned in key)
+
+
+def tar_parts(sources: list[Path], split: str, person: PersonOf, turned: str = "") -> list[TarPart]:
+    """A part for each tar among ``sources``, files or folders of them, sorted. Raises ``UserError`` without any."""
+    paths: list[Path] = []
+    for source in sources:
+        paths += sorted(source.rglob("*.tar")) if source.is_dir() else [source]
+    if not paths:
+        raise fail(f"No tars in {', '.join(map(str, sources))}")
+    return [TarPart(path, file_key(path), split, person, turned) for path in paths]
