@@ -13,15 +13,20 @@ from .config import AugmentConfig
 from .datasets.sample import Sample
 
 
-def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator, pelvis: Tensor) -> Sample:
+def augment(
+    sample: Sample, config: AugmentConfig, generator: torch.Generator, pelvis: Tensor, *, first: int = 0,
+    total: int | None = None,
+) -> Sample:  # fmt: skip
     """A new sample, on the CPU, from a batch; the given one is not changed. Every draw comes from ``generator``.
 
-    ``pelvis`` (B,3): where each body's pelvis rests, see ``reframe``.
+    ``pelvis`` (B,3): where each body's pelvis rests, see ``reframe``. Of a batch of ``total`` samples this may be the
+    part from ``first``: draws are made for all of it, and the part comes out as it would in the whole.
     """
     count = len(sample["image"])
+    own, total = slice(first, first + count), total or count
 
     def draw(spread: float, *shape: int) -> Tensor:
-        return (2 * torch.rand(count, *shape, generator=generator) - 1) * spread
+        return (2 * torch.rand(total, *shape, generator=generator)[own] - 1) * spread
 
     roll, zoom, shift = draw(math.radians(config.rotate_deg)), torch.exp(draw(config.scale)), draw(config.shift, 2)
     out = reframe(sample, roll, zoom, shift, pelvis)
@@ -30,7 +35,8 @@ def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator, p
         offset = draw(64 * config.colour, 1, 1, 1)
         image = out["image"].float() * gain + offset
         if config.noise:
-            image += draw(255 * config.noise, 1, 1, 1).abs() * torch.randn(image.shape, generator=generator)
+            strength = draw(255 * config.noise, 1, 1, 1).abs()
+            image += strength * torch.randn(total, *image.shape[1:], generator=generator)[own]
         out["image"] = image.clamp_(0, 255).to(torch.uint8)
     return out
 
