@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm2d
+
 
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with batch norm and a shortcut (He et al., 2016, the basic block)."""
@@ -13,12 +15,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.norm1 = BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.norm2 = BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,inputs,H,W) → (B,outputs,H/stride,W/stride)."""
@@ -38,9 +40,7 @@ class ResNet(nn.Module):
     def __init__(self, width: int, blocks: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         self.out_channels = out_channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 7, 4, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 7, 4, 3, bias=False), BatchNorm2d(width), nn.ReLU(inplace=True))
         stages, lateral, inputs = [], [], width
         for number, count in enumerate(blocks):
             outputs = width * 2**number
@@ -54,7 +54,7 @@ class ResNet(nn.Module):
                 lateral.append(nn.Conv2d(outputs, out_channels, 1))
         self.stages = nn.ModuleList(stages)
         self.lateral = nn.ModuleList(lateral)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = BatchNorm2d(out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised crops (B,3,S,S), S a multiple of 32 → features (B,out_channels,S/8,S/8)."""

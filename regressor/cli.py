@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -73,7 +74,10 @@ def synthesize(
 @main.command()
 @click.argument("crops", type=click.Path(path_type=Path))
 @tokenizer_option
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option(
+    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+)  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option(
@@ -88,20 +92,33 @@ def synthesize(
 @click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option(
+    "--best-by",
+    type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"]),
+    help="What is best on val (mpjpe_mm).",
+)
+@click.option("--export", type=click.Choice(["best", "last"]), default="best", help="Which weights to export.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
 @body_option
 @device_option
 @reports_user_errors
 def train(
     crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
-    backbone_file: Path | None, minutes: float | None, resume: bool, body_source: str, device: str,
+    backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
+    export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt."""
+    """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt.
+
+    On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
+    each batch (optim.batch), and the result is that of one.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
 
     from tokenizer import load_body, load_tokenizer
+    from tokenizer.engine.distributed import rank
     from tokenizer.engine.options import resolve
 
     from .config import preset, with_loss
@@ -111,25 +128,35 @@ def train(
 
     config = with_loss(preset(preset_name), published=loss == "published", compat_reference=compat_reference, tals=tals)
     config = resolve(config, file=config_file, assignments=assignments)
+    if best_by is not None:
+        config = resolve(config, assignments=[f"best_by={best_by}"])
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
-    click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {crops} in {run_path}")
-    with tqdm(total=config.optim.steps, unit="step", desc="regressor") as bar:
+    first, pace = rank() == 0, {}
+    if first:
+        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {crops} in {run_path}")
+    with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
             bar.total = steps
             bar.update(step - bar.n)
+            pace.update(figures)
             if step % 20 == 0 or "val_mpjpe_mm" in figures:
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
         exported = train_regressor(
-            store, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, progress=progress
-        )
+            store, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
+            tensorboard=tensorboard, progress=progress,
+        )  # fmt: skip
+    if not first:
+        return
     if out is not None:
         copy_file(exported, out)
+    if "images_per_s" in pace:
+        click.echo(f"{pace['images_per_s']:.1f} images/s; {pace['data_wait']:.0%} of the time waiting for data")
     click.echo(f"Wrote {out or exported}")
 
 

@@ -18,6 +18,8 @@ class BackboneConfig:
     Of the ResNet alone, ``channels``: the width of its fused map. Of the ViT alone: ``heads``; ``drop_path``, the
     probability by which training leaves out the last block, rising evenly from 0 at the first; ``recompute``, to spend
     time instead of memory in training.
+
+    ``trainable``: all of it, none (only what is behind it learns), or its last N blocks.
     """
 
     kind: Literal["resnet", "vit"] = "resnet"
@@ -27,6 +29,7 @@ class BackboneConfig:
     heads: int = 16
     drop_path: float = 0.0
     recompute: bool = False
+    trainable: Literal["all", "none"] | int = "all"
 
     @property
     def aspect(self) -> float:
@@ -138,7 +141,12 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps."""
+    """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps.
+
+    ``batch``: images a step, over all processes. Each process passes its share in ``accumulate`` parts and adds up
+    their gradients: less memory, the same step (but batch norm, in ResNets, has statistics of each part).
+    ``layer_decay``: a ViT's blocks learn at rates that shrink by this factor from one to the block before it.
+    """
 
     steps: int = 4000
     budget_s: float = 0.0
@@ -148,11 +156,16 @@ class OptimConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     average: float = 0.998
+    accumulate: int = 1
+    layer_decay: float = 1.0
 
 
 @dataclass(frozen=True)
 class RegressorConfig:
-    """Everything that decides a training run, next to the crops and the tokenizer."""
+    """Everything that decides a training run, next to the crops and the tokenizer.
+
+    ``best_by``: the figure on val by which the best weights are chosen, the lower the better.
+    """
 
     preset: str = "small"
     image_size: int = 128
@@ -165,6 +178,7 @@ class RegressorConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500
 

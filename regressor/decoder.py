@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .stochastic import dropout
+
 
 @dataclass
 class Decoded:
@@ -121,4 +123,4 @@ class MLPBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,width) → the same shape."""
-        return x + F.dropout(self.outer(F.gelu(self.inner(self.norm(x)))), self.dropout, self.training)
+        return x + dropout(self.outer(F.gelu(self.inner(self.norm(x)))), self.dropout, self.training)

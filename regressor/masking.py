@@ -16,15 +16,18 @@ def known(target: Tensor, weight: Tensor) -> Tensor:
     return torch.where(like(weight, target) > 0, target, torch.zeros_like(target))
 
 
-def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None) -> Tensor:
+def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None, total: Tensor | None = None) -> Tensor:
     """Mean of values (B,...) weighted by ``weight``, (B,...) of as many or fewer trailing dimensions.
 
-    ``scale``, shaped like a weight, multiplies the values alone: scaled by half, the mean is half.
+    ``scale``, shaped like a weight, multiplies the values alone: scaled by half, the mean is half. ``total`` is the sum
+    of ``weight`` over a larger batch, of which these are a part: the results of its parts add up to its mean.
     """
+    if total is not None:
+        total = total * (values.numel() // weight.numel())
     weight = like(weight, values).to(values.dtype)
     if scale is not None:
         values = values * like(scale, values)
-    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+    return (values * weight).sum() / (weight.sum() if total is None else total).clamp_min(1e-6)
 
 
 def valid_sum(values: Tensor, weight: Tensor) -> Tensor:

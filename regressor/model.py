@@ -113,13 +113,13 @@ class RegressorNetwork(nn.Module):
     @torch.no_grad()
     def start_at(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
         """Take means and ranges of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas,
-        camera."""
+        camera; one sample tells no range."""
         self.mean_orientation6d.copy_(matrix_to_rot6d(orientation).mean(0))
         self.mean_pose6d.copy_(matrix_to_rot6d(body_pose).mean(0))
         self.mean_betas.copy_(betas.mean(0))
         self.mean_camera.copy_(camera.mean(0))
         for reach, values in ((self.betas_reach, betas), (self.camera_reach, camera)):
-            if reach is not None:
+            if reach is not None and len(values) > 1:
                 reach.copy_((1.5 * (values - values.mean(0)).abs().amax(0)).clamp_min(0.1))
 
 

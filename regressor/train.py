@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
+from tokenizer.engine.distributed import (
+    data_parallel,
+    from_rank_0,
+    own_device,
+    process_group,
+    rank,
+    sum_over_ranks,
+    without_exchange,
+    world_size,
+)
 from tokenizer.engine.errors import fail
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
 from tokenizer.engine.schedule import steps_within, warmup_cosine
+from tokenizer.engine.tensorboard import writer_class
+from tokenizer.engine.throughput import Throughput
 
 from .augmentation import augment
 from .backbone_file import start_from_backbone
-from .batches import take, to_device
-from .camera import ray_rotation, translation_to_crop_camera
+from .batches import num_samples, take, to_device
 from .config import RegressorConfig
 from .datasets.sample import Sample
 from .datasets.store import CropStore
 from .evaluate import score_predictions
-from .heads import TokenHead
-from .losses import regression_loss
-from .mixer_head import MixerTokenHead
-from .model import Regressor, RegressorNetwork, build_regressor, normalise
+from .losses import regression_loss, weight_sums
+from .model import Regressor, build_regressor, normalise
+from .parameter_groups import frozen_parts, parameter_groups
+from .starting import start_from_means
+from .stochastic import part_of_batch
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
+Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -48,44 +64,44 @@ def train_regressor(
     *,
     backbone: str | Path | None = None,
     resume: bool = False,
+    export: Export = "best",
+    tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Train on the store's train split, validate on its val split, export the averaged weights.
 
-    Returns the path of the exported file, ``run_path/regressor.pt``. ``backbone`` is a file of imported weights to
-    begin with. With ``resume`` the run's own configuration counts and ``config`` is not looked at; on a CPU the result
-    is bit-identical to that of an unbroken run with as many threads. ``progress`` is called with (step, steps, latest
-    figures). Raises ``UserError`` for an empty split, other crops or another artifact than the run began with, a
-    backbone that does not fit, or a loss that is no number (the batch is saved in the folder).
+    Returns the path of the exported file, ``run_path/regressor.pt``: weights of the ``best`` validation by
+    ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with. With ``resume`` the
+    run's own configuration counts and ``config`` is not looked at; on a CPU the result is bit-identical to that of an
+    unbroken run with as many threads. ``progress`` is called with (step, steps, latest figures). Under ``torchrun``
+    every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
+    and calls ``progress``. Raises ``UserError`` for an empty split, other crops or another artifact than the run began
+    with, a backbone that does not fit, a batch that cannot be shared out, or a loss or gradient that is no number (the
+    batch is saved in the folder).
     """
-    # 1. The run folder; what was left to choose by the machine is chosen once and written down.
-    if resume:
-        run = RunFolder.resume(run_path)
-        config = from_dict(RegressorConfig, run.config["regressor"])
-        check_vocabulary(f"The run in {run_path}", run.config["tokenizer"], tokenizer)
-        if run.config["crops"] != store.digest:
-            raise fail("This run was trained on other crops", got=store.digest[:12], expected=run.config["crops"][:12])
-    else:
-        if store.attributes.get("domain") == "suit":
-            # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
-            config = replace(config, augment=replace(config.augment, flip=0.0))
-        device = resolve_device(config.device)
-        config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
-        run = RunFolder.start(run_path, _about(config, tokenizer, store))
-    device = resolve_device(config.device)
+    with process_group():
+        run = _train(store, tokenizer, Path(run_path), config, body, backbone, resume, tensorboard, progress)
+        path = run.path / "regressor.pt"
+        return _export(run, path, store, tokenizer, body, export) if rank() == 0 else path
+
+
+def _train(
+    store: CropStore, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
+    start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
+) -> RunFolder:  # fmt: skip
+    # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
+    first = rank() == 0
+    settings, state = from_rank_0(_open_run, run_path, config, store, tokenizer, resume, tensorboard)
+    run = RunFolder(run_path, settings, state)
+    if first and tensorboard:
+        run.open_tensorboard()
+    config = from_dict(RegressorConfig, settings["regressor"])
+    device = own_device(resolve_device(config.device))
     precision = resolve_precision(config.precision, device)
 
     # 2. Crops: whole splits in memory, as bytes.
     store = store.at_size(config.image_size)
-    counts = {split: store.count(split) for split in ("train", "val")}
-    if not all(counts.values()):
-        raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
-                   expected="both splits filled", next_step="Make more of them")  # fmt: skip
-    crops, held_out = (store.sample(np.arange(counts[split]), split) for split in ("train", "val"))
-    if crops["image"].shape[-1] != config.image_size:
-        raise fail("The crops do not have the size of the preset", got=f"{crops['image'].shape[-1]} px",
-                   expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
-
+    crops, held_out = (store.sample(np.arange(store.count(split)), split) for split in ("train", "val"))
     rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
     pelvis = body.cpu().joints(rest, betas=crops["betas"])[:, index("pelvis")]
 
@@ -94,108 +110,183 @@ def train_regressor(
     tokenizer, body = tokenizer.to(device), body.to(device)
     regressor = build_regressor(config, tokenizer, precision).to(device)
     network = regressor.network
-    if backbone is not None and run.state is None:
-        start_from_backbone(network, backbone)
+    if start is not None and state is None:
+        start_from_backbone(network, start)
     start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.optim.lr, betas=(0.9, 0.99),
-    )  # fmt: skip
     average = WeightAverage(network, config.optim.average)
     averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
+    frozen = frozen_parts(network, config.backbone.trainable)
+    groups, factors = parameter_groups(network, config.optim)
+    optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.99))
     step, steps = 0, config.optim.steps
-    if run.state is not None:
-        load_strictly(network, run.state["network"], what="the checkpoint")
-        load_strictly(average.module, run.state["average"], what="the checkpoint")
-        optimizer.load_state_dict(run.state["optimizer"])
-        step = run.state["step"]
+    best: dict[str, Any] | None = None
+    if state is not None:
+        load_strictly(network, state["network"], what="the checkpoint")
+        load_strictly(average.module, state["average"], what="the checkpoint")
+        optimizer.load_state_dict(state["optimizer"])
+        step, best = state["step"], state.get("best")
+    forward = data_parallel(regressor.train())
+    for part in frozen:
+        part.eval()
 
     # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
-    pace: list[float] = []
-    regressor.train()
+    pace = Throughput()
+    size = config.optim.batch // world_size()
+    own = slice(rank() * size, (rank() + 1) * size)
     while step < steps:
         began = time.monotonic()
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        chosen = torch.randint(counts["train"], (config.optim.batch,), generator=generator)
-        batch = augment(take(crops, chosen), config.augment, generator, pelvis[chosen])
-        batch = to_device(batch, device)
-        prediction = regressor(normalise(batch["image"]), box=batch["box"], K=batch["K"])
-        terms = regression_loss(prediction, batch, body, tokenizer, config.loss)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            save_state(run.path / "nan_batch.pt", {"step": step, **to_device(batch, torch.device("cpu"))})
-            raise fail(f"The loss is no number at step {step}", got={k: v.item() for k, v in terms.items()},
-                       next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps")  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
+        batch = to_device(_draw(crops, pelvis, config, step, own), device)
+        waited = time.monotonic() - began
+        terms = _backward(forward, batch, body, tokenizer, config, step)
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip or math.inf)
+        # The one place where a step waits for the device; the figures are those of the whole batch on every process.
+        values = torch.cat([sum_over_ranks(torch.stack(list(terms.values()))), norm[None]]).tolist()
+        record = dict(zip([*terms, "gradient_norm"], values, strict=True))
+        if not all(map(math.isfinite, values)):
+            from_rank_0(_stop, run, crops, pelvis, config, step, record)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] = factor * config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
         optimizer.step()
         average.update(network, step)
         step += 1
-        pace.append(time.monotonic() - began)
-        if config.optim.budget_s and len(pace) == _PACE_STEPS:
+        pace.add(config.optim.batch, time.monotonic() - began, waited)
+        if config.optim.budget_s and pace.steps == _PACE_STEPS:
             # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
-            # A twentieth is left for validations and checkpoints; the first steps are slower than the rest.
+            # A twentieth is left for validations and checkpoints.
             left = 0.95 * (config.optim.budget_s - run.seconds)
-            usual = sum(pace[_PACE_STEPS // 6 :]) / len(pace[_PACE_STEPS // 6 :])
-            steps = min(steps, step + steps_within(left, usual, at_most=steps))
+            steps = min(steps, step + from_rank_0(_steps_left, left, pace.seconds_per_step(), steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
-            run.rewrite_config(_about(config, tokenizer, store))
+            if first:
+                run.rewrite_config(_about(config, tokenizer, store))
+        if not first:
+            continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
-        record: dict[str, Any] = {name: float(term.detach()) for name, term in terms.items()}
         last = step == steps
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": float(loss.detach()), **record})
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
+                     **pace.figures()})  # fmt: skip
         if step % config.validate_every == 0 or last:
             report = score_predictions(averaged, held_out, body)
-            figures = {name: float(values.mean()) for name, values in report.items()}
-            run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in figures.items()}})
-            record["val_mpjpe_mm"] = figures["mpjpe_mm"]
+            figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
+            run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
+            record["val_mpjpe_mm"] = figures["val_mpjpe_mm"]
+            judged = f"val_{config.best_by}"
+            if best is None or figures[judged] < best["figures"][judged]:
+                weights = {name: value.clone() for name, value in average.module.state_dict().items()}
+                best = {"step": step, "figures": figures, "average": weights}
         if step % config.checkpoint_every == 0 or last:
+            # The best weights travel inside: one file, hence always of one moment.
             save_checkpoint(run.checkpoints, step, {
                 "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
-                "average": average.module.state_dict(), "optimizer": optimizer.state_dict(),
+                "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
             })  # fmt: skip
         if progress is not None:
-            progress(step, steps, record)
-    # 6. Freeze.
-    metrics = {k: v for k, v in run.metrics()[-1].items() if k.startswith("val_")}
-    provenance = {"crops": store.digest, "crops_attributes": store.attributes, "body": body.kind,
-                  "steps": steps, "metrics": metrics}  # fmt: skip
-    return save_regressor(run.path / "regressor.pt", average.module, config, tokenizer, provenance)
+            progress(step, steps, {**record, **pace.figures()})
+    return run
 
 
-@torch.no_grad()
-def start_from_means(
-    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True, at_most: int = 4096
+def _open_run(
+    path: Path, config: RegressorConfig, store: CropStore, tokenizer: FrozenTokenizer, resume: bool, tensorboard: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
+    if tensorboard:
+        writer_class()
+    run = None
+    if resume:
+        run = RunFolder.resume(path)
+        config = from_dict(RegressorConfig, run.config["regressor"])
+        check_vocabulary(f"The run in {path}", run.config["tokenizer"], tokenizer)
+        if run.config["crops"] != store.digest:
+            raise fail("This run was trained on other crops", got=store.digest[:12], expected=run.config["crops"][:12])
+    parts = world_size() * config.optim.accumulate
+    if config.optim.accumulate < 1 or config.optim.batch % parts:
+        raise fail("The batch cannot be shared out", expected="as many for each", next_step="Change optim.batch",
+                   got=f"{config.optim.batch} images for {world_size()} processes, "
+                       f"optim.accumulate {config.optim.accumulate}")  # fmt: skip
+    counts = {split: store.count(split) for split in ("train", "val")}
+    if not all(counts.values()):
+        raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
+                   expected="both splits filled", next_step="Make more of them")  # fmt: skip
+    if store.at_size(config.image_size).size != config.image_size:
+        raise fail("The crops do not have the size of the preset", got=f"{store.size} px",
+                   expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
+    if run is not None:
+        return run.config, run.state
+    if store.attributes.get("domain") == "suit":
+        # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
+        config = replace(config, augment=replace(config.augment, flip=0.0))
+    device = resolve_device(config.device)
+    config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
+    return RunFolder.start(path, _about(config, tokenizer, store)).config, None
+
+
+def _draw(crops: Sample, pelvis: Tensor, config: RegressorConfig, step: int, own: slice) -> Sample:
+    """The samples ``own`` of the whole batch of ``step``. All of it is augmented: images lend each other patches."""
+    generator = torch.Generator().manual_seed(_seed(config, step))
+    chosen = torch.randint(len(pelvis), (config.optim.batch,), generator=generator)
+    return take(augment(take(crops, chosen), config.augment, generator, pelvis[chosen]), own)
+
+
+def _seed(config: RegressorConfig, step: int) -> int:
+    return config.seed * 1_000_003 + step
+
+
+def _backward(
+    forward: nn.Module, batch: Sample, body: Body, tokenizer: FrozenTokenizer, config: RegressorConfig, step: int
+) -> dict[str, Tensor]:
+    """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms."""
+    forward.zero_grad(set_to_none=True)
+    sums = weight_sums(batch, config.loss)
+    totals = dict(zip(sums, sum_over_ranks(torch.stack(list(sums.values())).float()), strict=True))
+    size = num_samples(batch) // config.optim.accumulate
+    terms: dict[str, Tensor] = {}
+    for number in range(config.optim.accumulate):
+        some = take(batch, slice(number * size, (number + 1) * size))
+        more = number + 1 < config.optim.accumulate
+        place = rank() * num_samples(batch) + number * size
+        torch.manual_seed(_seed(config, step))
+        with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
+            prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
+            part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
+            # The shares of all processes add up, where DDP takes the mean.
+            (world_size() * torch.stack(list(part.values())).sum()).backward()
+        terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
+    return terms
+
+
+def _stop(
+    run: RunFolder, crops: Sample, pelvis: Tensor, config: RegressorConfig, step: int, figures: dict[str, float]
 ) -> None:
-    """Begin at what training crops say without a look at the image: mean rotations, shape, camera, token frequencies.
+    path = run.path / "nan_batch.pt"
+    save_state(path, {"step": step, **_draw(crops, pelvis, config, step, slice(0, config.optim.batch))})
+    raise fail(f"The loss is no number at step {step}", got=figures,
+               next_step=f"See {path}; a lower optim.lr often helps")  # fmt: skip
 
-    Takes those of the first ``at_most`` samples that know them; what nobody knows keeps its default. Orientations count
-    ``relative`` to the ray through the middle of the crop, or as they are.
-    """
-    some = take(crops, slice(0, at_most))
-    known = some["has_body_pose"] & some["has_global_orient"] & some["has_betas"]
-    if not known.any():
-        return
-    some = to_device(take(some, known), network.mean_betas.device)
-    box, intrinsics = some["box"], some["K"]
-    pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
-    if relative:
-        orientation = ray_rotation(box, intrinsics).transpose(-1, -2) @ orientation
-    camera = network.mean_camera[None]
-    placed = some["translation"][:, 2] > 0
-    if placed.any():
-        camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
-    network.start_at(orientation, pose, some["betas"], camera)
-    if isinstance(network.pose_head, TokenHead | MixerTokenHead):
-        network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
+
+def _steps_left(seconds: float, pace: float, at_most: int) -> int:
+    return steps_within(seconds, pace, at_most=at_most)
+
+
+def _export(
+    run: RunFolder, out: Path, store: CropStore, tokenizer: FrozenTokenizer, body: Body, export: Export
+) -> Path:
+    """Averaged weights from the newest checkpoint: those of the best validation so far, or the last."""
+    run = RunFolder.open(run.path)
+    assert run.state is not None
+    chosen = run.state.get("best") if export == "best" else None
+    if chosen is None:
+        found = [record for record in run.metrics() if "val_mpjpe_mm" in record]
+        figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
+        export, chosen = "last", {**run.state, "figures": figures}
+    config = from_dict(RegressorConfig, run.config["regressor"])
+    network = build_regressor(config, tokenizer, empty=True).network
+    load_strictly(network, chosen["average"], what="the checkpoint", assign=True)
+    provenance = {
+        "crops": store.digest, "crops_attributes": store.attributes, "body": body.kind, "steps": run.state["step"],
+        "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
+    }  # fmt: skip
+    return save_regressor(out, network, config, tokenizer, provenance)
 
 
 def _about(config: RegressorConfig, tokenizer: FrozenTokenizer, store: CropStore) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .linear import MLP, Linear
+from .stochastic import drop_path
 
 PATCH = 16
 _EPS = 1e-6
@@ -19,8 +20,7 @@ def grid_of(size: int) -> tuple[int, int]:
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and MLP. In training each is left out for a sample with probability ``drop_path``
-    (stochastic depth: Huang et al., ECCV 2016)."""
+    """Pre-norm self-attention and MLP. In training each is left out for a sample with probability ``drop_path``."""
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
@@ -40,10 +40,7 @@ class Block(nn.Module):
         return out
 
     def _sometimes(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
-            return branch
-        kept = 1 - self.drop_path
-        return branch * (torch.rand(len(branch), 1, 1, device=branch.device) < kept).to(branch.dtype) / kept
+        return drop_path(branch, self.drop_path, self.training)
 
 
 class ViT(nn.Module):

@@ -79,7 +79,8 @@ def test_readme_commands_parse():
         if program in PROGRAMS:
             parse([program, *words[1:]])
         elif program == "torchrun":
-            parse(["pose-tokenizer", *words[words.index("tokenizer") + 1 :]])
+            module = words.index("-m") + 1
+            parse([f"pose-{words[module]}", *words[module + 1 :]])
         elif program == "make":
             done = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True,
                                   check=False) if shutil.which("make") else None  # fmt: skip

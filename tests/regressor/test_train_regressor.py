@@ -21,6 +21,8 @@ from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.options import to_dict
 
+OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait"}
+
 
 @pytest.fixture(scope="module")
 def crops(crops_file):
@@ -51,13 +53,16 @@ def test_it_learns_and_leaves_a_run_folder(tmp_path, crops, tokenizer, tiny_conf
     path = train_regressor(crops, tokenizer, tmp_path / "run", config, open_body,
                            progress=lambda *figures: seen.append(figures))  # fmt: skip
     assert path == tmp_path / "run" / "regressor.pt" and [step for step, _, _ in seen] == list(range(1, 61))
-    first, last = sum(seen[0][2].values()), sum(v for k, v in seen[-1][2].items() if k != "val_mpjpe_mm")
+    first, last = (
+        sum(figures[name] for name in figures.keys() - OTHER_FIGURES) for _, _, figures in (seen[0], seen[-1])
+    )
     assert last < 0.8 * first
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {"val_mpjpe_mm", "val_pa_mpjpe_mm", "val_orientation_deg"} <= records[-1].keys()
     state = load_state(path)
     assert state["tokenizer"] == tokenizer.digest and state["provenance"]["crops_attributes"] == {"domain": "suit"}
-    assert state["provenance"]["metrics"]["val_mpjpe_mm"] == records[-1]["val_mpjpe_mm"]
+    best = min(record["val_mpjpe_mm"] for record in records if "val_mpjpe_mm" in record)
+    assert state["provenance"]["metrics"]["val_mpjpe_mm"] == best
 
 
 def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_config, open_body):

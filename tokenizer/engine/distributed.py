@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -81,6 +81,11 @@ def data_parallel(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, broadcast_buffers=False) if world_size() > 1 else module
 
 
+def without_exchange(module: nn.Module) -> AbstractContextManager[object]:
+    """Within, backward of what ``data_parallel`` gave leaves each process its own gradients: more are to be added."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+
 def from_rank_0(make: Callable[..., T], *arguments: Any) -> T:
     """What ``make(*arguments)`` returns on rank 0, on every process: tensors on the CPU and plain values.
 
@@ -107,6 +112,22 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
         tensor = tensor.clone()
         dist.all_reduce(tensor)
     return tensor
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return sum_over_ranks(gradients[0].contiguous())
+
+
+def differentiable_sum_over_ranks(tensor: Tensor) -> Tensor:
+    """``sum_over_ranks`` that passes gradients on: each process's share moves the losses of all."""
+    out: Tensor = _Sum.apply(tensor)
+    return out
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:

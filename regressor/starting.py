@@ -1,0 +1,42 @@
+"""Where training begins: at what the annotation says before any image is seen."""
+
+from __future__ import annotations
+
+import torch
+
+from tokenizer import FrozenTokenizer
+from tokenizer.body.skeleton import NUM_BODY_JOINTS
+
+from .batches import take, to_device
+from .camera import ray_rotation, translation_to_crop_camera
+from .datasets.sample import Sample
+from .heads import TokenHead
+from .mixer_head import MixerTokenHead
+from .model import RegressorNetwork
+
+
+@torch.no_grad()
+def start_from_means(
+    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True, at_most: int = 4096
+) -> None:
+    """Begin at what training crops say without a look at the image: mean rotations, shape, camera, token frequencies.
+
+    Takes those of the first ``at_most`` samples that know them; what nobody knows keeps its default. Orientations count
+    ``relative`` to the ray through the middle of the crop, or as they are.
+    """
+    some = take(crops, slice(0, at_most))
+    known = some["has_body_pose"] & some["has_global_orient"] & some["has_betas"]
+    if not known.any():
+        return
+    some = to_device(take(some, known), network.mean_betas.device)
+    box, intrinsics = some["box"], some["K"]
+    pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
+    if relative:
+        orientation = ray_rotation(box, intrinsics).transpose(-1, -2) @ orientation
+    camera = network.mean_camera[None]
+    placed = some["translation"][:, 2] > 0
+    if placed.any():
+        camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
+    network.start_at(orientation, pose, some["betas"], camera)
+    if isinstance(network.pose_head, TokenHead | MixerTokenHead):
+        network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
