@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from tokenizer.body.camera import intrinsics
 from tokenizer.body.figures import BODY_COLOUR, Colour, lay_over, paint
-from tokenizer.body.skeleton import NUM_JOINTS, PARENTS
 
 _SIDE_DISTANCE = 6.0
 
@@ -42,15 +38,3 @@ def side_view(
     # Perspective: what is nearer than the middle must not leave the picture.
     K = intrinsics(torch.tensor(size / 2 * (_SIDE_DISTANCE - reach / 2) / max(reach, 1e-6)), size, size)
     return paint(turned, faces, K.to(vertices).expand(len(vertices), 3, 3), (size, size), colour)
-
-
-def draw_skeleton(image: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The bones of projected joints (24,2), pixels, drawn on a copy of an image (H,W,3) uint8 RGB."""
-    drawn = np.ascontiguousarray(image).copy()
-    shift = 4
-    points = np.round((joints - 0.5) * (1 << shift)).astype(int)
-    thickness = max(1, math.ceil(len(image) / 160))
-    for joint in range(1, NUM_JOINTS):
-        ends = (points[PARENTS[joint]].tolist(), points[joint].tolist())
-        cv2.line(drawn, ends[0], ends[1], (255, 255, 0), thickness, cv2.LINE_AA, shift)
-    return drawn

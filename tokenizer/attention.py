@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .body.skeleton import NUM_BODY_JOINTS
-from .networks import add_layers
+from .networks import add_layers, joint_features
 
 _HEAD = 32
 
@@ -55,9 +55,7 @@ class AttentionEncoder(nn.Module):
 
     def forward(self, rot6d: Tensor, visible: Tensor | None = None) -> Tensor:
         """6D (B,21,6), visible (B,21) bool or None for all → latents (B,groups,D)."""
-        seen = torch.ones_like(rot6d[..., :1]) if visible is None else visible[..., None].to(rot6d.dtype)
-        x = torch.cat([(rot6d - self.mean) / self.scale * seen, seen], -1)
-        joints = self.embed(x) + self.place
+        joints = self.embed(joint_features(rot6d, self.mean, self.scale, visible)) + self.place
         queries = self.queries.to(joints.dtype).expand(len(joints), -1, -1)
         latents: Tensor = self.out(self.blocks(torch.cat([queries, joints], 1))[:, : self.groups])
         return latents

@@ -15,6 +15,13 @@ def add_layers(values: Tensor, layer_scale: Tensor) -> Tensor:
     return (values.unflatten(1, (layers, -1)) * layer_scale[:, None]).sum(1)
 
 
+def joint_features(rot6d: Tensor, mean: Tensor, scale: Tensor, visible: Tensor | None) -> Tensor:
+    """6D (B,21,6), standardised, and a flag of visibility: (B,21,7). A joint that is not ``visible`` (B,21) bool enters
+    as its mean with its flag at 0; None: all are seen."""
+    seen = torch.ones_like(rot6d[..., :1]) if visible is None else visible[..., None].to(rot6d.dtype)
+    return torch.cat([(rot6d - mean) / scale * seen, seen], -1)
+
+
 class ResidualBlock(nn.Module):
     """x + Linear(GELU(Linear(LayerNorm(x))))."""
 
@@ -57,8 +64,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, rot6d: Tensor, visible: Tensor | None = None) -> Tensor:
         """6D (B,21,6), visible (B,21) bool or None for all → latents (B, *latent_shape)."""
-        seen = torch.ones_like(rot6d[..., :1]) if visible is None else visible[..., None].to(rot6d.dtype)
-        x = torch.cat([(rot6d - self.mean) / self.scale * seen, seen], -1)
+        x = joint_features(rot6d, self.mean, self.scale, visible)
         latents: Tensor = self.trunk(x.flatten(1)).unflatten(1, self.latent_shape)
         return latents
 

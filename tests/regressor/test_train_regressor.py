@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -125,22 +120,16 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
     assert load_state(tmp_path / "run" / "nan_batch.pt")["image"].shape == (4, 3, 32, 32)
 
 
-def test_kill_dash_nine_and_resume(tmp_path, crops, tokenizer, tokenizer_file, tiny_config, open_body):
+def test_kill_dash_nine_and_resume(
+    tmp_path, crops, tokenizer, tokenizer_file, tiny_config, open_body, killed_after_a_checkpoint
+):
     """The process dies without a word, at whatever instant; the resumed run ends with the same weights."""
     config = replace(tiny_config, optim=replace(tiny_config.optim, steps=40), device="cpu")
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
-    command = [
-        sys.executable, "-c", "from regressor.cli import main; main()", "train", str(crops.path),
-        "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / "killed"), "--config",
-        str(tmp_path / "config.json"), "--device", "cpu",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "killed" / "checkpoints").glob("step_*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed_after_a_checkpoint("regressor.cli", [
+        "train", crops.path, "--tokenizer", tokenizer_file, "--run", tmp_path / "killed", "--config",
+        tmp_path / "config.json", "--device", "cpu",
+    ], tmp_path / "killed")  # fmt: skip
     assert not (tmp_path / "killed" / "regressor.pt").exists()
     resumed = train_regressor(crops, tokenizer, tmp_path / "killed", config, open_body, resume=True)
     whole = train_regressor(crops, tokenizer, tmp_path / "whole", config, open_body)

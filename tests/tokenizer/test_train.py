@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,20 +83,12 @@ def test_an_interrupted_run_ends_bit_identical(store, tmp_path, open_body, kind)
     assert steps[0] == steps[1]
 
 
-def test_kill_dash_nine_and_resume(store, tmp_path, open_body):
+def test_kill_dash_nine_and_resume(store, tmp_path, open_body, killed_after_a_checkpoint):
     """The process dies without a word, at whatever instant; the resumed run ends with the same weights."""
     (tmp_path / "config.json").write_text(json.dumps(to_dict(SMALL)))
-    command = [
-        sys.executable, "-c", "from tokenizer.cli import main; main()", "train", str(store.path),
-        "--run", str(tmp_path / "killed"), "--config", str(tmp_path / "config.json"), "--device", "cpu",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "killed" / "checkpoints").glob("step_*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed_after_a_checkpoint("tokenizer.cli", [
+        "train", store.path, "--run", tmp_path / "killed", "--config", tmp_path / "config.json", "--device", "cpu",
+    ], tmp_path / "killed")  # fmt: skip
     assert not (tmp_path / "killed" / "tokenizer.h5").exists()
     resumed = train_tokenizer(store, tmp_path / "killed", SMALL, open_body, resume=True)
     whole = train_tokenizer(store, tmp_path / "whole", replace(SMALL, device="cpu"), open_body)

@@ -97,7 +97,7 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
 
 
 def reason_of(error: Exception) -> str:
-    """One line on why torch could not read a file, without its advice to read it unsafely."""
+    """One line on why a file could not be read, without torch's advice to read it unsafely."""
     if isinstance(error, pickle.UnpicklingError):
         return "something that is neither tensors nor plain values"
     text = str(error).splitlines()[0] if str(error) else ""

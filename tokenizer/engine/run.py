@@ -43,8 +43,8 @@ class RunFolder:
         path = Path(path)
         try:
             config = json.loads((path / "config.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise fail(f"No run at {path}", got=error, next_step="Start one without --resume") from None
+        except (OSError, ValueError) as error:
+            raise fail(f"No run at {path}", got=error, next_step="Start one with `train`, without --resume") from None
         return cls(path, config, load_latest(path / "checkpoints"))
 
     @classmethod

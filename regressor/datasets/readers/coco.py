@@ -47,7 +47,7 @@ def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _keys(content: Any) -> str:
-    return f"keys {', '.join(content)}"[:120] if isinstance(content, dict) else type(content).__name__
+    return f"keys {', '.join(content) or 'none'}"[:120] if isinstance(content, dict) else type(content).__name__
 
 
 def _photos(path: Path, content: dict[str, list[dict[str, Any]]], images: Path) -> Iterator[Photo | LeftOut]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tokenizer.engine.checkpoint import reason_of
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.safe_pickle import loads_pickle
 
@@ -57,7 +58,8 @@ class TarPart:
                     members[ending] = data
         except (tarfile.TarError, OSError, EOFError) as error:
             # What is whole comes out; the picture that the cut went through does not.
-            yield LeftOut(str(self.path), f"cut short or damaged after {taken} pictures: {error}")
+            reason = reason_of(error).rstrip(":")
+            yield LeftOut(str(self.path), f"cut short or damaged after {taken} pictures: {reason}")
             return
         if members:
             yield from self._photo(current, members)
