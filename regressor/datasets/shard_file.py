@@ -113,30 +113,6 @@ def encode_person(image: np.ndarray, box: np.ndarray, *, margin: float, pixels: 
     return {"jpeg": data.tobytes(), "stored": np.concatenate([low, high])}
 
 
-def cut_stored(jpeg: bytes, stored: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """The square box (4,) of the photograph, from the JPEG of its rectangle ``stored`` (4,) → (size,size,3) uint8 RGB.
-
-    Shrunk by area averages, the rest bilinearly; beyond what is stored its edge goes on. Raises ``UserError`` for bytes
-    that are no JPEG.
-    """
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
-    if image is None:
-        raise fail("A stored crop is no JPEG", next_step=REMEDY)
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    extent = np.asarray(stored[2:] - stored[:2], dtype=np.float64)
-    step = (box[2] - box[0]) / size  # photograph pixels a crop pixel
-    shrink = float(image.shape[1] / extent[0] * step)
-    if shrink > 1.1:
-        wanted = np.maximum(1, np.round(extent / step)).astype(int)
-        image = cv2.resize(image, (int(wanted[0]), int(wanted[1])), interpolation=cv2.INTER_AREA)
-    # Pixel i of the crop has its centre at i + 0.5; so has pixel j of the stored picture.
-    scale = np.array([image.shape[1], image.shape[0]]) / extent
-    offset = (box[:2] - stored[:2] + 0.5 * step) * scale - 0.5
-    matrix = np.array([[step * scale[0], 0, offset[0]], [0, step * scale[1], offset[1]]], dtype=np.float64)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-
-
 def runs(names: Sequence[str]) -> list[tuple[str, int]]:
     """Names in order → (name, how many in a row)."""
     found: list[tuple[str, int]] = []

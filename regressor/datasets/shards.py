@@ -15,8 +15,10 @@ from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
 
 from .sample import Sample
-from .shard_file import COLUMNS, REMEDY, cut_stored, read_shard
+from .shard_file import COLUMNS, REMEDY, read_shard
 from .store import CropStore
+from .stored_crop import crop_stored
+from .warp import Framing
 
 INDEX = "shards.json"
 INDEX_FORMAT = "pose-token-hmr/shards"
@@ -73,7 +75,8 @@ class ShardStore(CropStore):
             for name, values in found.items():
                 columns[name][wanted] = values[back]
             for target, row in zip(wanted, back, strict=True):
-                images[target] = cut_stored(jpegs[row], found["stored"][row], found["box"][row], self.size)
+                box = Framing(tuple(found["box"][row].tolist()))
+                images[target] = crop_stored(jpegs[row], found["stored"][row], box, self.size)
         return _sample(images, columns)
 
 
