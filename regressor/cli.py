@@ -72,12 +72,15 @@ def synthesize(
 
 
 @main.command()
-@click.argument("crops", type=click.Path(path_type=Path))
+@click.argument("crops", nargs=-1, required=True)
 @tokenizer_option
 @click.option(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
     help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
 )  # fmt: skip
+@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_all, HMR2.0's (default: all alike).")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
+@click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="At most so much of them.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option(
@@ -103,12 +106,16 @@ def synthesize(
 @device_option
 @reports_user_errors
 def train(
-    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
+    crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
+    out: Path | None, preset_name: str, loss: str,
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
     backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
     export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt.
+    """Train a regressor on CROPS and export it to RUN/regressor.pt.
+
+    CROPS are crop stores, folders of shards, folders of such folders, URLs of folders of shards, or text files that
+    list any of these; NAME= before one names it for --mix.
 
     On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
     each batch (optim.batch), and the result is that of one.
@@ -120,9 +127,11 @@ def train(
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.distributed import rank
     from tokenizer.engine.options import resolve
+    from tokenizer.engine.run import RunFolder
 
     from .config import preset, with_loss
-    from .datasets.store import open_crops
+    from .datasets.mixtures import open_mixture
+    from .datasets.remote import default_cache
     from .export import copy_file
     from .train import train_regressor
 
@@ -133,11 +142,18 @@ def train(
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
-    store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
+    if mix is None and resuming:
+        mix = str(RunFolder.settings(run_path)["regressor"]["data"]["mix"])
+    if mix is not None:
+        config = replace(config, data=replace(config.data, mix=mix))
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
+    vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
     first, pace = rank() == 0, {}
     if first:
-        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {crops} in {run_path}")
+        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
+        if mixture.note:
+            click.echo(f"Mixture: {mixture.note}")
     with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
@@ -148,7 +164,7 @@ def train(
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
         exported = train_regressor(
-            store, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
+            mixture, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
             tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     if not first:

@@ -140,6 +140,23 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """Which samples make a batch. ``mix``: shares of data sets, ``name=weight,…`` or ``mix_all``; empty: all alike.
+
+    ``window``: shards among which samples are shuffled. ``lanes``: parts of a batch with shards of their own, so that
+    processes need not read the same; 0: one for each process where data are fetched from elsewhere, else one.
+    ``workers``: processes that prepare batches, for each that trains; -1: as the machine has room. ``val_samples``: at
+    most so many are validated on.
+    """
+
+    mix: str = ""
+    window: int = 16
+    lanes: int = 0
+    workers: int = -1
+    val_samples: int = 2000
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps.
 
@@ -174,6 +191,7 @@ class RegressorConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     device: str = "auto"

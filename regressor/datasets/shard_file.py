@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.hdf5 import plain_datasets, reading
+from tokenizer.engine.hdf5 import plain_datasets
 from tokenizer.engine.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/shard"
@@ -70,26 +70,6 @@ def about_shard(path: Path) -> dict[str, Any] | None:
             return {**about, "digest": str(file.attrs["digest"])}
     except (OSError, KeyError, ValueError, UserError):
         return None
-
-
-def read_shard(path: Path, rows: np.ndarray, digest: str) -> tuple[dict[str, np.ndarray], list[bytes]]:
-    """Columns and JPEGs of a shard at increasing ``rows`` (N,).
-
-    Raises ``UserError`` for a shard that is missing, damaged, incomplete, or not that of ``digest``.
-    """
-    with reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY) as file:
-        if file.attrs["digest"] != digest:
-            raise fail(f"{path} was changed since the folder was prepared", next_step=REMEDY)
-        found = plain_datasets(file)
-        count = len(found["jpeg_end"]) if "jpeg_end" in found else -1
-        wrong = [name for name, (kind, shape) in COLUMNS.items()
-                 if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind]  # fmt: skip
-        if wrong or "jpeg" not in found:
-            raise fail(f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}",
-                       next_step=REMEDY)  # fmt: skip
-        columns = {name: found[name][rows] for name in COLUMNS}
-        ends = np.concatenate([[0], found["jpeg_end"][:]])
-        return columns, [found["jpeg"][ends[row] : ends[row + 1]].tobytes() for row in rows]
 
 
 def encode_person(image: np.ndarray, box: np.ndarray, *, margin: float, pixels: int, quality: int) -> Row:

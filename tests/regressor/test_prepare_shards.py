@@ -346,6 +346,6 @@ def test_2d_agrees_with_3d_seen_through_K():
 
     columns = {name: np.asarray(row[name], np.float32)[None] for name in (
         "keypoints_2d", "box", "K", "gender", "global_orient", "body_pose")}  # fmt: skip
-    sample = _sample(np.zeros((1, 4, 4, 3), np.uint8), columns)
+    sample = _sample(columns)
     expected = project_to_crop(points[None], sample["box"], sample["K"])
     torch.testing.assert_close(sample["keypoints_2d"][..., :2], expected)
