@@ -84,7 +84,10 @@ def synthesize(
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option(
-    "--loss", type=click.Choice(["preset", "published"]), default="preset", help="TokenHMR's, or the preset's."
+    "--loss",
+    type=click.Choice(["preset", "means", "published"]),
+    default="preset",
+    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small).",
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(
@@ -107,7 +110,7 @@ def synthesize(
 @reports_user_errors
 def train(
     crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
-    out: Path | None, preset_name: str, loss: str,
+    out: Path | None, preset_name: str, loss: Literal["preset", "means", "published"],
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
     backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
     export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
@@ -135,7 +138,7 @@ def train(
     from .export import copy_file
     from .train import train_regressor
 
-    config = with_loss(preset(preset_name), published=loss == "published", compat_reference=compat_reference, tals=tals)
+    config = with_loss(preset(preset_name), form=loss, compat_reference=compat_reference, tals=tals)
     config = resolve(config, file=config_file, assignments=assignments)
     if best_by is not None:
         config = resolve(config, assignments=[f"best_by={best_by}"])

@@ -114,7 +114,8 @@ def _train(
     network = regressor.network
     if start is not None and state is None:
         start_from_backbone(network, start)
-    start_from_means(network, tokenizer, stream.annotation(_KNOWN_FROM), relative=config.head.orientation == "ray")
+    if first:  # whose weights the others take over
+        start_from_means(network, tokenizer, stream.annotation(_KNOWN_FROM), relative=config.head.orientation == "ray")
     average = WeightAverage(network, config.optim.average)
     averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
     frozen = frozen_parts(network, config.backbone.trainable)
