@@ -13,7 +13,7 @@ from tokenizer import FrozenTokenizer
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS
 from tokenizer.engine.errors import fail
-from tokenizer.engine.precision import ResolvedPrecision, autocast
+from tokenizer.engine.precision import ResolvedPrecision, autocast, without_autocast
 
 from .backbone import ResNet
 from .camera import crop_geometry, lone_crop_camera, ray_rotation
@@ -91,7 +91,7 @@ class RegressorNetwork(nn.Module):
         features = self.backbone(images)
         if isinstance(self.decoder, SingleQueryDecoder):
             # A hundredth of the work behind a ViT, and what turns its rounding into degrees: always in float32.
-            with torch.autocast(images.device.type, enabled=False):
+            with without_autocast(images.device):
                 return self._heads(self.decoder(features.float()))
         return self._heads(self.decoder(features, geometry))
 

@@ -29,6 +29,7 @@ from tokenizer.engine.distributed import (
     world_size,
 )
 from tokenizer.engine.errors import fail
+from tokenizer.engine.gpu import GpuUse
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
@@ -46,7 +47,7 @@ from .datasets.store import CropStore
 from .evaluate import score_predictions
 from .gradients import leave_gradients, seed_of, without_gradient
 from .model import Regressor, build_regressor
-from .parameter_groups import frozen_parts, parameter_groups
+from .parameter_groups import frozen_parts, make_optimizer
 from .starting import start_from_means
 from .weights import check_vocabulary, load_strictly, save_regressor
 
@@ -115,8 +116,7 @@ def _train(
     start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
     average = WeightAverage(network, config.optim.average) if first else None
     frozen = frozen_parts(network, config.backbone.trainable)
-    groups, factors = parameter_groups(network, config.optim)
-    optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.99))
+    optimizer, factors = make_optimizer(network, config.optim)
     scale = LossScale(device, precision)
     step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None
@@ -135,7 +135,7 @@ def _train(
         part.eval()
 
     # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
-    pace = Throughput()
+    pace, gpu = Throughput(), GpuUse(device)
     size = config.optim.batch // world_size()
     own = slice(rank() * size, (rank() + 1) * size)
     while step < steps:
@@ -171,9 +171,10 @@ def _train(
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         last = step == steps
+        machine = pace.figures()
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
-                     **scale.figures(), **pace.figures()})  # fmt: skip
+            machine |= {**scale.figures(), **gpu.figures()}
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
         if step % config.validate_every == 0 or last:
             averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
             report = score_predictions(averaged, held_out, body)
@@ -192,7 +193,7 @@ def _train(
                 "scale": scale.state_dict(),
             })  # fmt: skip
         if progress is not None:
-            progress(step, steps, {**record, **pace.figures()})
+            progress(step, steps, {**record, **machine})
     return run
 
 

@@ -75,3 +75,9 @@ def _product_seconds(dtype: torch.dtype) -> float:
 def autocast(device: torch.device, precision: ResolvedPrecision) -> AbstractContextManager[object]:
     """The context in which networks run forward; losses and body models stay outside, in fp32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, HALF[precision])
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Within, networks compute in the type of their weights, whatever the context around."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
