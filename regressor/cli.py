@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,7 +14,10 @@ from tokenizer.engine.threads import wait_without_spinning
 from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
 from .cli_import import import_backbone, import_reference
-from .cli_options import tokenizer_option
+from .cli_options import precision_option, tokenizer_option
+
+if TYPE_CHECKING:
+    from tokenizer.engine.precision import Precision
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -129,6 +132,7 @@ def train(
 
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.distributed import rank
+    from tokenizer.engine.gpu import described
     from tokenizer.engine.options import resolve
     from tokenizer.engine.run import RunFolder
 
@@ -176,6 +180,8 @@ def train(
         copy_file(exported, out)
     if "images_per_s" in pace:
         click.echo(f"{pace['images_per_s']:.1f} images/s; {pace['data_wait']:.0%} of the time waiting for data")
+    if gpu := described(pace):
+        click.echo(gpu)
     click.echo(f"Wrote {out or exported}")
 
 
@@ -192,10 +198,12 @@ def train(
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
 @body_option
 @device_option
+@precision_option
 @reports_user_errors
 def predict(
     images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
     boxes_file: Path | None, whole: bool, out: Path, fov: float | None, body_source: str, device: str,
+    precision: Precision,
 ) -> None:  # fmt: skip
     """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out."""
     from tqdm import tqdm
@@ -208,7 +216,7 @@ def predict(
 
     jobs = jobs_of(images, boxes, boxes_file, whole)
     body = load_body(body_source)
-    regressor = load_for(body, regressor_file, tokenizer_file, device)
+    regressor = load_for(body, regressor_file, tokenizer_file, device, precision)
     if fov is None:
         click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
     if warning := synthetic_warning(regressor):

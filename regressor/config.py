@@ -195,7 +195,7 @@ class RegressorConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500

@@ -16,7 +16,7 @@ from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 from tokenizer.engine.errors import fail
-from tokenizer.engine.precision import resolve_device
+from tokenizer.engine.precision import Precision, resolve_device
 
 from .baselines import Means, training_means
 from .batches import num_samples, take, to_device
@@ -179,6 +179,7 @@ def evaluate_files(
     true_bodies: dict[str, Body] | None = None,
     robustness: bool = False,
     device: str = "auto",
+    precision: Precision = "fp32",
     batch: int = 32,
     progress: Wrap | None = None,
 ) -> Report:
@@ -193,7 +194,7 @@ def evaluate_files(
         raise fail(f"{store.path} has no crops in split {split!r}")
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
-        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target))
+        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target), precision=precision)
         if not regressors:
             store = store.at_size(regressor.config.image_size)
         if regressor.config.image_size != store.size:
@@ -220,7 +221,8 @@ def evaluate_files(
 
     about = {
         "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
-        "body": body.kind, "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "body": body.kind, "precision": next(iter(regressors.values())).precision,
+        "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
         "boxes": store.attributes.get("boxes", "those of the annotation"),
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip

@@ -5,48 +5,47 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
 from tokenizer.engine.distributed import (
+    content_from_rank_0,
     data_parallel,
     from_rank_0,
+    on_every_rank,
     own_device,
     process_group,
     rank,
     sum_over_ranks,
-    without_exchange,
     world_size,
 )
 from tokenizer.engine.errors import fail
+from tokenizer.engine.gpu import GpuUse
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
+from tokenizer.engine.scaling import LossScale
 from tokenizer.engine.schedule import steps_within, warmup_cosine
 from tokenizer.engine.tensorboard import writer_class
 from tokenizer.engine.throughput import Throughput
 
 from .backbone_file import start_from_backbone
-from .batches import num_samples, take, to_device
+from .batches import to_device
 from .config import RegressorConfig
 from .datasets.mixtures import Mixture
-from .datasets.sample import Sample
 from .datasets.store import CropStore
 from .datasets.stream import Stream, wanted_workers
 from .evaluate import score_predictions
-from .losses import regression_loss, weight_sums
-from .model import Regressor, build_regressor, normalise
-from .parameter_groups import frozen_parts, parameter_groups
+from .gradients import leave_gradients, without_gradient
+from .model import Regressor, build_regressor
+from .parameter_groups import frozen_parts, make_optimizer
 from .starting import start_from_means
-from .stochastic import part_of_batch
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
@@ -98,7 +97,7 @@ def _train(
     if first and tensorboard:
         run.open_tensorboard()
     config = from_dict(RegressorConfig, settings["regressor"])
-    device = own_device(resolve_device(config.device))
+    device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Crops: batches are made ahead by other processes; what is validated on is held in memory.
@@ -114,43 +113,51 @@ def _train(
     network = regressor.network
     if start is not None and state is None:
         start_from_backbone(network, start)
-    if first:  # whose weights the others take over
-        start_from_means(network, tokenizer, stream.annotation(_KNOWN_FROM), relative=config.head.orientation == "ray")
-    average = WeightAverage(network, config.optim.average)
-    averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
+    # The others take over the weights of the first process, but not its buffers.
+    known = content_from_rank_0(from_rank_0(stream.annotation, _KNOWN_FROM), torch.device("cpu"))
+    start_from_means(network, tokenizer, known, relative=config.head.orientation == "ray")
+    average = WeightAverage(network, config.optim.average) if first else None
     frozen = frozen_parts(network, config.backbone.trainable)
-    groups, factors = parameter_groups(network, config.optim)
-    optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.99))
+    optimizer, factors = make_optimizer(network, config.optim)
+    scale = LossScale(device, precision)
     step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None
     if state is not None:
-        load_strictly(network, state["network"], what="the checkpoint")
-        load_strictly(average.module, state["average"], what="the checkpoint")
-        optimizer.load_state_dict(state["optimizer"])
+        load_strictly(network, content_from_rank_0(state["network"], device), what="the checkpoint")
+        optimizer.load_state_dict(content_from_rank_0(state["optimizer"], device))
+        if average is not None:
+            load_strictly(average.module, state["average"], what="the checkpoint")
+        if "scale" in state:
+            scale.load_state_dict(state["scale"])
         step, best = state["step"], state.get("best")
-    forward = data_parallel(regressor.train())
+        run.state = state = None  # as large as all the rest
+    unused = world_size() > 1 and bool(without_gradient(regressor, body, tokenizer))
+    forward = data_parallel(regressor.train(), unused=unused)
     for part in frozen:
         part.eval()
 
     # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
-    pace = Throughput()
+    pace, gpu = Throughput(), GpuUse(device)
     workers = wanted_workers(mixture, config.data.workers, device, world_size())
     batches = stream.batches(step, steps, workers, device)
     while step < steps:
         began = time.monotonic()
         batch = to_device(next(batches), device)
         waited = time.monotonic() - began
-        terms = _backward(forward, batch, body, tokenizer, config, step)
+        terms = leave_gradients(forward, batch, body, tokenizer, config, step, scale)
+        scale.down(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip or math.inf)
         # The one place where a step waits for the device; the figures are those of the whole batch on every process.
-        values = torch.cat([sum_over_ranks(torch.stack(list(terms.values()))), norm[None]]).tolist()
+        values = sum_over_ranks(torch.stack([*terms.values(), norm / world_size()])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
-        if not all(map(math.isfinite, values)):
+        if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
             from_rank_0(_stop, run, stream, config, step, record)
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"] = factor * config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
-        optimizer.step()
-        average.update(network, step)
+        if not scale.step(optimizer, values[-1]):
+            del record["gradient_norm"]
+        elif average is not None:
+            average.update(network, step)
         step += 1
         pace.add(config.optim.batch, time.monotonic() - began, waited)
         if config.optim.budget_s and pace.steps == _PACE_STEPS:
@@ -161,15 +168,17 @@ def _train(
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
                 run.rewrite_config(_about(config, tokenizer, mixture))
-        if not first:
+        if average is None or held_out is None:
             continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         last = step == steps
+        machine = pace.figures()
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
-                     **pace.figures()})  # fmt: skip
-        if held_out is not None and (step % config.validate_every == 0 or last):
+            machine |= {**scale.figures(), **gpu.figures()}
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
+        if step % config.validate_every == 0 or last:
+            averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
@@ -183,9 +192,10 @@ def _train(
             save_checkpoint(run.checkpoints, step, {
                 "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
                 "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
+                "scale": scale.state_dict(),
             })  # fmt: skip
         if progress is not None:
-            progress(step, steps, {**record, **pace.figures()})
+            progress(step, steps, {**record, **machine})
     return run
 
 
@@ -231,33 +241,6 @@ def _open_run(
     device = resolve_device(config.device)
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
     return RunFolder.start(path, _about(config, tokenizer, mixture)).config, None
-
-
-def _seed(config: RegressorConfig, step: int) -> int:
-    return config.seed * 1_000_003 + step
-
-
-def _backward(
-    forward: nn.Module, batch: Sample, body: Body, tokenizer: FrozenTokenizer, config: RegressorConfig, step: int
-) -> dict[str, Tensor]:
-    """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms."""
-    forward.zero_grad(set_to_none=True)
-    sums = weight_sums(batch, config.loss)
-    totals = dict(zip(sums, sum_over_ranks(torch.stack(list(sums.values())).float()), strict=True))
-    size = num_samples(batch) // config.optim.accumulate
-    terms: dict[str, Tensor] = {}
-    for number in range(config.optim.accumulate):
-        some = take(batch, slice(number * size, (number + 1) * size))
-        more = number + 1 < config.optim.accumulate
-        place = rank() * num_samples(batch) + number * size
-        torch.manual_seed(_seed(config, step))
-        with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
-            prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
-            part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
-            # The shares of all processes add up, where DDP takes the mean.
-            (world_size() * torch.stack(list(part.values())).sum()).backward()
-        terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
-    return terms
 
 
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
