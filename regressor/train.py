@@ -42,12 +42,13 @@ from .batches import num_samples, take, to_device
 from .config import RegressorConfig
 from .datasets.sample import Sample
 from .datasets.store import CropStore
-from .evaluate import score_predictions
 from .losses import regression_loss, weight_sums
 from .model import Regressor, build_regressor, normalise
 from .parameter_groups import frozen_parts, parameter_groups
+from .start_file import about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
 from .stochastic import part_of_batch
+from .validation import judged_by, score_predictions
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
@@ -63,6 +64,7 @@ def train_regressor(
     body: Body,
     *,
     backbone: str | Path | None = None,
+    start: str | Path | None = None,
     resume: bool = False,
     export: Export = "best",
     tensorboard: bool = False,
@@ -71,27 +73,28 @@ def train_regressor(
     """Train on the store's train split, validate on its val split, export the averaged weights.
 
     Returns the path of the exported file, ``run_path/regressor.pt``: weights of the ``best`` validation by
-    ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with. With ``resume`` the
-    run's own configuration counts and ``config`` is not looked at; on a CPU the result is bit-identical to that of an
+    ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with, ``start`` an exported
+    regressor whose weights and means to begin with (``start_file``). With ``resume`` the run's own configuration counts
+    and neither ``config`` nor these files are looked at; on a CPU the result is bit-identical to that of an
     unbroken run with as many threads. ``progress`` is called with (step, steps, latest figures). Under ``torchrun``
     every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
     and calls ``progress``. Raises ``UserError`` for an empty split, other crops or another artifact than the run began
-    with, a backbone that does not fit, a batch that cannot be shared out, or a loss or gradient that is no number (the
-    batch is saved in the folder).
+    with, a backbone or a start that does not fit, a batch that cannot be shared out, or a loss or gradient that is no
+    number (the batch is saved in the folder).
     """
     with process_group():
-        run = _train(store, tokenizer, Path(run_path), config, body, backbone, resume, tensorboard, progress)
+        run = _train(store, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
         return _export(run, path, store, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
     store: CropStore, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
-    start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
+    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, store, tokenizer, resume, tensorboard)
+    settings, state = from_rank_0(_open_run, run_path, config, store, tokenizer, body, start, resume, tensorboard)
     run = RunFolder(run_path, settings, state)
     if first and tensorboard:
         run.open_tensorboard()
@@ -102,6 +105,9 @@ def _train(
     # 2. Crops: whole splits in memory, as bytes.
     store = store.at_size(config.image_size)
     crops, held_out = (store.sample(np.arange(store.count(split)), split) for split in ("train", "val"))
+    judged = f"val_{judged_by(config, held_out)}"
+    if first and judged != f"val_{config.best_by}":
+        run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")
     rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
     pelvis = body.cpu().joints(rest, betas=crops["betas"])[:, index("pelvis")]
 
@@ -110,9 +116,12 @@ def _train(
     tokenizer, body = tokenizer.to(device), body.to(device)
     regressor = build_regressor(config, tokenizer, precision).to(device)
     network = regressor.network
+    if backbone is not None and state is None:
+        start_from_backbone(network, backbone)
     if start is not None and state is None:
-        start_from_backbone(network, start)
-    start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
+        start_from_regressor(network, start)
+    else:
+        start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
     average = WeightAverage(network, config.optim.average)
     averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
     frozen = frozen_parts(network, config.backbone.trainable)
@@ -157,7 +166,7 @@ def _train(
             steps = min(steps, step + from_rank_0(_steps_left, left, pace.seconds_per_step(), steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
-                run.rewrite_config(_about(config, tokenizer, store))
+                run.rewrite_config({**run.config, "regressor": to_dict(config)})
         if not first:
             continue
 
@@ -170,8 +179,7 @@ def _train(
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
-            record["val_mpjpe_mm"] = figures["val_mpjpe_mm"]
-            judged = f"val_{config.best_by}"
+            record[judged] = figures[judged]
             if best is None or figures[judged] < best["figures"][judged]:
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
@@ -187,8 +195,9 @@ def _train(
 
 
 def _open_run(
-    path: Path, config: RegressorConfig, store: CropStore, tokenizer: FrozenTokenizer, resume: bool, tensorboard: bool
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    path: Path, config: RegressorConfig, store: CropStore, tokenizer: FrozenTokenizer, body: Body,
+    start: str | Path | None, resume: bool, tensorboard: bool,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
     if tensorboard:
         writer_class()
@@ -212,13 +221,18 @@ def _open_run(
         raise fail("The crops do not have the size of the preset", got=f"{store.size} px",
                    expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
     if run is not None:
+        if run.state is None:
+            check_same_start(run.config.get("start"), start)
         return run.config, run.state
     if store.attributes.get("domain") == "suit":
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
         config = replace(config, augment=replace(config.augment, flip=0.0))
     device = resolve_device(config.device)
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
-    return RunFolder.start(path, _about(config, tokenizer, store)).config, None
+    about = {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": store.digest}
+    if start is not None:
+        about["start"] = about_start(start, config, tokenizer, body.kind)
+    return RunFolder.start(path, about).config, None
 
 
 def _draw(crops: Sample, pelvis: Tensor, config: RegressorConfig, step: int, own: slice) -> Sample:
@@ -276,7 +290,7 @@ def _export(
     assert run.state is not None
     chosen = run.state.get("best") if export == "best" else None
     if chosen is None:
-        found = [record for record in run.metrics() if "val_mpjpe_mm" in record]
+        found = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
         figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
         export, chosen = "last", {**run.state, "figures": figures}
     config = from_dict(RegressorConfig, run.config["regressor"])
@@ -285,9 +299,6 @@ def _export(
     provenance = {
         "crops": store.digest, "crops_attributes": store.attributes, "body": body.kind, "steps": run.state["step"],
         "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
+        **({"start": run.config["start"]} if "start" in run.config else {}),
     }  # fmt: skip
     return save_regressor(out, network, config, tokenizer, provenance)
-
-
-def _about(config: RegressorConfig, tokenizer: FrozenTokenizer, store: CropStore) -> dict[str, Any]:
-    return {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": store.digest}
