@@ -13,6 +13,7 @@ from tokenizer.engine.threads import wait_without_spinning
 
 from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
+from .cli_finetune import finetune
 from .cli_import import import_backbone, import_reference
 from .cli_options import tokenizer_option
 
@@ -24,7 +25,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (prepare, evaluate, compare, calibrate, import_reference, import_backbone):
+for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone):
     main.add_command(command)
 
 

@@ -53,12 +53,11 @@ def about_start(path: str | Path, config: RegressorConfig, tokenizer: FrozenToke
 
 
 def check_same_start(about: dict[str, Any] | None, path: str | Path | None) -> None:
-    """Raise ``UserError`` unless a run that has no checkpoint yet, of this ``about_start``, begins with the same file
-    again."""
+    """Raise ``UserError`` unless a run of this ``about_start`` (None: without) is given the same file again."""
     begun = None if about is None else about["sha256"]
     if begun != (None if path is None else _sha256(path)):
-        raise fail("This run has no checkpoint to go on from, and began with another file", got=path or "none",
-                   expected=about["file"] if about else "none", next_step="Give the same --start")  # fmt: skip
+        raise fail("This run began with another regressor", got=path or "none", next_step="Give the same again",
+                   expected=about["file"] if about else "none")  # fmt: skip
 
 
 def start_from_regressor(network: RegressorNetwork, path: str | Path) -> None:

@@ -155,16 +155,16 @@ def prepare_shards(
 
 def _refuse_other(out: Path, described: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
-        raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another --out")
+        raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another folder")
     try:
         there = json.loads((out / INDEX).read_bytes())["attributes"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
-        raise fail(f"{out / INDEX} is something else", next_step="Choose another --out") from None
+        raise fail(f"{out / INDEX} is something else", next_step="Choose another folder") from None
     if {name: there.get(name) for name in described} != described:
         got = f"{there.get('format')} from {', '.join(map(str, there.get('sources', [])))}"
-        raise fail(f"{out} holds other data", got=got, next_step="Choose another --out")
+        raise fail(f"{out} holds other data", got=got, next_step="Choose another folder")
 
 
 def _digest(text: str) -> str:

@@ -78,7 +78,7 @@ def test_without_a_checkpoint_a_resume_wants_the_same_file(tmp_path, crops_file,
     for path in (run / "checkpoints").iterdir():
         path.unlink()
     for given in (None, crops_file):
-        with pytest.raises(UserError, match=r"no checkpoint.*expected start\.pt"):
+        with pytest.raises(UserError, match=r"began with another regressor.*expected start\.pt"):
             train(store, tokenizer, run, still, open_body, start=given, resume=True)
     assert (train(store, tokenizer, run, still, open_body, start=start, resume=True)["network"]["mean_betas"] == 0.25
             ).all()  # fmt: skip
