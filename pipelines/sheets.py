@@ -7,9 +7,9 @@ import torch
 
 from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
-from regressor.evaluate import joint_errors
 from regressor.model import Regressor, normalise
 from regressor.overlay import side_view
+from regressor.validation import joint_errors
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
 from tokenizer.engine.page import card, cards, strip

@@ -13,6 +13,7 @@ from tokenizer.engine.threads import wait_without_spinning
 
 from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
+from .cli_finetune import finetune
 from .cli_import import import_backbone, import_reference
 from .cli_options import precision_option, tokenizer_option
 
@@ -27,7 +28,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (prepare, evaluate, compare, calibrate, import_reference, import_backbone):
+for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone):
     main.add_command(command)
 
 
@@ -85,7 +86,7 @@ def synthesize(
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="At most so much of them.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
-@click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
+@click.option("--preset", "preset_name", help="small | small-6d | vit-s | vit-b | vit-l | vit-h (default: small).")
 @click.option(
     "--loss",
     type=click.Choice(["preset", "means", "published"]),
@@ -99,12 +100,13 @@ def synthesize(
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
+@click.option("--start", type=click.Path(path_type=Path), help="Exported regressor whose weights to start from.")
 @click.option("--minutes", type=float, help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option(
     "--best-by",
-    type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"]),
-    help="What is best on val (mpjpe_mm).",
+    type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]),
+    help="What is best on val (mpjpe_mm; keypoints_2d_pct where val knows no bodies).",
 )
 @click.option("--export", type=click.Choice(["best", "last"]), default="best", help="Which weights to export.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
@@ -113,9 +115,9 @@ def synthesize(
 @reports_user_errors
 def train(
     crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
-    out: Path | None, preset_name: str, loss: Literal["preset", "means", "published"],
+    out: Path | None, preset_name: str | None, loss: Literal["preset", "means", "published"],
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
-    backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
+    backbone_file: Path | None, start: Path | None, minutes: float | None, resume: bool, best_by: str | None,
     export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on CROPS and export it to RUN/regressor.pt.
@@ -125,6 +127,9 @@ def train(
 
     On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
     each batch (optim.batch), and the result is that of one.
+
+    What counts, the later over the earlier: the preset, --loss and --tals, --config, --set. With --start the network is
+    that file's, and so are its other settings, unless --preset names one (of the same network) to take them from.
     """
     from dataclasses import replace
 
@@ -132,6 +137,7 @@ def train(
 
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.distributed import rank
+    from tokenizer.engine.errors import fail
     from tokenizer.engine.gpu import described
     from tokenizer.engine.options import resolve
     from tokenizer.engine.run import RunFolder
@@ -140,16 +146,22 @@ def train(
     from .datasets.mixtures import open_mixture
     from .datasets.remote import default_cache
     from .export import copy_file
+    from .start_file import starting_config
     from .train import train_regressor
 
-    config = with_loss(preset(preset_name), form=loss, compat_reference=compat_reference, tals=tals)
+    if start is not None and backbone_file is not None:
+        raise fail("A training starts from one file", got="--start and --backbone", expected="one of them")
+    resuming = resume and (run_path / "config.json").exists()
+    config = preset(preset_name or "small")
+    if start is not None and not resuming:
+        config = starting_config(start, config if preset_name else None)
+    config = with_loss(config, form=loss, compat_reference=compat_reference, tals=tals)
     config = resolve(config, file=config_file, assignments=assignments)
     if best_by is not None:
         config = resolve(config, assignments=[f"best_by={best_by}"])
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
-    resuming = resume and (run_path / "config.json").exists()
     if mix is None and resuming:
         mix = str(RunFolder.settings(run_path)["regressor"]["data"]["mix"])
     if mix is not None:
@@ -167,12 +179,12 @@ def train(
             bar.total = steps
             bar.update(step - bar.n)
             pace.update(figures)
-            if step % 20 == 0 or "val_mpjpe_mm" in figures:
+            if step % 20 == 0 or any(name.startswith("val_") for name in figures):
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
         exported = train_regressor(
-            mixture, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
-            tensorboard=tensorboard, progress=progress,
+            mixture, vocabulary, run_path, config, body, backbone=backbone_file, start=start, resume=resuming,
+            export=export, tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     if not first:
         return

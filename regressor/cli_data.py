@@ -18,6 +18,9 @@ _SHOWN = 20
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to fill.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder that image names begin in, if elsewhere.")
 @click.option("--split", help="Split of what no folder says (default: as the format is used, train or test).")
+@click.option(
+    "--val-share", default=0.0, help="Of train, held out as val: whole sequences, or photographs without one."
+)
 @click.option("--margin", type=click.FloatRange(1, 4), default=1.5, help="Side of what is stored, by that of the box.")
 @click.option("--pixels", type=click.IntRange(min=16), default=256, help="Stored for the side of a box, at most.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of the JPEGs.")
@@ -28,14 +31,18 @@ _SHOWN = 20
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @reports_user_errors
 def prepare(
-    data_format: str, sources: tuple[Path, ...], out: Path, images: Path | None, split: str | None, margin: float,
-    pixels: int, quality: int, people: int, scale_unit: str, subset: str, workers: int | None,
+    data_format: str, sources: tuple[Path, ...], out: Path, images: Path | None, split: str | None,
+    val_share: float, margin: float, pixels: int, quality: int, people: int, scale_unit: str, subset: str,
+    workers: int | None,
 ) -> None:  # fmt: skip
     """Convert a data set into shards, once: crops as JPEG, with a margin, and their annotation.
 
     FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints), 4dhumans (tars), bedlam
     (tars, or npz of labels), 3dpw (sequenceFiles, or its folders or files), emdb (its folder), synthetic (a crop
     store). What is broken is left out and listed. The same command goes on where a killed one was.
+
+    --val-share 0.05 holds out about that much of train as val, by a hash of names: people of one photograph and frames
+    of one sequence stay together, and fall on the same side at every run.
     """
     from tqdm import tqdm
 
@@ -53,12 +60,12 @@ def prepare(
             bar.update(done - bar.n)
 
         report = prepare_shards(
-            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit),
+            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit, val_share),
             StoreOptions(margin, pixels, quality), command=" ".join(["pose-regressor", *sys.argv[1:]]),
             workers=workers, progress=progress,
         )  # fmt: skip
     for name, about in report.about.items():
-        if name in ("boxes", "scale_unit", "cameras", "note"):
+        if name in ("boxes", "scale_unit", "cameras", "note", "held_out"):
             click.echo(f"{name.replace('_', ' ')}: {about}")
     for reason, count in sorted(report.skipped.items()):
         click.echo(f"left out, {reason}: {count:,}")

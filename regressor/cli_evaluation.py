@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("crops", type=click.Path(path_type=Path))
 @tokenizer_option
 @click.option("--protocol", "protocol_name", default="synthetic",
-              help="Scoring rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference.")  # fmt: skip
+              help="Scoring rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d.")  # fmt: skip
 @click.option("--split", default="test", help="Split of the store to judge on.")
 @click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
 @click.option("--robustness", is_flag=True, help="Also on closer cuts and with patches in front.")
@@ -42,7 +42,7 @@ def evaluate(
     """Judge the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
 
     By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
-    published, marked as such.
+    published, marked as such. Of data without bodies (COCO), and with --protocol 2d, the errors of 2D keypoints alone.
     """
     from tqdm import tqdm
 
@@ -64,7 +64,8 @@ def evaluate(
     if true_bodies is not None:
         genders = {name: load_body(true_bodies, gender=name, extra_regressor=extra_regressor) for name in GENDERS}
     report = evaluate_files(
-        [regressor_file, *also], store, split, vocabulary, body, rules=protocol(protocol_name, body, joints),
+        [regressor_file, *also], store, split, vocabulary, body,
+        rules=None if protocol_name == "2d" else protocol(protocol_name, body, joints), only_2d=protocol_name == "2d",
         true_bodies=genders, robustness=robustness, device=device, precision=precision,
         progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
     )  # fmt: skip

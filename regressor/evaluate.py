@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body, FrozenTokenizer
-from tokenizer.body.metrics import mpjpe, pa_mpjpe
-from tokenizer.body.rotations import geodesic_distance
-from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
+from tokenizer.body.skeleton import NUM_BODY_JOINTS, keypoint_index
 from tokenizer.engine.errors import fail
 from tokenizer.engine.precision import Precision, resolve_device
 
@@ -22,12 +20,14 @@ from .baselines import Means, training_means
 from .batches import num_samples, take, to_device
 from .datasets.sample import GENDERS, Sample
 from .datasets.store import CropStore
+from .evaluate_2d import KeypointReport, evaluate_keypoints
 from .model import Regressor, normalise
 from .protocols import Posed, Protocol, protocol
 from .results import REFERENCE_ROW, Report
 from .robustness import changes
 from .weights import load_regressor
 
+_BODY_FLAGS = ("has_body_pose", "has_global_orient", "has_betas")
 CEILING_ROW = "true pose through the tokens (ceiling)"
 Wrap = Callable[[Iterable[int]], Iterable[int]]
 Scores = dict[str, list[dict[str, Tensor]]]
@@ -44,27 +44,6 @@ class Judge:
     means: Means | None = None
     true_bodies: dict[str, Body] | None = None
     robustness: bool = False
-
-
-def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Joints (B,24,3) against (B,24,3), metres → ``mpjpe_mm`` and ``pa_mpjpe_mm``, (B,) each."""
-    root = index("pelvis")
-    predicted, target = (joints - joints[:, root : root + 1] for joints in (predicted, target))
-    return {"mpjpe_mm": 1000 * mpjpe(predicted, target), "pa_mpjpe_mm": 1000 * pa_mpjpe(predicted, target)}
-
-
-@torch.no_grad()
-def score_predictions(regressor: Regressor, samples: Sample, body: Body, *, batch: int = 128) -> dict[str, Tensor]:
-    """``joint_errors`` and ``orientation_deg`` of every sample, (N,) each on the CPU: quick, for validation."""
-    device = next(regressor.parameters()).device
-    parts: list[dict[str, Tensor]] = []
-    for start in range(0, num_samples(samples), batch):
-        some = to_device(take(samples, slice(start, start + batch)), device)
-        prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
-        truth = body.joints(some["body_pose"], root=some["global_orient"], betas=some["betas"])
-        turned = geodesic_distance(prediction.global_orient[:, 0], some["global_orient"]).rad2deg()
-        parts.append({**joint_errors(prediction.joints(body), truth), "orientation_deg": turned})
-    return _joined(parts)
 
 
 def true_points(sample: Sample, judge: Judge) -> Posed:
@@ -176,17 +155,20 @@ def evaluate_files(
     body: Body,
     *,
     rules: Protocol | None = None,
+    only_2d: bool = False,
     true_bodies: dict[str, Body] | None = None,
     robustness: bool = False,
     device: str = "auto",
     precision: Precision = "fp32",
     batch: int = 32,
     progress: Wrap | None = None,
-) -> Report:
+) -> Report | KeypointReport:
     """Scores of exported regressors on a split of a crop store, by ``rules`` (default: ``synthetic``).
 
-    The rule ``synthetic`` has baselines beside it, from the store's train split. Raises ``UserError`` for an empty
-    split, crops of another size, people whose pose, orientation or shape is not known, or genders without bodies.
+    The rule ``synthetic`` has baselines beside it, from the store's train split. With ``only_2d``, and where the split
+    begins with people of whom no body is known, 2D keypoints alone are scored (``evaluate_2d``). Raises ``UserError``
+    for an empty split, crops of another size, people whose pose, orientation or shape is not known, or genders without
+    bodies.
     """
     target = resolve_device(device)
     rules = rules or protocol("synthetic", body)
@@ -202,8 +184,12 @@ def evaluate_files(
                        expected=f"{regressor.config.image_size} px")  # fmt: skip
         row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
         regressors[row if row not in regressors else f"{row} ({path})"] = regressor
+    beginning = store.sample(np.arange(min(batch, store.count(split))), split)
+    only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]
+    if only_2d and robustness:
+        raise fail("Robustness is measured in 3D", got="2D keypoints alone", next_step="Leave out --robustness")
     means = None
-    if rules.name == "synthetic":
+    if rules.name == "synthetic" and not only_2d:
         training = store.sample(np.arange(store.count("train")), "train")
         _check(training, store, "train", rules, true_bodies)
         means = training_means(training, body).to(target)
@@ -216,7 +202,8 @@ def evaluate_files(
         starts: Iterable[int] = range(0, store.count(split), batch)
         for start in progress(starts) if progress else starts:
             some = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
-            _check(some, store, split, rules, true_bodies)
+            if not only_2d:
+                _check(some, store, split, rules, true_bodies)
             yield some
 
     about = {
@@ -226,13 +213,16 @@ def evaluate_files(
         "boxes": store.attributes.get("boxes", "those of the annotation"),
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip
+    if only_2d:
+        return evaluate_keypoints(regressors, batches(), judge.body, about, store.sequences(split))
     return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
 
 
 def _check(some: Sample, store: CropStore, split: str, rules: Protocol, true_bodies: dict[str, Body] | None) -> None:
-    unknown = [flag for flag in ("has_body_pose", "has_global_orient", "has_betas") if not some[flag].all()]
+    unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
     if unknown:
-        raise fail(f"Split {split!r} of {store.path} cannot be scored", got=f"samples without {', '.join(unknown)}")
+        raise fail(f"Split {split!r} of {store.path} cannot be scored in 3D", next_step="Judge 2D with --protocol 2d",
+                   got=f"samples without {', '.join(unknown)}")  # fmt: skip
     if rules.gendered and "gender" in some:
         missing = {GENDERS[number] for number in some["gender"].tolist()} - {"neutral"} - set(true_bodies or {})
         if missing:

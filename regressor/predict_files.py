@@ -22,7 +22,7 @@ from .export import write_image, write_obj, write_person
 from .model import Regressor
 from .overlay import lay_over, overlay, side_view
 from .predict import person_arrays, predict_people, synthetic_warning
-from .weights import load_regressor
+from .weights import check_body, load_regressor
 
 _PICTURE_PX = 1024
 _SIDE_VIEWS = 4
@@ -69,13 +69,10 @@ def load_for(
 ) -> Regressor:
     """Load a regressor for use with ``body``, both on ``device``; ``precision`` as for ``load_regressor``.
 
-    Raises ``UserError`` for another kind of body than it was trained with: its shape numbers would mean nothing.
+    Raises ``UserError`` for another kind of body than it was trained with.
     """
     regressor = load_regressor(regressor_file, tokenizer=tokenizer_file, device=device, precision=precision)
-    kind = regressor.provenance.get("body", body.kind)
-    if kind != body.kind:
-        raise fail(f"Regressor {regressor_file} predicts another body", got=f"--body of kind {body.kind!r}",
-                   expected=repr(kind))  # fmt: skip
+    check_body(regressor_file, regressor.provenance, body.kind)
     body.to(regressor.network.mean_betas.device)
     return regressor
 

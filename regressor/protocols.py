@@ -126,7 +126,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             tuple(KEYPOINT_NAMES[i] for i in chosen), lambda posed: _chosen(_keypoints(posed), chosen, root),
             keypoints=True, neutral_is_female=True,
         )  # fmt: skip
-    raise fail(f"Unknown protocol {name!r}", expected=f"one of {', '.join(PROTOCOLS)}")
+    raise fail(f"Unknown protocol {name!r}", expected=f"one of {', '.join(PROTOCOLS)}, 2d")
 
 
 def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:

@@ -24,6 +24,12 @@ METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm")
 _HEADS = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "pve_mm": "PVE"}
 
 
+def compact_json(plain: dict[str, Any]) -> str:
+    """Plain values as text: a line each, lists of numbers in one."""
+    text = json.dumps(plain, indent=2)
+    return re.sub(r"\[[-\d.,\seE+]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+
+
 @dataclass
 class Report:
     """``about``: protocol, data, digests. ``rows``: name → per-sample errors in mm (N,), by ``METRICS`` (``pve_mm`` is
@@ -112,9 +118,8 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """``to_dict`` as text: a line each, lists of numbers in one."""
-        text = json.dumps(self.to_dict(), indent=2)
-        return re.sub(r"\[[-\d.,\seE+]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+        """``to_dict`` as text."""
+        return compact_json(self.to_dict())
 
     def to_markdown(self) -> str:
         """The tables: errors with intervals, what is published (marked as such), robustness, joints, sequences."""

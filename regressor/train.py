@@ -41,11 +41,12 @@ from .config import RegressorConfig
 from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
 from .datasets.stream import Stream, wanted_workers
-from .evaluate import score_predictions
 from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
 from .parameter_groups import frozen_parts, make_optimizer
+from .start_file import about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
+from .validation import judged_by, score_predictions
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
@@ -63,6 +64,7 @@ def train_regressor(
     body: Body,
     *,
     backbone: str | Path | None = None,
+    start: str | Path | None = None,
     resume: bool = False,
     export: Export = "best",
     tensorboard: bool = False,
@@ -71,28 +73,29 @@ def train_regressor(
     """Train on the train splits of crops, validate on their val splits, export the averaged weights.
 
     Returns the path of the exported file, ``run_path/regressor.pt``: weights of the ``best`` validation by
-    ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with. With ``resume`` the
-    run's own configuration counts and ``config`` is not looked at; on a CPU the result is bit-identical to that of an
+    ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with, ``start`` an exported
+    regressor whose weights and means to begin with (``start_file``). With ``resume`` the run's own configuration counts
+    and neither ``config`` nor these files are looked at; on a CPU the result is bit-identical to that of an
     unbroken run with as many threads. ``progress`` is called with (step, steps, latest figures). Under ``torchrun``
     every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
     and calls ``progress``. Raises ``UserError`` for an empty split, other crops or another artifact than the run began
-    with, a backbone that does not fit, a batch that cannot be shared out, or a loss or gradient that is no number (the
-    batch is saved in the folder).
+    with, a backbone or a start that does not fit, a batch that cannot be shared out, or a loss or gradient that is no
+    number (the batch is saved in the folder).
     """
     mixture = Mixture.of(crops)
     with process_group():
-        run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, resume, tensorboard, progress)
+        run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
         return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
     mixture: Mixture, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
-    start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
+    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, resume, tensorboard)
+    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, start, resume, tensorboard)
     run = RunFolder(run_path, settings, state)
     if first and tensorboard:
         run.open_tensorboard()
@@ -105,17 +108,23 @@ def _train(
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
     held_out = mixture.some("val", config.data.val_samples) if first else None
+    judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
+    if first and judged != f"val_{config.best_by}":
+        run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer, body = tokenizer.to(device), body.to(device)
     regressor = build_regressor(config, tokenizer, precision).to(device)
     network = regressor.network
+    if backbone is not None and state is None:
+        start_from_backbone(network, backbone)
     if start is not None and state is None:
-        start_from_backbone(network, start)
-    # The others take over the weights of the first process, but not its buffers.
-    known = content_from_rank_0(from_rank_0(stream.annotation, _KNOWN_FROM), torch.device("cpu"))
-    start_from_means(network, tokenizer, known, relative=config.head.orientation == "ray")
+        start_from_regressor(network, start)
+    else:
+        # The others take over the weights of the first process, but not its buffers.
+        known = content_from_rank_0(from_rank_0(stream.annotation, _KNOWN_FROM), torch.device("cpu"))
+        start_from_means(network, tokenizer, known, relative=config.head.orientation == "ray")
     average = WeightAverage(network, config.optim.average) if first else None
     frozen = frozen_parts(network, config.backbone.trainable)
     optimizer, factors = make_optimizer(network, config.optim)
@@ -167,7 +176,7 @@ def _train(
             steps = min(steps, step + from_rank_0(_steps_left, left, pace.seconds_per_step(), steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
-                run.rewrite_config(_about(config, tokenizer, mixture))
+                run.rewrite_config({**run.config, "regressor": to_dict(config)})
         if average is None or held_out is None:
             continue
 
@@ -182,8 +191,7 @@ def _train(
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
-            record["val_mpjpe_mm"] = figures["val_mpjpe_mm"]
-            judged = f"val_{config.best_by}"
+            record[judged] = figures[judged]
             if best is None or figures[judged] < best["figures"][judged]:
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
@@ -200,8 +208,9 @@ def _train(
 
 
 def _open_run(
-    path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, resume: bool, tensorboard: bool
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body,
+    start: str | Path | None, resume: bool, tensorboard: bool,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
     if tensorboard:
         writer_class()
@@ -234,13 +243,18 @@ def _open_run(
             raise fail("The crops do not have the size of the preset", got=f"{store.size} px in {name}",
                        expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
     if run is not None:
+        if run.state is None:
+            check_same_start(run.config.get("start"), start)
         return run.config, run.state
     if "suit" in mixture.domains:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
         config = replace(config, augment=replace(config.augment, flip=0.0))
     device = resolve_device(config.device)
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
-    return RunFolder.start(path, _about(config, tokenizer, mixture)).config, None
+    about = {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": mixture.digest}
+    if start is not None:
+        about["start"] = about_start(start, config, tokenizer, body.kind)
+    return RunFolder.start(path, about).config, None
 
 
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
@@ -262,7 +276,7 @@ def _export(
     assert run.state is not None
     chosen = run.state.get("best") if export == "best" else None
     if chosen is None:
-        found = [record for record in run.metrics() if "val_mpjpe_mm" in record]
+        found = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
         figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
         export, chosen = "last", {**run.state, "figures": figures}
     config = from_dict(RegressorConfig, run.config["regressor"])
@@ -271,9 +285,6 @@ def _export(
     provenance = {
         "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
         "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
+        **({"start": run.config["start"]} if "start" in run.config else {}),
     }  # fmt: skip
     return save_regressor(out, network, config, tokenizer, provenance)
-
-
-def _about(config: RegressorConfig, tokenizer: FrozenTokenizer, mixture: Mixture) -> dict[str, Any]:
-    return {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": mixture.digest}

@@ -54,12 +54,7 @@ def load_regressor(
     Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
     configuration (each named), or another artifact than the one it was trained with.
     """
-    state = load_state(path, what="regressor")
-    if state.get("format") != FORMAT:
-        raise fail(f"{path} is no exported regressor", got=f"format {state.get('format')!r}", expected=repr(FORMAT))
-    if state["format_version"] > FORMAT_VERSION:
-        raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
-                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    state = read_exported(path)
     vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
     check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
     config = from_dict(RegressorConfig, state["config"])
@@ -74,6 +69,26 @@ def load_regressor(
             if isinstance(module, torch.nn.Linear):
                 module.to(HALF[regressor.precision])
     return regressor.to(target).eval()
+
+
+def read_exported(path: str | Path) -> dict[str, Any]:
+    """What ``save_regressor`` wrote, on the CPU. Raises ``UserError`` for a file that is damaged, of another format or
+    of a newer version."""
+    state = load_state(path, what="regressor")
+    if state.get("format") != FORMAT:
+        raise fail(f"{path} is no exported regressor", got=f"format {state.get('format')!r}", expected=repr(FORMAT))
+    if state["format_version"] > FORMAT_VERSION:
+        raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
+                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    return state
+
+
+def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
+    """Raise ``UserError`` unless ``kind`` of body is what a regressor of this ``provenance`` predicts: the shape
+    numbers of another would mean nothing."""
+    if provenance.get("body", kind) != kind:
+        raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}",
+                   expected=repr(provenance["body"]))  # fmt: skip
 
 
 def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:

@@ -91,13 +91,15 @@ class ListedPart:
 @dataclass(frozen=True)
 class ReadOptions:
     """``images``: folder that image names begin in (None: beside the annotation); ``split``: of what no folder says;
-    ``people``: about how many to a shard; ``subset``: of EMDB; ``scale_unit``: of the boxes of an evaluation npz."""
+    ``people``: about how many to a shard; ``subset``: of EMDB; ``scale_unit``: of the boxes of an evaluation npz;
+    ``val_share``: of the split train that is held out as val, see ``holding_out``."""
 
     images: Path | None = None
     split: str = "train"
     people: int = 1000
     subset: str = "emdb1"
     scale_unit: str = "auto"
+    val_share: float = 0.0
 
 
 @dataclass(frozen=True)

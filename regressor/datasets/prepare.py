@@ -1,8 +1,8 @@
 """Turns other people's data sets into shards, once: several at a time, resumable, everything left out named.
 
-A shard is written whole by the process that reads its part of the data. It carries the key of that part, so that
-another run keeps it where neither the data nor the options have changed; the index that makes a folder of them comes
-last.
+A shard is written whole by the process that reads its part of the data; a part of which some is held out gives two.
+It carries the key of that part, so that another run keeps it where neither the data nor the options have changed; the
+index that makes a folder of them comes last.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tokenizer.engine.processes import available_cores, map_in_order
 from ..boxes import check_box
 from ..camera import assumed_intrinsics, square_box
 from .crops import decode_image, read_image
+from .holding_out import held_out_below, place
 from .photo import LeftOut, Part, Person, Photo, ReadOptions
 from .readers import reader
 from .sample import GENDERS
@@ -66,17 +67,32 @@ class PrepareReport:
 
 @dataclass(frozen=True)
 class _Job:
+    """A part, its place among all, and the place below which its photographs are held out."""
+
     part: Part
-    path: Path
+    out: Path
+    number: int
     key: str
     options: StoreOptions
+    held_out: float
+
+    def path(self, split: str) -> Path:
+        return self.out / f"{split}-{self.number:05d}.h5"
+
+    def split(self, photo: Photo) -> str:
+        return "val" if self.held_out and place(photo) < self.held_out else self.part.split
+
+    @property
+    def splits(self) -> list[str]:
+        """Where a shard of this part may lie, also one of an earlier run that held out others."""
+        return list(dict.fromkeys((self.part.split, "val")))
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A shard, or None where nobody was left for it; photographs seen, what was left out; whether it was there."""
+    """Shards, one a split that somebody was left for; photographs seen, what was left out; whether they were there."""
 
-    shard: Shard | None
+    shards: list[Shard]
     photos: int
     broken: list[tuple[str, str]]
     skipped: dict[str, int]
@@ -98,12 +114,15 @@ def prepare_shards(
     _refuse_other(out, described)
     found = reader(name)(sources, reading)
     parts = list(found.parts)
+    below, held_out = held_out_below(parts, reading.val_share)
     salt = json.dumps([_VERSION, name, asdict(storing)])
-    jobs = [
-        _Job(part, out / f"{part.split}-{number:05d}.h5", _digest(f"{salt} {part.key}"), storing)
-        for number, part in enumerate(parts)
-    ]
-    report, shards = PrepareReport(), []
+    jobs = []
+    for number, part in enumerate(parts):
+        limit = below if part.split == "train" else 0.0
+        key = _digest(f"{salt} {part.key}" + (f" held out below {limit!r}" if limit else ""))
+        jobs.append(_Job(part, out, number, key, storing, limit))
+    report = PrepareReport()
+    shards: list[Shard] = []
     out.mkdir(parents=True, exist_ok=True)
     if progress is not None:
         progress(0, len(jobs), 0)
@@ -112,16 +131,16 @@ def prepare_shards(
             report.broken += made.broken
             report.skipped.update(made.skipped)
             report.photos += made.photos
-            report.resumed += made.resumed
-            if made.shard is not None:
-                shards.append(made.shard)
-                report.people[made.shard.split] += made.shard.count
+            report.resumed += len(made.shards) if made.resumed else 0
+            shards += made.shards
+            for shard in made.shards:
+                report.people[shard.split] += shard.count
             if progress is not None:
                 progress(done, len(jobs), report.people.total())
     report.shards = len(shards)
     report.about = {
         **described, **found.about, **asdict(storing), "command": command, "photos": report.photos,
-        "left_out": len(report.broken), "skipped": dict(report.skipped),
+        "left_out": len(report.broken), "skipped": dict(report.skipped), **({"held_out": held_out} if held_out else {}),
     }  # fmt: skip
     write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
     if not shards:
@@ -136,16 +155,16 @@ def prepare_shards(
 
 def _refuse_other(out: Path, described: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
-        raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another --out")
+        raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another folder")
     try:
         there = json.loads((out / INDEX).read_bytes())["attributes"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
-        raise fail(f"{out / INDEX} is something else", next_step="Choose another --out") from None
+        raise fail(f"{out / INDEX} is something else", next_step="Choose another folder") from None
     if {name: there.get(name) for name in described} != described:
         got = f"{there.get('format')} from {', '.join(map(str, there.get('sources', [])))}"
-        raise fail(f"{out} holds other data", got=got, next_step="Choose another --out")
+        raise fail(f"{out} holds other data", got=got, next_step="Choose another folder")
 
 
 def _digest(text: str) -> str:
@@ -153,32 +172,43 @@ def _digest(text: str) -> str:
 
 
 def _make(job: _Job) -> _Made:
-    """Read one part into its shard, unless it is there."""
-    there = about_shard(job.path)
-    if there is not None and there.get("key") == job.key:
-        broken = [(str(item), str(reason)) for item, reason in there["broken"]]
-        sequences = [(str(a), int(b)) for a, b in there["sequences"]]
-        shard = Shard(job.path.name, there["split"], there["count"], there["digest"], sequences)
-        return _Made(shard, there["photos"], broken, there["skipped"], resumed=True)
+    """Read one part into its shard, or into two where some is held out, unless they are there."""
+    found = {split: about_shard(job.path(split)) for split in job.splits}
+    there = {split: about for split, about in found.items() if about is not None and about.get("key") == job.key}
+    if there:
+        about = next(iter(there.values()))
+        if there.keys() == set(about.get("splits", [job.part.split])):
+            broken = [(str(item), str(reason)) for item, reason in about["broken"]]
+            shards = [
+                Shard(job.path(split).name, split, one["count"], one["digest"],
+                      [(str(a), int(b)) for a, b in one["sequences"]])
+                for split, one in there.items()
+            ]  # fmt: skip
+            return _Made(shards, about["photos"], broken, about["skipped"], resumed=True)
     cv2.setNumThreads(1)
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {split: [] for split in job.splits}
     broken, skipped, photos = [], Counter[str](), 0
     for item in job.part.photos():
         if isinstance(item, Photo):
             photos += 1
             some, left = people_of(item, job.options)
-            rows += some
+            rows[job.split(item)] += some
         else:
             left = [item]
         broken += [(one.name, one.reason) for one in left if one.broken]
         skipped.update(one.reason for one in left if not one.broken)
-    if not rows:
-        return _Made(None, photos, broken, dict(skipped))
-    split, sequences = job.part.split, runs([row["sequence"] for row in rows])
-    about = {"key": job.key, "split": split, "count": len(rows), "photos": photos, "broken": broken,
-             "skipped": dict(skipped), "sequences": sequences}  # fmt: skip
-    digest = write_shard(job.path, rows, about)
-    return _Made(Shard(job.path.name, split, len(rows), digest, sequences), photos, broken, dict(skipped))
+    shards = []
+    splits = [split for split, some in rows.items() if some]
+    for split, some in rows.items():
+        if not some:
+            job.path(split).unlink(missing_ok=True)
+            continue
+        sequences = runs([row["sequence"] for row in some])
+        about = {"key": job.key, "split": split, "splits": splits, "count": len(some), "photos": photos,
+                 "broken": broken, "skipped": dict(skipped), "sequences": sequences}  # fmt: skip
+        digest = write_shard(job.path(split), some, about)
+        shards.append(Shard(job.path(split).name, split, len(some), digest, sequences))
+    return _Made(shards, photos, broken, dict(skipped))
 
 
 def people_of(photo: Photo, options: StoreOptions) -> tuple[list[Row], list[LeftOut]]:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor import evaluate
 from regressor.baselines import chordal_mean, training_means
 from regressor.cli import main
 from regressor.config import HeadConfig
-from regressor.evaluate import REFERENCE_ROW, evaluate_split, joint_errors
+from regressor.evaluate import REFERENCE_ROW, evaluate_split
 from regressor.model import build_regressor
+from regressor.validation import joint_errors, score_predictions
 from regressor.weights import save_regressor
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 
@@ -111,7 +111,7 @@ def test_baselines_know_nothing_of_the_split_they_are_judged_on(annotated_people
 
 def test_quick_score_equals_the_full_one(annotated_people, open_body, tokenizer, regressor):
     test = annotated_people(5, seed=1)
-    quick = evaluate.score_predictions(regressor.eval(), test, open_body, batch=3)
+    quick = score_predictions(regressor.eval(), test, open_body, batch=3)
     means = training_means(annotated_people(4), open_body)
     full = evaluate_split({"it": regressor}, test, means, tokenizer, open_body, {})
     assert torch.allclose(quick["mpjpe_mm"], full.rows["it"]["mpjpe_mm"], atol=0.05)

@@ -1,0 +1,114 @@
+"""The command of ``pose-regressor`` that fine-tunes on a user's own photographs."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tokenizer.engine.cli_options import body_option, device_option
+from tokenizer.engine.errors import reports_user_errors
+
+from .cli_options import tokenizer_option
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class _Bars:
+    """One bar after the other: the shards, then the steps."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def preparing(self, done: int, total: int, people: int) -> None:
+        self._show("prepare", "shard", done, total, {"people": people})
+
+    def training(self, step: int, total: int, figures: dict[str, float]) -> None:
+        told = step % 20 == 0 or any(name.startswith("val_") for name in figures)
+        self._show("finetune", "step", step, total, figures if told else {})
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, name: str, unit: str, done: int, total: int, figures: dict[str, float]) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None or self._bar.desc != name:
+            self.close()
+            self._bar = tqdm(desc=name, unit=unit)
+        self._bar.total = total
+        if figures:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+
+@click.command()
+@click.argument("annotations", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the photographs, if not beside ANNOTATIONS.")
+@click.option("--regressor", "regressor_file", required=True, type=click.Path(path_type=Path),
+              help="Exported regressor to start from: an imported one, or your own.")  # fmt: skip
+@tokenizer_option
+@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
+@click.option("--format", "data_format", default="coco", help="Of ANNOTATIONS, as `prepare` knows them.")
+@click.option("--val-share", default=0.2, help="Of the photographs, held out to judge by.")
+@click.option("--tals", default="published", help="Thresholds: published | none | a file of `calibrate`.")
+@click.option("--trainable", default="none", metavar="all|none|N",
+              help="Of the backbone: all, none, or its last N blocks; what is behind it always learns.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=1), help="Default: 20 passes over the people, 200 to 2000 steps.")
+@click.option("--minutes", type=float, help="Fit the number of steps to this time; fewer, never more.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=3e-5.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@body_option
+@device_option
+@reports_user_errors
+def finetune(
+    annotations: tuple[Path, ...], images: Path | None, regressor_file: Path, tokenizer_file: Path, run_path: Path,
+    data_format: str, val_share: float, tals: str, trainable: str, steps: int | None, minutes: float | None,
+    assignments: tuple[str, ...], resume: bool, body_source: str, device: str,
+) -> None:  # fmt: skip
+    """Fine-tune a regressor on your own photographs, of which 2D keypoints are known: COCO's JSON with 17 a person.
+
+    ANNOTATIONS may be of another --format, or a folder that `prepare` made. Prepares them into RUN/data, trains with
+    the published loss (only what is known counts), and writes RUN/regressor.pt with the weights of the least 2D error
+    on held-out photographs, or of the least 3D error where bodies are annotated.
+
+    The defaults move little, for nothing in 2D holds a body in depth: the backbone stays as it is, the rate is that of
+    the earlier training and at most 1e-4. With thousands of photographs try --trainable 4 or all. On several GPUs use
+    `prepare --val-share`, then `train --start`.
+    """
+    from tqdm import tqdm
+
+    from tokenizer import load_body, load_tokenizer
+
+    from .finetune import Photographs, Settings
+    from .finetune import finetune as fine_tune
+
+    vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
+    click.echo(f"Fine-tuning {regressor_file} on {', '.join(map(str, annotations))} in {run_path}")
+    with closing(_Bars()) as bars:
+        result = fine_tune(
+            Photographs(annotations, images, data_format, val_share), regressor_file, vocabulary, body, run_path,
+            Settings(tals, trainable, steps, minutes, assignments), device=device, resume=resume,
+            preparing=bars.preparing, training=bars.training, say=tqdm.write,
+        )  # fmt: skip
+    before, after = (figures["keypoints_2d_pct"] for figures in (result.before, result.after))
+    click.echo(f"2D error of {result.val:,} held-out people: {before:.2f} % of the box before, {after:.2f} % after")
+    if "mpjpe_mm" in result.after:
+        click.echo(f"MPJPE: {result.before['mpjpe_mm']:.1f} mm before, {result.after['mpjpe_mm']:.1f} mm after")
+    else:
+        click.echo(f"Their bodies changed by {result.moved['mpjpe_mm']:.0f} mm ({result.moved['pa_mpjpe_mm']:.0f} mm "
+                   "aligned). There is no 3D truth here to say whether for the better.")  # fmt: skip
+    if result.val < 10:
+        click.echo(f"Note: {result.val} held-out people say little; give more photographs, or a larger --val-share.")
+    if not result.better:
+        click.echo(f"Note: the held-out 2D error did not fall. Keep {regressor_file}, or try more photographs, "
+                   "--trainable, or --steps.")  # fmt: skip
+    body_words = [] if body_source == "open" else ["--body", body_source]
+    command = ["pose-regressor", "predict", "PHOTO.jpg", "--whole", "--regressor", result.regressor, "--tokenizer",
+               str(tokenizer_file), *body_words, "--out", "predictions"]  # fmt: skip
+    click.echo(f"Wrote {result.regressor}; predict with\n  {shlex.join(command)}")

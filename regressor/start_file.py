@@ -1,0 +1,89 @@
+"""Training that begins with an exported regressor: its weights and means, under settings of training of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tokenizer import FrozenTokenizer
+from tokenizer.engine.errors import fail
+from tokenizer.engine.options import from_dict, to_dict
+
+from .config import DataConfig, RegressorConfig
+from .model import RegressorNetwork
+from .weights import check_body, check_vocabulary, load_strictly, read_exported
+
+_OF_TRAINING = ("backbone.drop_path", "backbone.recompute", "backbone.trainable", "decoder.dropout")
+"""Settings in the groups of the network that change no weight's name, shape or meaning."""
+
+
+def network_settings(config: RegressorConfig) -> dict[str, Any]:
+    """What decides the network's tensors and what they mean, by dotted name."""
+    plain = to_dict(config)
+    found = {f"{group}.{key}": plain[group][key] for group in ("backbone", "decoder", "head") for key in plain[group]}
+    return {"image_size": plain["image_size"], **{key: found[key] for key in found if key not in _OF_TRAINING}}
+
+
+def starting_config(path: str | Path, training: RegressorConfig | None = None) -> RegressorConfig:
+    """The configuration to train on with from the exported regressor at ``path``: its own, with device, precision
+    and data open and no time budget; or ``training``, a preset, which must be of its network.
+
+    Raises ``UserError`` for a file that is none, and where the networks differ, naming the settings.
+    """
+    config = from_dict(RegressorConfig, read_exported(path)["config"])
+    if training is None:
+        optim = replace(config.optim, budget_s=0.0)
+        return replace(config, device="auto", precision="auto", optim=optim, data=DataConfig())
+    _check_network(path, config, training)
+    return training
+
+
+def about_start(path: str | Path, config: RegressorConfig, tokenizer: FrozenTokenizer, body: str) -> dict[str, Any]:
+    """Name, SHA-256 and provenance of the exported regressor that a run begins with.
+
+    Raises ``UserError`` unless it is of ``config``'s network, was trained with ``tokenizer``, and predicts this kind of
+    ``body``.
+    """
+    state = read_exported(path)
+    _check_network(path, from_dict(RegressorConfig, state["config"]), config)
+    check_vocabulary(f"Regressor {path}", state["tokenizer"], tokenizer)
+    check_body(path, state["provenance"], body)
+    return {"file": Path(path).name, "sha256": _sha256(path), "provenance": state["provenance"]}
+
+
+def check_same_start(about: dict[str, Any] | None, path: str | Path | None) -> None:
+    """Raise ``UserError`` unless a run of this ``about_start`` (None: without) is given the same file again."""
+    begun = None if about is None else about["sha256"]
+    if begun != (None if path is None else _sha256(path)):
+        raise fail("This run began with another regressor", got=path or "none", next_step="Give the same again",
+                   expected=about["file"] if about else "none")  # fmt: skip
+
+
+def start_from_regressor(network: RegressorNetwork, path: str | Path) -> None:
+    """Put the weights and means of an exported regressor into ``network``. Raises ``UserError`` naming every tensor
+    that does not fit."""
+    load_strictly(network, read_exported(path)["network"], what=str(path))
+
+
+def _sha256(path: str | Path) -> str:
+    if not Path(path).is_file():
+        raise fail(f"No regressor at {path}", next_step="Check the path")
+    with Path(path).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_network(path: str | Path, found: RegressorConfig, wanted: RegressorConfig) -> None:
+    ours, theirs = network_settings(wanted), network_settings(found)
+    other = [key for key in theirs if ours[key] != theirs[key]]
+    if other:
+        raise fail(
+            f"Regressor {path} has another network than asked for",
+            got=f"preset {wanted.preset!r} with " + ", ".join(f"{key} {ours[key]}" for key in other),
+            expected=f"preset {found.preset!r} with " + ", ".join(f"{key} {theirs[key]}" for key in other),
+            next_step="Leave these to the file that training starts from (no --preset, no --set of them)",
+        )
