@@ -52,7 +52,7 @@ def leave_gradients(
     return terms
 
 
-def without_gradient(regressor: Regressor, body: Body, tokenizer: FrozenTokenizer) -> list[str]:
+def without_gradient(regressor: Regressor, body: Body, tokenizer: FrozenTokenizer) -> dict[str, nn.Parameter]:
     """Trained parameters that no term of the loss reaches, by name: a head whose terms all have weight 0.
 
     What a term reaches does not depend on the samples: where nothing is known, or a block is left out, gradients are
@@ -68,4 +68,4 @@ def without_gradient(regressor: Regressor, body: Body, tokenizer: FrozenTokenize
     gradients = torch.autograd.grad(loss, [weight for _, weight in named], allow_unused=True)
     for module in training:
         module.training = True
-    return [name for (name, _), gradient in zip(named, gradients) if gradient is None]
+    return {name: weight for (name, weight), gradient in zip(named, gradients) if gradient is None}

@@ -140,8 +140,12 @@ def _train(
             scale.load_state_dict(state["scale"])
         step, best = state["step"], state.get("best")
         run.state = state = None  # as large as all the rest
-    unused = world_size() > 1 and bool(without_gradient(regressor, body, tokenizer))
-    forward = data_parallel(regressor.train(), unused=unused)
+    if world_size() > 1:
+        # DDP waits for the gradient of each parameter that asks for one. (To let it search does not help: what the
+        # network puts out counts as used there, though no term of the loss looks at it.)
+        for weight in without_gradient(regressor, body, tokenizer).values():
+            weight.requires_grad_(False)
+    forward = data_parallel(regressor.train())
     for part in frozen:
         part.eval()
 

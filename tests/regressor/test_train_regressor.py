@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from regressor import train as training
-from regressor.config import AugmentConfig
+from regressor.config import PUBLISHED_LOSS, AugmentConfig, LossConfig, preset
 from regressor.datasets.store import open_crops, write_crops
+from regressor.gradients import without_gradient
+from regressor.model import build_regressor, normalise
+from regressor.predict_files import load_for
 from regressor.train import train_regressor
+from regressor.weights import save_regressor
+from tokenizer.body.rotations import geodesic_distance
+from tokenizer.engine import scaling
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.options import to_dict
+from tokenizer.engine.scaling import LossScale
 
-OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait"}
+OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps"}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +37,15 @@ def other_crops(path, annotated_people, counts, **changes):
         for split, count in counts.items():
             writer.append(split, {k: v.numpy() for k, v in {**annotated_people(count, seed=7), **changes}.items()})
     return open_crops(path)
+
+
+def paper_like(tiny_config):
+    """The paper's network, narrow and at 64 px."""
+    paper = preset("vit-s")
+    return replace(
+        tiny_config, image_size=64, head=paper.head, loss=paper.loss, decoder=replace(paper.decoder, dim=16, layers=2,
+        heads=2, width=16, hidden=16), backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
+    )  # fmt: skip
 
 
 def weights_of(path):
@@ -77,6 +94,73 @@ def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_confi
                               progress=lambda step, *_: steps.append(step))  # fmt: skip
     assert steps == [5, 6, 7, 8], "from the checkpoint after step 4"
     assert same(weights_of(whole), weights_of(resumed))
+
+
+def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
+    """From a scale that is too large the first steps overflow; a run broken among them ends as the whole one does."""
+    monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**20))
+    config = replace(
+        tiny_config, precision="fp16", optim=replace(tiny_config.optim, steps=60, batch=12, lr=1e-2),
+        validate_every=60, checkpoint_every=5, augment=AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0),
+    )  # fmt: skip
+    seen = {}
+
+    def train(run, until=None, **options):
+        def progress(step, steps, figures):
+            seen[step] = figures
+            if step == until:
+                raise KeyboardInterrupt
+
+        return train_regressor(crops, tokenizer, tmp_path / run, config, open_body, progress=progress, **options)
+
+    whole = train("whole")
+    skipped = [step for step, figures in seen.items() if "gradient_norm" not in figures]
+    assert skipped[0] == 1 and 6 <= len(skipped) < 20
+    assert seen[60]["skipped_steps"] == len(skipped) and seen[60]["loss_scale"] <= 2.0 ** (20 - len(skipped))
+    first, last = (sum(value for name, value in seen[step].items() if name not in OTHER_FIGURES) for step in (1, 59))
+    assert last < 0.85 * first
+    with pytest.raises(KeyboardInterrupt):
+        train("broken", until=6)
+    assert same(weights_of(whole), weights_of(train("broken", resume=True)))
+
+
+def test_fp16_gives_up_when_every_step_overflows(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
+    monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**100))
+    monkeypatch.setattr(scaling, "_IN_A_ROW", 3)
+    with pytest.raises(UserError, match=r"no number at step 3.*nan_batch"):
+        train_regressor(crops, tokenizer, tmp_path / "run", replace(tiny_config, precision="fp16"), open_body)
+    assert (tmp_path / "run" / "nan_batch.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_fp16_predicts_within_a_degree_of_fp32(tmp_path, tokenizer, tiny_config, open_body, annotated_people, name):
+    """By files, as `predict` does it."""
+    config = tiny_config if name == "resnet" else paper_like(tiny_config)
+    torch.manual_seed(0)
+    built = build_regressor(config, tokenizer)
+    path = save_regressor(tmp_path / "r.pt", built.network, config, tokenizer, {})
+    some = annotated_people(4, size=config.image_size)
+    exact, half = (
+        load_for(open_body, path, tokenizer, "cpu", kind)(normalise(some["image"]), box=some["box"], K=some["K"])
+        for kind in ("fp32", "fp16")
+    )
+    for field in ("global_orient", "body_pose"):
+        turned = geodesic_distance(getattr(exact, field), getattr(half, field)).rad2deg()
+        assert 0 < turned.max() < 1
+
+
+@pytest.mark.parametrize(("zero", "unreached"), [
+    ((), set()), (("token", "pointed"), set()), (("keypoints_2d", "keypoints_3d"), {"camera.weight", "camera.bias"}),
+])  # fmt: skip
+def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, unreached):
+    """In the networks of all presets, narrower: with their own losses, and with weights of 0."""
+    weights = {f"{name}_weight": 0.0 for name in zero}
+    small = [tiny_config, replace(tiny_config, head=replace(tiny_config.head, pose="rot6d", bounded=True))]
+    for config in [*small, *(replace(paper_like(tiny_config), loss=loss) for loss in (LossConfig(), PUBLISHED_LOSS))]:
+        config = replace(config, loss=replace(config.loss, **weights))
+        regressor = build_regressor(config, tokenizer).train()
+        assert without_gradient(regressor, open_body, tokenizer).keys() == unreached
+        assert regressor.network.backbone.training and all(w.grad is None for w in regressor.parameters())
 
 
 def test_time_budget_fixes_the_steps_once(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):

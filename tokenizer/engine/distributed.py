@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from inspect import signature
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,6 +22,7 @@ _PATIENCE = timedelta(hours=1)
 """How long processes wait for each other: the first validates and saves while the others wait."""
 _JOINING = timedelta(minutes=10)
 """How long they wait for the last of them to start."""
+_DDP_OPTIONS = signature(DistributedDataParallel).parameters
 _FEW = 256
 """Up to this many numbers a tensor travels with the plain values."""
 
@@ -117,15 +119,18 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", number)
 
 
-def data_parallel(module: nn.Module, *, unused: bool = False) -> nn.Module:
+def data_parallel(module: nn.Module) -> nn.Module:
     """``module`` in DDP: backward leaves the mean of all processes' gradients. Weights are taken from rank 0, now.
 
-    Buffers are not sent around: whoever changes one in forward must do the same on every process. ``unused``: some
-    parameters get no gradient. DDP, which waits for that of each, then looks for them in every step; they keep none.
+    Buffers are not sent around: whoever changes one in forward must do the same on every process. Every parameter that
+    asks for a gradient must get one in every step.
     """
     if world_size() == 1:
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=unused)
+    # Newer versions of PyTorch call it otherwise.
+    name = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
+    return DistributedDataParallel(module, **options)
 
 
 def without_exchange(module: nn.Module) -> AbstractContextManager[object]:
