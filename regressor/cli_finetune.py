@@ -106,8 +106,8 @@ def finetune(
     if result.val < 10:
         click.echo(f"Note: {result.val} held-out people say little; give more photographs, or a larger --val-share.")
     if not result.better:
-        click.echo(f"Note: the held-out 2D error did not fall. Keep {regressor_file}, or try more photographs, "
-                   "--trainable, or --steps.")  # fmt: skip
+        click.echo(f"Note: the held-out error ({result.judged}) did not fall. Keep {regressor_file}, or try more "
+                   "photographs, --trainable, or --steps.")  # fmt: skip
     body_words = [] if body_source == "open" else ["--body", body_source]
     command = ["pose-regressor", "predict", "PHOTO.jpg", "--whole", "--regressor", result.regressor, "--tokenizer",
                str(tokenizer_file), *body_words, "--out", "predictions"]  # fmt: skip

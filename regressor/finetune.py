@@ -8,6 +8,7 @@ a backbone that stays, few steps at a low rate, poses that remain those of the v
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from .datasets.store import CropStore, open_crops
 from .model import Regressor, normalise
 from .start_file import check_same_start, starting_config
 from .train import Progress, train_regressor
-from .validation import joint_errors, known_figures, score_predictions
+from .validation import joint_errors, judged_by, known_figures, score_predictions
 from .weights import check_body, load_regressor
 
 RESULT = "finetune.json"
@@ -69,20 +70,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came of it: the exported file; figures of the held-out people before and after, by name; how many people on
-    each side; how far the held-out bodies moved in 3D (mean over joints, pelvis on pelvis, and aligned)."""
+    """What came of it: the exported file; figures of the held-out people before and after, by name, and by which of
+    them it was ``judged``; how many people on each side; how far the held-out bodies moved in 3D, ``joint_errors``."""
 
     regressor: str
     before: dict[str, float]
     after: dict[str, float]
+    judged: str
     train: int
     val: int
     moved: dict[str, float]
 
     @property
     def better(self) -> bool:
-        """Whether the held-out 2D error fell."""
-        return self.after["keypoints_2d_pct"] < self.before["keypoints_2d_pct"]
+        """Whether the error on those held out fell."""
+        return self.after[self.judged] < self.before[self.judged]
 
 
 def finetune_config(start: RegressorConfig, people: int, settings: Settings) -> RegressorConfig:
@@ -115,9 +117,12 @@ def finetune(
     With ``resume`` all goes on where it was. ``preparing`` and ``training`` are told of progress, see
     ``prepare_shards`` and ``train_regressor``; ``say`` is given a line of text where something is to be known.
 
-    Raises ``UserError`` for a start of another body or vocabulary, photographs of which nobody remains, or of which
-    nothing can be held out or trained on.
+    Raises ``UserError`` for a start of another body or vocabulary, several processes, photographs of which
+    nobody remains, or of which nothing can be held out or trained on.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise fail("Fine-tuning in one command is the work of one process", got="several, under torchrun",
+                   next_step="Use `prepare --val-share`, then `train --start`")  # fmt: skip
     target = resolve_device(device)
     going_on = (run_path / "config.json").exists()
     if going_on and not resume:
@@ -145,7 +150,8 @@ def finetune(
     tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))
     after = _means(score_predictions(tuned, held_out, body))
     moved = _means(joint_errors(_joints(tuned, held_out, body), joints))
-    result = Finetuned(str(path), before, after, store.count("train"), store.count("val"), moved)
+    judged = judged_by(tuned.config, held_out)
+    result = Finetuned(str(path), before, after, judged, store.count("train"), store.count("val"), moved)
     write_text_atomically(run_path / RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
 

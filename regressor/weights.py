@@ -88,7 +88,7 @@ def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
     numbers of another would mean nothing."""
     if provenance.get("body", kind) != kind:
         raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}",
-                   expected=repr(provenance["body"]))  # fmt: skip
+                   expected=repr(provenance["body"]), next_step="Give the model it was trained with")  # fmt: skip
 
 
 def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:

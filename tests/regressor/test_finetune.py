@@ -164,6 +164,19 @@ def test_bad_annotation_is_one_message(tmp_path, photographs, start, tokenizer, 
     assert not (tmp_path / "run" / "config.json").exists(), "the same command works once the data are mended"
 
 
+def test_where_bodies_are_known_they_judge(tmp_path, crops_file, start, tokenizer, open_body):
+    source = Photographs((crops_file,), data_format="synthetic", val_share=0.0)
+    result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu")
+    assert result.judged == "mpjpe_mm" and (result.train, result.val) == (12, 5)
+    assert result.better == (result.after["mpjpe_mm"] < result.before["mpjpe_mm"])
+
+
+def test_several_processes_are_refused(tmp_path, photographs, start, tokenizer, open_body, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"one process.*train --start"):
+        finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW)
+
+
 def test_bad_options_are_one_message(tmp_path, photographs, start, tokenizer, open_body):
     def refused(says, photos=None, file=start, settings=FEW):
         with pytest.raises(UserError, match=says):
