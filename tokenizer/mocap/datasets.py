@@ -5,7 +5,10 @@ TokenHMR (Dwivedi et al., CVPR 2024) trains on data sets of AMASS (Mahmood et al
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePosixPath
+
+from ..engine.errors import fail
 
 SPLITS = ("train", "val", "test")
 
@@ -58,3 +61,24 @@ def dataset_of(name: str) -> str:
 def paper_split(dataset: str) -> str:
     """The split of a data set as a whole; MOYO is divided by its own folders, and train without them."""
     return _PAPER_SPLITS.get(canonical_name(dataset), "train")
+
+
+def numbers_by_dataset(text: str, what: str, expected: str, *, most: float = math.inf) -> dict[str, float]:
+    """``cmu=.12,moyo=.16`` → a finite number above 0, up to ``most``, by canonical name.
+
+    ``what`` messages call the text, and what they say was ``expected``. Raises ``UserError`` for a text of another form
+    and a data set that is named twice.
+    """
+    numbers: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, sign, written = (piece.strip() for piece in part.rpartition("="))
+        try:
+            number = float(written)
+        except ValueError:
+            number = math.nan
+        if not sign or not name or not 0 < number <= most or number == math.inf:
+            raise fail(f"{what} is not of the form name=weight,name=weight", got=repr(part.strip()), expected=expected)
+        if canonical_name(name) in numbers:
+            raise fail(f"{what} names a data set twice", got=name)
+        numbers[canonical_name(name)] = number
+    return numbers
