@@ -99,7 +99,11 @@ def bench_vit_command(
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
 @reports_user_errors
 def bench_crops_command(image: Path | None, count: int, repeats: int, size: int, json_file: Path | None) -> None:
-    """Time crops from JPEG bytes, decoded, cut and augmented on one core, beside decoding and warping whole images."""
+    """Time crops from JPEG bytes, decoded, cut and augmented, on one core and in two processes.
+
+    Beside them, from the same images: decoding alone, the steps of the published loader, whole images warped, and
+    crops from shards as training reads them.
+    """
     import json
 
     from tokenizer.engine.checkpoint import write_text_atomically

@@ -13,7 +13,7 @@ from .engine.errors import reports_user_errors
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
-@click.option("--trim", default=1.0, help="Middle share of each clip to keep, e.g. 0.6.")
+@click.option("--trim", default="1", help="Middle share of each clip to keep, e.g. 0.6; 0.6,moyo=0.8: as in the paper.")
 @click.option("--val-fraction", default=0.1, help="Share of clips for val, where no val folder says.")
 @click.option(
     "--split",
@@ -28,7 +28,7 @@ from .engine.errors import reports_user_errors
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
 @reports_user_errors
 def prepare(
-    sources: tuple[Path, ...], out: Path, fps: float, trim: float, val_fraction: float, split: str,
+    sources: tuple[Path, ...], out: Path, fps: float, trim: str, val_fraction: float, split: str,
     max_jumps: float, joint_map: Path | None, licence: str, workers: int | None, strict: bool,
 ) -> None:  # fmt: skip
     """Read mocap files or folders SOURCES into one pose store.
@@ -48,23 +48,26 @@ def prepare(
     from .mocap.bvh import read_joint_map
     from .mocap.prepare import PrepareOptions
     from .mocap.prepare import prepare as prepare_store
+    from .mocap.sampling import parse_trim
 
-    if not fps > 0 or not 0 < trim <= 1 or not 0 <= val_fraction < 1 or not 0 <= max_jumps <= 1:
-        got = f"--fps {fps} --trim {trim} --val-fraction {val_fraction} --max-jumps {max_jumps}"
-        raise fail("Impossible numbers", got=got, expected="fps above 0, trim in (0, 1], val-fraction in [0, 1), "
+    if not fps > 0 or not 0 <= val_fraction < 1 or not 0 <= max_jumps <= 1:
+        got = f"--fps {fps} --val-fraction {val_fraction} --max-jumps {max_jumps}"
+        raise fail("Impossible numbers", got=got, expected="fps above 0, val-fraction in [0, 1), "
                    "max-jumps in [0, 1]")  # fmt: skip
+    share, trim_of = parse_trim(trim)
     options = PrepareOptions(
         fps,
-        trim,
+        share,
         val_fraction,
         read_joint_map(joint_map) if joint_map else None,
         licence,
         max_jumps,
         "by-dataset" if split == "by-dataset" else "by-clip",
+        trim_of,
     )
     click.echo(f"Reading mocap into {out}")
-    numbers = {"--fps": fps, "--trim": trim, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
-    written = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--split={split}"]
+    numbers = {"--fps": fps, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
+    written = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--trim={trim}", f"--split={split}"]
     command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
     started = time.perf_counter()
     bars: dict[str, tqdm] = {}

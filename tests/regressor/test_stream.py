@@ -123,7 +123,7 @@ def test_published_mixture_over_what_is_there(data):
 
 
 @pytest.mark.parametrize(("mix", "says"), [
-    ("three=1", "three"), ("one", "form name=weight"), ("one=-1", "form"), ("one=1,ONE=2", "twice"),
+    ("three=1", "three"), ("one", "form name=number"), ("one=-1", "form"), ("one=1,ONE=2", "twice"),
     ("mix_all", "h36m"),
 ])  # fmt: skip
 def test_bad_mixtures_are_named(data, mix, says):

@@ -86,6 +86,46 @@ def test_shrinking_keeps_places_and_forgets_what_is_too_fine(side, roll):
     assert warp(checks, matrix, size)[inside].std() < 30 < warp(checks, matrix, size, antialias=False)[inside].std()
 
 
+def area_averages(image, matrix, size, samples=16):
+    """What a crop would be if every pixel of it were the exact average over its area of the image."""
+    fine = matrix.copy()
+    fine[:, 2] += fine[:, :2] @ np.full(2, 0.5 / samples - 0.5)
+    fine[:, :2] /= samples
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(image, fine, (size * samples,) * 2, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return seen.reshape(size, samples, size, samples, -1).mean((1, 3))
+
+
+@pytest.mark.parametrize("scale, most", [(1.02, 0.9), (1.2, 0.9), (1.5, 0.6), (2.0, 0.45), (2.6, 0.25), (3.1, 0.25),
+                                         (3.3, 0.4), (6.0, 0.25), (9.0, 0.3)])  # fmt: skip
+@pytest.mark.parametrize("roll", [0.0, 0.3])
+def test_close_to_averages_over_areas(scale, most, roll):
+    """On noise of all frequencies: by so many times the error of sampling, or less; a colour stays as it is."""
+    draw = np.random.default_rng(0)
+    image = (128 + 40 * draw.normal(size=(400, 400, 3))).clip(0, 255).astype(np.uint8)
+    size = round(200 / scale)
+    half = scale * size / 2
+    matrix = Framing((199.3 - half, 201.6 - half, 199.3 + half, 201.6 + half), roll=roll).image_from_crop(size)
+    truth = area_averages(image, matrix, size)
+    wrong, sampled = (((warp(image, matrix, size, antialias=on) - truth) ** 2).mean() ** 0.5 for on in (True, False))
+    assert wrong < most * sampled or wrong < 1.5
+    for grey in (1, 77, 200, 254):
+        assert (warp(np.full((400, 400), grey, np.uint8), matrix, size) == grey).all()
+
+
+@pytest.mark.parametrize("scale", [1.15, 1.3, 1.6, 1.9, 2.7, 3.1, 3.3, 5.0])
+def test_stripes_too_fine_for_the_crop_are_left_no_stronger_than_by_averages(scale):
+    x = np.arange(400)[None] * np.ones((400, 1))
+    size = round(200 / scale)
+    half = scale * size / 2
+    matrix = Framing((199.3 - half, 201.6 - half, 199.3 + half, 201.6 + half)).image_from_crop(size)
+    for above in (1.1, 1.3, 1.6):
+        frequency = above * math.pi / scale  # 1: alternate pixels of the crop
+        if frequency < math.pi:
+            stripes = (128 + 100 * np.sin(frequency * x)).round().astype(np.uint8)
+            assert warp(stripes, matrix, size).std() < 1.1 * area_averages(stripes, matrix, size).std() + 4
+
+
 def test_beyond_the_image_is_edge_or_black_and_nothing_is_refused():
     image = np.full((40, 40, 3), 200, np.uint8)
     matrix = Framing((-20, -20, 20, 20)).image_from_crop(20)

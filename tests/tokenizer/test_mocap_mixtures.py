@@ -83,7 +83,7 @@ def test_the_paper_s_mixture_without_any_of_its_data_sets(tmp_path):
     [
         ("cmu=.12,moyoo=.16", r"no training poses in .*poses\.h5; got moyoo; expected some of CMU, MOYO, amass\."),
         ("kit=1", "got KIT"),
-        ("cmu", "not of the form name=weight.*got 'cmu'"),
+        ("cmu", "not of the form name=number.*got 'cmu'"),
         ("cmu=", "not of the form"),
         ("=1", "not of the form"),
         ("cmu=0,moyo=1", "not of the form.*got 'cmu=0'"),

@@ -88,6 +88,45 @@ def test_the_frame_rate_of_each_clip_counts(tmp_path):
     assert [(source.frames, source.fps) for source in sources] == [(6, 30.0), (6, 20.0)]
 
 
+def test_data_sets_are_trimmed_each_to_its_share(tmp_path):
+    for place in ("amass/BMLrub", "amass/KIT", "moyo_data/MOYO"):
+        save_clip(tmp_path / place / "a_poses.npz", frames=20, seed=len(place))
+    sources = ("amass", "moyo_data")
+    expected = {
+        "0.6,moyo=0.8": (12, 12, 16), "Moyo=0.5": (20, 20, 10), "1,BioMotionLab_NTroje=.5, kit=.1": (10, 2, 20),
+        "0.5": (10, 10, 10),
+    }  # fmt: skip
+    for text, frames in expected.items():
+        done = run(*(tmp_path / name for name in sources), "--out", tmp_path / "p.h5", "--trim", text, "--workers", 1)
+        assert done.exit_code == 0, done.output
+        store = open_store(tmp_path / "p.h5")
+        assert tuple(source.frames for source in store.sources) == frames
+        assert f"--trim={text}" in store.command.replace("'", "")
+    kept = store.poses()[20:30]
+    with np.load(tmp_path / "moyo_data" / "MOYO" / "a_poses.npz") as clip:
+        np.testing.assert_allclose(kept, clip["poses"][5:15, 3:66].reshape(-1, 21, 3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.6,moyo=1.2", "above 0, at most 1"),
+        ("0.6,moyo", "got 'moyo'"),
+        ("0.6,moyo=0", "got 'moyo=0'"),
+        ("0.6,0.5", "got '0.5'"),
+        ("half", "Impossible numbers; got --trim half"),
+        ("", "Impossible numbers"),
+        ("0,moyo=.8", "Impossible numbers"),
+        ("0.6,moyo=.8,MOYO=.7", "twice; got MOYO"),
+        ("0.6,moyoo=.8", "data sets that are not there; got moyoo; expected some of mocap."),
+    ],
+)
+def test_trims_that_cannot_be(folder, tmp_path, text, message):
+    done = run(folder, "--out", tmp_path / "poses.h5", "--trim", text)
+    assert done.exit_code == 2 and message in done.stderr and done.stderr.count("error:") == 1, done.stderr
+    assert not list(tmp_path.glob("*.h5*"))
+
+
 def test_any_number_of_processes_gives_the_same_store(folder, tmp_path):
     save_clip(folder / "broken_poses.npz", poses=np.zeros((8, 72)))
     for workers in (1, 2):

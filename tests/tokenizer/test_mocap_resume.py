@@ -102,6 +102,16 @@ def test_other_options_read_everything_again(folder, tmp_path, read_again, optio
     assert len(read_again) == CLIPS
 
 
+def test_another_share_of_one_data_set_reads_only_that_again(folder, tmp_path, read_again):
+    (folder / "kit").mkdir()
+    poses = np.random.default_rng(99).normal(size=(5, 156)) * 0.1
+    np.savez(folder / "kit" / "99_poses.npz", poses=poses, mocap_framerate=30.0)
+    killed(folder, tmp_path / "poses.h5", "write", 1)
+    report = prepare([folder], tmp_path / "poses.h5", PrepareOptions(trim_of={"KIT": 0.6}), workers=1)
+    assert read_again == ["99"] and report.resumed == CLIPS
+    assert open_store(tmp_path / "poses.h5").sources[-1].frames == 3
+
+
 def test_another_split_or_licence_reads_nothing_again(folder, tmp_path, read_again):
     killed(folder, tmp_path / "poses.h5", "write", 1)
     options = PrepareOptions(split="by-dataset", licence="mine", val_fraction=0.5)

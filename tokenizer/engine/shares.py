@@ -14,30 +14,36 @@ def folded(name: str) -> str:
 
 
 def parse_shares(
-    text: str, canonical: Callable[[str], str] = str, *, named: dict[str, dict[str, float]] | None = None
-) -> dict[str, float]:
-    """``cmu=.12,moyo=.16`` → weights by ``canonical`` name, relative, above 0.
+    text: str, canonical: Callable[[str], str] = str, *, named: dict[str, dict[str, float]] | None = None,
+    what: str = "A mixture", most: float = math.inf,
+) -> dict[str, float]:  # fmt: skip
+    """``cmu=.12,moyo=.16`` → a finite number above 0, up to ``most``, by ``canonical`` name.
 
-    An item without a weight is one of ``named``, whose weights it stands for. Raises ``UserError`` for another form,
-    and for a name given twice.
+    An item without a number is one of ``named``, whose numbers it stands for; ``what`` messages call the text. Raises
+    ``UserError`` for another form, and for a name given twice.
     """
-    weights: dict[str, float] = {}
+    known = "".join(f", or {name}" for name in named or {})
+    bounds = "above 0" if most == math.inf else f"above 0, at most {most:g}"
+    expected = f"e.g. cmu=.12,moyo=.16 with numbers {bounds}{known}"
+    numbers: dict[str, float] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        for name, weight in (named or {}).get(part, {}).items() or [_item(part, named or {})]:
-            if canonical(name) in weights:
-                raise fail("A mixture names a data set twice", got=name)
-            weights[canonical(name)] = weight
-    return weights
+        if named and part in named:
+            items = list(named[part].items())
+        else:
+            name, sign, written = (piece.strip() for piece in part.rpartition("="))
+            number = _number(written)
+            if not sign or not name or not 0 < number <= most or number == math.inf:
+                raise fail(f"{what} is not of the form name=number,name=number", got=repr(part), expected=expected)
+            items = [(name, number)]
+        for name, number in items:
+            if canonical(name) in numbers:
+                raise fail(f"{what} names a data set twice", got=name)
+            numbers[canonical(name)] = number
+    return numbers
 
 
-def _item(part: str, named: dict[str, dict[str, float]]) -> tuple[str, float]:
-    name, sign, number = (piece.strip() for piece in part.rpartition("="))
+def _number(text: str) -> float:
     try:
-        weight = float(number)
+        return float(text)
     except ValueError:
-        weight = math.nan
-    if not sign or not name or not 0 < weight < math.inf:
-        known = "".join(f", or {other}" for other in named)
-        raise fail("A mixture is not of the form name=weight,name=weight", got=repr(part),
-                   expected=f"e.g. cmu=.12,moyo=.16 with weights above 0{known}")  # fmt: skip
-    return name, weight
+        return math.nan

@@ -93,7 +93,8 @@ def prepare(
     those of an earlier one is skipped. Where no folder decides the split, the clip's own poses do, so that it stays
     where it is when others come or it is renamed, or its data set. What is read is kept in ``out.unfinished`` until the
     store is whole: after a kill the same call reads only the rest. ``progress(stage, done, total)`` counts bytes of the
-    files. Raises ``UserError`` if no poses remain, or while another process prepares the same store.
+    files. Raises ``UserError`` if no poses remain, for a data set in ``trim_of`` that is not there, or while another
+    process prepares the same store.
     """
     out = Path(out)
     refuse_other(out, FORMAT)
@@ -101,9 +102,13 @@ def prepare(
     if not files:
         raise fail("No poses found", got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
                    expected="AMASS-layout npz (archives unpacked), MOYO pickles or BVH files")  # fmt: skip
+    there = sorted({dataset_of(file.name) for file in files})
+    if absent := sorted(options.trim_of.keys() - {*there}):
+        raise fail("--trim names data sets that are not there", got=", ".join(absent),
+                   expected=f"some of {', '.join(there)}")  # fmt: skip
     with Journal(out.with_name(f"{out.name}.unfinished"), purpose(options, strict)) as journal:
         _remove_orphans(out)
-        keyed = [(file, *key_and_size(file.path)) for file in files]
+        keyed = [(file, *key_and_size(file, options)) for file in files]
         resumed = _read_the_rest(keyed, journal, options, workers, strict, progress)
         report = _write(keyed, journal, out, options, command, progress)
         report.resumed = resumed

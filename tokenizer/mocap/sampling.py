@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+import math
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from ..engine.errors import UserError, fail
+from ..engine.shares import parse_shares
 from .clip import jumping_frames
+from .datasets import canonical_name, dataset_of
 from .files import MocapFile
 from .journal import Journal
 from .readers import holds_no_motion, read_clip
@@ -24,10 +26,11 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep;
-    ``val_fraction``: share of clips that become val where folders do not say; ``joint_map`` for BVH; ``licence`` to
-    record; ``max_jumps``: share of frames that may leap before a clip counts as broken (1: all); ``split``: what
-    decides where folders do not, each clip's own poses or its data set, as in the paper."""
+    """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep, but
+    for the data sets that ``trim_of`` names by their canonical names; ``val_fraction``: share of clips that become val
+    where folders do not say; ``joint_map`` for BVH; ``licence`` to record; ``max_jumps``: share of frames that may leap
+    before a clip counts as broken (1: all); ``split``: what decides where folders do not, each clip's own poses or its
+    data set, as in the paper."""
 
     fps: float = 30.0
     trim: float = 1.0
@@ -36,6 +39,11 @@ class PrepareOptions:
     licence: str = "as the source's"
     max_jumps: float = 0.01
     split: Literal["by-clip", "by-dataset"] = "by-clip"
+    trim_of: dict[str, float] = field(default_factory=dict)
+
+    def trimmed_to(self, file: MocapFile) -> float:
+        """The share of a file that is kept."""
+        return self.trim_of.get(dataset_of(file.name), self.trim)
 
 
 @dataclass(frozen=True)
@@ -73,19 +81,37 @@ class Sampled:
         return cls(values[:where].reshape(shapes["poses"]), values[where:].reshape(shapes["betas"]), **facts)
 
 
+def parse_trim(text: str) -> tuple[float, dict[str, float]]:
+    """``0.6,moyo=0.8`` → the share of every clip, 1 where it is not said, and those of data sets by canonical name.
+
+    Raises ``UserError`` for a text of another form and for shares that are not in (0, 1].
+    """
+    first, _, rest = text.partition(",")
+    if "=" in first:
+        return 1.0, parse_shares(text, canonical_name, what="--trim", most=1)
+    try:
+        trim = float(first)
+    except ValueError:
+        trim = math.nan
+    if not 0 < trim <= 1:
+        raise fail("Impossible numbers", got=f"--trim {text}", expected="shares in (0, 1], e.g. 0.6,moyo=0.8")
+    return trim, parse_shares(rest, canonical_name, what="--trim", most=1)
+
+
 def purpose(options: PrepareOptions, strict: bool) -> str:
-    """What results in a journal depend on, beside the files."""
-    parts = (options.fps, options.trim, options.joint_map, options.max_jumps, strict)
+    """What results in a journal depend on, beside the files and what is kept of each, see ``key_and_size``."""
+    parts = (options.fps, options.joint_map, options.max_jumps, strict)
     return hashlib.sha256(json.dumps([_VERSION, *parts], sort_keys=True).encode()).hexdigest()
 
 
-def key_and_size(path: Path) -> tuple[str, int]:
-    """A name for a file's content, without reading it, from its path, size and time of change; and its bytes."""
+def key_and_size(file: MocapFile, options: PrepareOptions) -> tuple[str, int]:
+    """A name for what is taken of a file, without reading it, from its path, size and time of change and the share that
+    is kept; and its bytes."""
     try:
-        status = path.stat()
+        status = file.path.stat()
     except OSError:
-        return f"absent {path}", 0
-    return f"{status.st_size} {status.st_mtime_ns} {path}", status.st_size
+        return f"absent {file.path}", 0
+    return f"{status.st_size} {status.st_mtime_ns} {options.trimmed_to(file):g} {file.path}", status.st_size
 
 
 def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
@@ -105,7 +131,7 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
         return replace(nothing, broken=str(reason))
     digest = hashlib.sha256(clip.pose_body.tobytes()).hexdigest()
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
-    kept = frames_to_keep(count, clip.fps, options.fps, options.trim) if clip.fps else np.arange(count)
+    kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
     betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
     return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest)
 
