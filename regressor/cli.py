@@ -99,6 +99,7 @@ def synthesize(
 )
 @click.option("--export", type=click.Choice(["best", "last"]), default="best", help="Which weights to export.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
+@click.option("--no-pictures", is_flag=True, help="Paint no people of val into RUN/pictures at validations.")
 @body_option
 @device_option
 @reports_user_errors
@@ -106,7 +107,7 @@ def train(
     crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
     backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
-    export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
+    export: Literal["best", "last"], tensorboard: bool, no_pictures: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt.
 
@@ -131,6 +132,8 @@ def train(
     if best_by is not None:
         config = resolve(config, assignments=[f"best_by={best_by}"])
     config = replace(config, device=device if device != "auto" else config.device)
+    if no_pictures:
+        config = replace(config, pictures=0)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)

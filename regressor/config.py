@@ -164,7 +164,8 @@ class OptimConfig:
 class RegressorConfig:
     """Everything that decides a training run, next to the crops and the tokenizer.
 
-    ``best_by``: the figure on val by which the best weights are chosen, the lower the better.
+    ``best_by``: the figure on val by which the best weights are chosen, the lower the better. ``pictures``: how many
+    people of val every validation paints into the run folder.
     """
 
     preset: str = "small"
@@ -181,6 +182,7 @@ class RegressorConfig:
     best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500
+    pictures: int = 8
 
 
 def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> RegressorConfig:

@@ -45,6 +45,7 @@ from .datasets.store import CropStore
 from .evaluate import score_predictions
 from .losses import regression_loss, weight_sums
 from .model import Regressor, build_regressor, normalise
+from .panels import Panels
 from .parameter_groups import frozen_parts, parameter_groups
 from .starting import start_from_means
 from .stochastic import part_of_batch
@@ -103,6 +104,7 @@ def _train(
     store = store.at_size(config.image_size)
     crops, held_out = (store.sample(np.arange(store.count(split)), split) for split in ("train", "val"))
     rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
+    panels = Panels(store, config.pictures)
     pelvis = body.cpu().joints(rest, betas=crops["betas"])[:, index("pelvis")]
 
     # 3. Model, optimizer, average.
@@ -170,6 +172,7 @@ def _train(
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
+            panels.save(run, step, averaged, body)
             record["val_mpjpe_mm"] = figures["val_mpjpe_mm"]
             judged = f"val_{config.best_by}"
             if best is None or figures[judged] < best["figures"][judged]:
