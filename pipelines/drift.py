@@ -77,25 +77,30 @@ class Drift:
         """Titles of the columns of ``rows``."""
         return [*HEAD, f"MPJPE / PA at {self.level_px:.2f} px"]
 
-    def finding(self) -> str:
-        """What the figures say: how far free rotations go, then what tokens and thresholds change of it."""
+    def findings(self) -> list[str]:
+        """What the figures say, in three sentences: how far 2D leads away, what tokens and what TALS change of that."""
         kinds = self.kinds()
         free, tokens = kinds[0], kinds[1 + len(WEIGHTS)]
         lowest = max(min(curve.error_2d_px) for curve in (*free, *tokens))
-        level, count = self.level_px, len(self.seeds)
-        return (
-            f"Fitting 2D alone takes exact bodies of free rotations {np.mean([c.mpjpe_mm[-1] for c in free]):.0f} mm "
-            f"from the truth ({np.mean([c.pa_mpjpe_mm[-1] for c in free]):.0f} mm aligned). What changes in MPJPE / "
-            f"PA-MPJPE at an equal 2D error [in how many of {count} seeds it falls]: tokens for free 6D "
-            f"{_change(tokens, free, level)}, {_change(tokens, free, lowest)}; TALS 0.05 for plain, with free 6D "
-            f"{_change(kinds[1], free, level)}, with tokens {_change(kinds[2 + len(WEIGHTS)], tokens, level)}."
-        )
+        far = [
+            f"{np.mean([c.mpjpe_mm[-1] for c in some]):.0f} mm ({np.mean([c.pa_mpjpe_mm[-1] for c in some]):.0f} mm "
+            "aligned)"
+            for some in (free, tokens)
+        ]
+        return [
+            f"Fitting 2D alone takes exact bodies {far[0]} from the truth with free rotations, {far[1]} with tokens.",
+            "Tokens in place of free rotations, at an equal 2D error: "
+            f"{_change(tokens, free, self.level_px)}; {_change(tokens, free, lowest)}.",
+            f"TALS, weight {WEIGHTS[0]:g}, in place of plain, at an equal 2D error: with free rotations "
+            f"{_change(kinds[1], free, self.level_px)}; with tokens "
+            f"{_change(kinds[2 + len(WEIGHTS)], tokens, self.level_px)}.",
+        ]
 
     def to_markdown(self) -> str:
         """One row a kind of descent, what was found, what it rests on."""
         lines = [" | ".join(["", *cells, ""]).strip() for cells in (self.head(), ["---"] * len(self.head()))]
         lines += [f"| {' | '.join(cells)} |" for cells in self.rows()]
-        return "\n".join([*lines, "", self.finding(), "", self.about()])
+        return "\n".join([*lines, "", *(f"- {found}" for found in self.findings()), "", self.about()])
 
     def about(self) -> str:
         """What the figures rest on."""
@@ -148,8 +153,8 @@ def run_drift(
                     progress(len(curves))
     drift = Drift(curves, numbers, samples, steps, camera, source, rates)
     about = {
-        **asdict(drift), "head": drift.head(), "rows": drift.rows(), "finding": drift.finding(), "about": drift.about(),
-        "tokenizer": tokenizer.digest, **surroundings(),
+        **asdict(drift), "head": drift.head(), "rows": drift.rows(), "findings": drift.findings(),
+        "about": drift.about(), "tokenizer": tokenizer.digest, **surroundings(),
     }  # fmt: skip
     write_text_atomically(runs / "drift.json", json.dumps(about) + "\n")
     write_text_atomically(runs / "drift.md", drift.to_markdown() + "\n")
@@ -172,9 +177,9 @@ def _change(ours: Sequence[Curve], others: Sequence[Curve], level_px: float) -> 
     changes = np.array([np.subtract(a, b) for a, b in pairs if a is not None and b is not None])
     if len(changes) < len(pairs):
         return f"not comparable at {level_px:.2f} px"
-    falls = (changes < 0).sum(0)
-    parts = " / ".join(f"{mean:+.1f} [{count}]" for mean, count in zip(changes.mean(0), falls, strict=True))
-    return f"{parts.replace('-', '−')} mm at {level_px:.2f} px"
+    mpjpe, pa = (f"{change:+.1f}".replace("-", "−") for change in changes.mean(0))
+    falls = " and ".join(map(str, (changes < 0).sum(0)))
+    return f"at {level_px:.2f} px MPJPE {mpjpe} mm and PA-MPJPE {pa} mm (falls in {falls} of {len(pairs)} seeds)"
 
 
 def _mean(curves: list[Curve]) -> Curve:

@@ -200,14 +200,15 @@ def _drift(chain: Chain) -> str:
         # No stage of the chain makes it: nothing is missing without.
         return '<p class="note">Not measured here; <code>make drift</code> does it in two minutes.</p>'
     figures = chain.figures("drift.json")
-    if "rows" not in figures:
+    if "findings" not in figures:
         raise fail(f"{chain.runs / 'drift.json'} is of an older version", next_step="Make it anew with `make drift`")
     address = f"data:image/svg+xml;base64,{base64.b64encode(picture.read_bytes()).decode()}"
     caption = f"Mean of {len(figures['seeds'])} × {figures['samples']} bodies, {figures['steps']} steps"
     image = f'<div class="wide"><img alt="3D error against 2D error" src="{address}"></div>'
     rows = [[escape(cell) for cell in cells] for cells in figures["rows"]]
+    found = "".join(f"<li>{escape(sentence)}</li>" for sentence in figures["findings"])
     return (
-        f"<p>{escape(figures['finding'])}</p>{card(image, caption)}{table(figures['head'], rows)}"
+        f"<ul>{found}</ul>{cards([card(image, caption)], 'one')}{table(figures['head'], rows)}"
         f'<p class="note">{escape(figures["about"]).replace("`", "")}</p>'
     )
 

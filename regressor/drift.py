@@ -33,7 +33,8 @@ RATES: dict[PoseSpace, tuple[float, ...]] = {
     "tokens": (80.0, 320.0, 1280.0),
 }
 """Step sizes of the pose to choose from. Logits near certainty need large ones: they hardly move the probabilities."""
-_ORIENTATION_RATE, _MOMENTUM = 0.2, 0.9
+_ORIENTATION_RATE, _MOMENTUM = 0.05, 0.9
+"""Larger steps swing the orientation past where 2D draws it, a 3D error that is no one's but the optimiser's."""
 _SURE = 0.98
 """Probability of the true token's every digit at the start: near the truth, and still free to move."""
 

@@ -64,14 +64,14 @@ def test_table_picture_and_figures(runs):
     write_report(runs, runs / "report.html")
     page = (runs / "report.html").read_text()
     assert "data:image/svg+xml;base64," in page and "<td>TALS, weight 0.05</td>" in page
-    assert figures["finding"] in unescape(page)
+    assert figures["findings"][0] in unescape(page)
     (runs / "drift.svg").rename(runs / "kept.svg")
     write_report(runs, runs / "report.html")
     assert "<code>make drift</code>" in (runs / "report.html").read_text()
 
     again = run(runs, *SMALL)
     assert again.exit_code == 0 and (runs / "drift.md").read_text() == table, "the same seed, the same figures"
-    assert "report.html anew" in again.output and figures["finding"] in unescape((runs / "report.html").read_text())
+    assert "report.html anew" in again.output and figures["findings"][0] in unescape((runs / "report.html").read_text())
     other = run(runs, *SMALL, "--tals", "published", "--camera", "fov=60")
     assert other.exit_code == 0 and "thresholds: published" in other.output and "`fov=60`" in other.output
 
@@ -98,10 +98,12 @@ def test_the_finding_says_what_was_measured():
         ]  # fmt: skip
     drift = Drift(seeds, [0, 1], 5, 1, "reference", "derived", {"free 6D": 0.2, "tokens": 80.0})
     assert drift.level_px == 1.0, "the lowest that all but weight 0 reach"
-    found = drift.finding()
-    assert "31 mm from the truth (16 mm aligned)" in found and "of 2 seeds" in found
-    assert "tokens for free 6D −0.2 [1] / −0.1 [1] mm at 1.00 px, −0.2 [1] / −0.1 [1] mm at 0.50 px;" in found
-    assert "with free 6D −5.7 [2] / −2.8 [2] mm at 1.00 px, with tokens +3.5 [0] / +1.8 [0] mm at 1.00 px." in found
+    far, tokens, thresholds = drift.findings()
+    assert "31 mm (16 mm aligned) from the truth with free rotations, 41 mm (20 mm aligned) with tokens" in far
+    assert "at 1.00 px MPJPE −0.2 mm and PA-MPJPE −0.1 mm (falls in 1 and 1 of 2 seeds)" in tokens
+    assert "at 0.50 px MPJPE −0.2 mm" in tokens
+    assert "with free rotations at 1.00 px MPJPE −5.7 mm and PA-MPJPE −2.8 mm (falls in 2 and 2 of 2" in thresholds
+    assert "with tokens at 1.00 px MPJPE +3.5 mm and PA-MPJPE +1.8 mm (falls in 0 and 0 of 2" in thresholds
     rows = drift.rows()
     assert rows[0][2:] == ["2.00 → 0.50 ± 0.00", "0.0 → 31.0 ± 1.4", "0.0 → 15.5 ± 0.7", "20.7 ± 0.9 / 10.3 ± 0.5"]
     assert rows[2][-1] == "not reached"
