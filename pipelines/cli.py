@@ -107,22 +107,30 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
 @click.option("--steps", default=100, help="Steps of each descent.")
 @click.option("--camera", default="reference", help="As for `pose-regressor calibrate`.")
 @click.option("--tals", "thresholds", default="derived", help="Thresholds: derived | published.")
-@click.option("--seed", default=0, help="The same seed draws the same bodies and cameras.")
+@click.option("--seed", default=0, help="The first seed; the same one draws the same bodies and cameras.")
+@click.option("--seeds", default=3, help="How many seeds from there on.")
 @reports_user_errors
 def drift(
-    runs: Path, tokenizer_file: Path | None, samples: int, steps: int, camera: str, thresholds: str, seed: int
-) -> None:
-    """Show that fitting 2D bends exact bodies, tokens less than free rotations; RUNS/drift.md, .svg and .json."""
+    runs: Path, tokenizer_file: Path | None, samples: int, steps: int, camera: str, thresholds: str, seed: int,
+    seeds: int,
+) -> None:  # fmt: skip
+    """Show what fitting 2D does to exact bodies: free rotations against tokens, plain against TALS.
+
+    Leaves RUNS/drift.md, drift.svg and drift.json, and writes RUNS/report.html anew where there is one.
+    """
     from tqdm import tqdm
 
-    from .drift import SPACES, WEIGHTS, run_drift
+    from .drift import RUNS_A_SEED, TRIALS, run_drift
+    from .report import rewrite_report
 
     source = tokenizer_file or runs / "tokenizer.h5"
     click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
-    with tqdm(total=len(SPACES) * (1 + len(WEIGHTS)) * (steps + 1), unit="step", desc="drift") as bar:
+    with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift") as bar:
         found = run_drift(
-            runs, source, samples=samples, steps=steps, camera=camera, thresholds=thresholds, seed=seed,
+            runs, source, samples=samples, steps=steps, camera=camera, thresholds=thresholds, seed=seed, seeds=seeds,
             progress=lambda _: bar.update(),
         )  # fmt: skip
     click.echo(found.to_markdown())
     click.echo(f"Wrote {runs / 'drift.svg'}, {runs / 'drift.md'} and {runs / 'drift.json'}")
+    if page := rewrite_report(runs):
+        click.echo(f"Wrote {page} anew")

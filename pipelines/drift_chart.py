@@ -8,7 +8,7 @@ from html import escape
 from regressor.drift import Curve
 from tokenizer.engine.charts import nice_ticks
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 430, 60, 210, 44, 52
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 800, 430, 60, 240, 44, 52
 _DASHES = {"plain": "", "TALS, weight 0.05": "7 4", "TALS, weight 0": "2 3"}
 _STYLE = """svg { background: #fbfaf8; color: #1d2328; font: 13px system-ui, sans-serif; } text { fill: currentColor; }
 .grid { stroke: #e2e0dc; } .free { stroke: #d2691e; fill: #d2691e; } .tokens { stroke: #1f8289; fill: #1f8289; }

@@ -42,8 +42,6 @@ from . import sheets
 from .demo import last_runs, surroundings
 from .stages import UNSEEN
 
-_DRIFT = ("error_2d_px", "mpjpe_mm", "pa_mpjpe_mm")
-
 
 class Chain:
     """What lies in the folder of one chain, opened when first asked for."""
@@ -133,6 +131,15 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
     return out
 
 
+def rewrite_report(runs: Path) -> Path | None:
+    """Write ``report.html`` in ``runs`` anew, with its newest prediction; None where there is no such page yet."""
+    page_file = runs / "report.html"
+    if not page_file.is_file():
+        return None
+    overlays = sorted(runs.glob("predictions/*_overlay.png"), key=lambda path: path.stat().st_mtime)
+    return write_report(runs, page_file, overlays[-1] if overlays else None)
+
+
 def _headline(chain: Chain) -> str:
     kept = chain.figures("reconstruction.json")
     evaluation = chain.figures("evaluation.json")
@@ -193,17 +200,17 @@ def _drift(chain: Chain) -> str:
         # No stage of the chain makes it: nothing is missing without.
         return '<p class="note">Not measured here; <code>make drift</code> does it in two minutes.</p>'
     figures = chain.figures("drift.json")
-    rows = [
-        [
-            escape(f"{curve['pose']}, {curve['loss']}"),
-            *(f"{curve[name][0]:.2f} → {curve[name][-1]:.2f}" for name in _DRIFT),
-        ]
-        for curve in figures["curves"]
-    ]
+    if "findings" not in figures:
+        raise fail(f"{chain.runs / 'drift.json'} is of an older version", next_step="Make it anew with `make drift`")
     address = f"data:image/svg+xml;base64,{base64.b64encode(picture.read_bytes()).decode()}"
-    caption = f"{figures['samples']} bodies, {figures['steps']} steps, camera <code>{escape(figures['camera'])}</code>"
+    caption = f"Mean of {len(figures['seeds'])} × {figures['samples']} bodies, {figures['steps']} steps"
     image = f'<div class="wide"><img alt="3D error against 2D error" src="{address}"></div>'
-    return card(image, caption) + table(["", "2D error (px)", "MPJPE (mm)", "PA-MPJPE (mm)"], rows)
+    rows = [[escape(cell) for cell in cells] for cells in figures["rows"]]
+    found = "".join(f"<li>{escape(sentence)}</li>" for sentence in figures["findings"])
+    return (
+        f"<ul>{found}</ul>{cards([card(image, caption)], 'one')}{table(figures['head'], rows)}"
+        f'<p class="note">{escape(figures["about"]).replace("`", "")}</p>'
+    )
 
 
 def _warning(chain: Chain) -> str:

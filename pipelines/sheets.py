@@ -8,7 +8,7 @@ import torch
 from regressor.camera import crop_intrinsics
 from regressor.datasets.store import CropStore
 from regressor.model import Regressor, normalise
-from regressor.overlay import side_view
+from regressor.overlay import both_sides
 from regressor.validation import joint_errors
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
@@ -33,17 +33,15 @@ def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: 
     K = crop_intrinsics(sample["K"], sample["box"], _CROP)
     size = (_CROP, _CROP)
     layers = [paint(truth, body.faces, K, size, TRUE_COLOUR), paint(predicted, body.faces, K, size, BODY_COLOUR)]
-    about = (truth - true_joints[:, :1] - sample["translation"][:, None],
-             predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None])  # fmt: skip
-    sides = [side_view(mesh, body.faces, _CROP, colour, reach=1.15)
-             for mesh, colour in zip(about, (TRUE_COLOUR, BODY_COLOUR), strict=True)]  # fmt: skip
+    sides = both_sides(
+        predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None],
+        truth - true_joints[:, :1] - sample["translation"][:, None], body.faces, _CROP,
+    )  # fmt: skip
     items = []
     for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
         large = enlarge(image, _CROP)
-        blank = np.full_like(large, 236)
-        both = lay_over(lay_over(blank, sides[0][i], 1.0), sides[1][i], 0.75)
         pictures = [(large, "image"), (lay_over(large, layers[0][i]), "true"),
-                    (lay_over(large, layers[1][i]), "predicted"), (both, "side")]  # fmt: skip
+                    (lay_over(large, layers[1][i]), "predicted"), (sides[i], "side")]  # fmt: skip
         caption = f"<b>{error['mpjpe_mm'][i]:.0f} mm</b>, {error['pa_mpjpe_mm'][i]:.0f} mm after alignment"
         items.append(card(strip([(data_uri(picture), label) for picture, label in pictures]), caption))
     return cards(items, "two")

@@ -183,6 +183,7 @@ class RegressorConfig:
 
     ``best_by``: the figure on val by which the best weights are chosen, the lower the better; where val does not know
     enough for it, ``keypoints_2d_pct``, the mean error of 2D keypoints in per cent of the side of the box.
+    ``pictures``: how many people of val every validation paints into the run folder.
     """
 
     preset: str = "small"
@@ -200,6 +201,7 @@ class RegressorConfig:
     best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500
+    pictures: int = 8
 
 
 def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> RegressorConfig:

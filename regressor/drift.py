@@ -6,8 +6,10 @@ pose and follow the gradient of their 2D error through the camera that HMR-like 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -26,11 +28,15 @@ from .tals import TalsConfig, keypoints_2d_scale
 
 CROP_PIXELS = 256
 PoseSpace = Literal["free 6D", "tokens"]
-_MOMENTUM = 0.9
-_RATES: dict[PoseSpace, float] = {"free 6D": 0.2, "tokens": 1.0}
-"""About the largest steps of plain gradient descent that do not overshoot."""
-_SURE = 4.0
-"""Logit of the true token at the start, others being 0: sure enough to begin near the truth, and still free to move."""
+RATES: dict[PoseSpace, tuple[float, ...]] = {
+    "free 6D": (0.05, 0.1, 0.2),
+    "tokens": (80.0, 320.0, 1280.0),
+}
+"""Step sizes of the pose to choose from. Logits near certainty need large ones: they hardly move the probabilities."""
+_ORIENTATION_RATE, _MOMENTUM = 0.05, 0.9
+"""Larger steps swing the orientation past where 2D draws it, a 3D error that is no one's but the optimiser's."""
+_SURE = 0.98
+"""Probability of the true token's every digit at the start: near the truth, and still free to move."""
 
 
 @dataclass
@@ -43,17 +49,31 @@ class Curve:
     mpjpe_mm: list[float] = field(default_factory=list)
     pa_mpjpe_mm: list[float] = field(default_factory=list)
 
+    def at(self, error_2d_px: float) -> tuple[float, float] | None:
+        """MPJPE and PA-MPJPE, mm, where the 2D error first falls to this, between two steps in proportion.
+
+        None where it never does, or starts below."""
+        for step, (above, below) in enumerate(pairwise(self.error_2d_px)):
+            if above > error_2d_px >= below:
+                share = (above - error_2d_px) / (above - below)
+                first, second = (
+                    values[step] + share * (values[step + 1] - values[step])
+                    for values in (self.mpjpe_mm, self.pa_mpjpe_mm)
+                )
+                return first, second
+        return None
+
 
 def descend(
     sample: Sample, body: Body, camera: CameraModel, pose: PoseSpace, *, tokenizer: FrozenTokenizer,
-    tals: TalsConfig | None = None, loss: str = "plain", steps: int = 100,
-    progress: Callable[[int], object] | None = None,
+    rate: float, tals: TalsConfig | None = None, loss: str = "plain", steps: int = 100,
 ) -> Curve:  # fmt: skip
     """Follow the gradient of the squared 2D error, from the true pose and orientation, for ``steps`` steps.
 
     ``pose``: rotations move freely as 6D, or as the probabilities of tokens (from where the true ids put them). Shape
     stays true; each body stands where ``camera`` sees it best at every step. ``tals`` scales the squares. Plain
-    gradient descent with momentum, as Adam would cancel a small weight that all errors share.
+    gradient descent with momentum, as Adam would cancel a small weight that all errors share. ``rate`` is the pose's;
+    that of the orientation, which is free in both spaces, is always the same.
     """
     true_pose, betas = sample["body_pose"][:, :NUM_BODY_JOINTS], sample["betas"]
     target = sample["keypoints_2d"][..., :2]
@@ -61,7 +81,8 @@ def descend(
     true_joints = _rooted(body.joints(true_pose, root=sample["global_orient"], betas=betas))
     orientation = matrix_to_rot6d(sample["global_orient"]).clone().requires_grad_()
     leaves, rotations = _start(true_pose, pose, tokenizer)
-    optimizer = torch.optim.SGD([orientation, *leaves], lr=_RATES[pose], momentum=_MOMENTUM)
+    groups = [{"params": [orientation], "lr": _ORIENTATION_RATE}, {"params": leaves, "lr": rate}]
+    optimizer = torch.optim.SGD(groups, momentum=_MOMENTUM)
     curve, translation = Curve(pose, loss), None
     for step in range(steps + 1):
         posed, root = rotations(), rot6d_to_matrix(orientation)
@@ -81,9 +102,24 @@ def descend(
             optimizer.zero_grad()
             (scale * apart.square().sum(-1)).sum().backward()
             optimizer.step()
-        if progress is not None:
-            progress(step)
     return curve
+
+
+def best_rate(
+    sample: Sample, body: Body, camera: CameraModel, pose: PoseSpace, *, tokenizer: FrozenTokenizer, steps: int = 100,
+    progress: Callable[[int], object] | None = None,
+) -> float:  # fmt: skip
+    """The one of ``RATES`` with which plain descent takes the 2D error lowest: a fair step for either space.
+
+    ``progress`` is called after each descent with its number.
+    """
+    ends = {}
+    for number, rate in enumerate(RATES[pose]):
+        end = descend(sample, body, camera, pose, tokenizer=tokenizer, rate=rate, steps=steps).error_2d_px[-1]
+        ends[rate] = end if math.isfinite(end) else math.inf
+        if progress is not None:
+            progress(number)
+    return min(ends, key=lambda rate: ends[rate])
 
 
 def _start(
@@ -95,7 +131,7 @@ def _start(
         return [rot6d], lambda: rot6d_to_matrix(rot6d)
     digits = tokenizer.split_ids(tokenizer.encode(pose))
     logits = [
-        (_SURE * F.one_hot(digit, level).float()).requires_grad_()
+        (math.log(_SURE / (1 - _SURE) * max(1, level - 1)) * F.one_hot(digit, level).float()).requires_grad_()
         for digit, level in zip(digits, tokenizer.levels, strict=True)
     ]
     return logits, lambda: tokenizer.decode_factored([factor.softmax(-1) for factor in logits])

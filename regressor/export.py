@@ -31,10 +31,15 @@ def write_obj(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> None
     write_bytes_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write an image (H,W,3) uint8 RGB in the format of the path's suffix. Raises ``UserError`` for an unknown one."""
+def write_image(path: str | Path, image: np.ndarray, *, quality: int = 95) -> None:
+    """Write an image (H,W,3) uint8 RGB in the format of the path's suffix, a JPEG in this ``quality``.
+
+    Raises ``UserError`` for an unknown format.
+    """
+    suffix = Path(path).suffix
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
     try:
-        done, encoded = cv2.imencode(Path(path).suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        done, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     except cv2.error:
         done = False
     if not done:

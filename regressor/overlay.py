@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from tokenizer.body.camera import intrinsics
-from tokenizer.body.figures import BODY_COLOUR, Colour, lay_over, paint
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, lay_over, paint
 
 _SIDE_DISTANCE = 6.0
+_PERSON_M = 1.15
+_GREY = 236
 
 
 def overlay(
@@ -38,3 +42,19 @@ def side_view(
     # Perspective: what is nearer than the middle must not leave the picture.
     K = intrinsics(torch.tensor(size / 2 * (_SIDE_DISTANCE - reach / 2) / max(reach, 1e-6)), size, size)
     return paint(turned, faces, K.to(vertices).expand(len(vertices), 3, 3), (size, size), colour)
+
+
+def both_sides(
+    predicted: Tensor, true: Tensor, faces: Tensor, size: int, *, known: Sequence[bool] | None = None
+) -> list[np.ndarray]:
+    """Predicted over true meshes (B,V,3) in camera axes about the pelvis, from the side and all at one scale → B
+    pictures (size,size,3) uint8 RGB. ``known``: whose true mesh is one; the others are left out."""
+    pictures = [np.full((size, size, 3), _GREY, np.uint8) for _ in range(len(predicted))]
+    behind = side_view(true, faces, size, TRUE_COLOUR, reach=_PERSON_M)
+    before = side_view(predicted, faces, size, BODY_COLOUR, reach=_PERSON_M)
+    for i, picture in enumerate(pictures):
+        is_known = known is None or known[i]
+        if is_known:
+            picture = lay_over(picture, behind[i], 1.0)
+        pictures[i] = lay_over(picture, before[i], 0.75 if is_known else 1.0)
+    return pictures

@@ -43,6 +43,7 @@ from .datasets.store import CropStore
 from .datasets.stream import Stream, wanted_workers
 from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
+from .panels import Panels
 from .parameter_groups import frozen_parts, make_optimizer
 from .start_file import about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
@@ -108,6 +109,7 @@ def _train(
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
     held_out = mixture.some("val", config.data.val_samples) if first else None
+    panels = Panels(mixture, config.pictures if first else 0)
     judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
     if first and judged != f"val_{config.best_by}":
         run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")
@@ -195,6 +197,7 @@ def _train(
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
+            panels.save(run, step, averaged, body)
             record[judged] = figures[judged]
             if best is None or figures[judged] < best["figures"][judged]:
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}

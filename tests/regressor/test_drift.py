@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from regressor import drift as experiment
 from regressor.camera_models import camera_model
-from regressor.drift import descend
+from regressor.drift import Curve, best_rate, descend
 from regressor.tals import TalsConfig
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 
@@ -16,7 +17,7 @@ def follow(annotated_people, open_body, tokenizer):
     people = annotated_people(6)
 
     def follow(pose="free 6D", camera="focal=19.5", **options):
-        options = {"steps": 25, **options}
+        options = {"steps": 25, "rate": {"free 6D": 0.2, "tokens": 80.0}[pose], **options}
         return descend(people, open_body, camera_model(camera), pose, tokenizer=tokenizer, **options)
 
     return follow
@@ -59,5 +60,29 @@ def test_tokens_start_near_their_reconstruction(follow, annotated_people, open_b
 def test_the_sample_is_not_changed(annotated_people, open_body, tokenizer):
     people = annotated_people(2)
     before = {name: values.clone() for name, values in people.items()}
-    descend(people, open_body, camera_model("reference"), "free 6D", tokenizer=tokenizer, steps=2)
+    descend(people, open_body, camera_model("reference"), "free 6D", tokenizer=tokenizer, rate=0.1, steps=2)
     assert all(torch.equal(values, before[name]) for name, values in people.items())
+
+
+def test_the_orientation_moves_alike_in_both_spaces(follow):
+    """With a pose that stands still, all that 2D can bend is the orientation."""
+    still = [follow(pose, rate=0.0, steps=5) for pose in ("free 6D", "tokens")]
+    assert still[0].pa_mpjpe_mm[-1] < 0.01 and still[0].mpjpe_mm[-1] > 1
+    assert still[1].pa_mpjpe_mm[-1] == pytest.approx(still[1].pa_mpjpe_mm[0], abs=1e-3)
+    assert still[1].mpjpe_mm[-1] != still[1].mpjpe_mm[0]
+
+
+def test_the_rate_is_the_one_that_fits_2d_best(annotated_people, open_body, tokenizer, monkeypatch):
+    ends = {0.05: 0.9, 0.1: 0.5, 0.2: float("nan")}
+    monkeypatch.setattr(experiment, "descend", lambda *_, rate, **__: Curve("free 6D", "plain", [1.0, ends[rate]]))
+    seen = []
+    found = best_rate(annotated_people(1), open_body, camera_model("true"), "free 6D", tokenizer=tokenizer,
+                      progress=seen.append)  # fmt: skip
+    assert found == 0.1 and seen == [0, 1, 2]
+
+
+def test_errors_at_an_equal_2d_error_lie_between_steps():
+    curve = Curve("tokens", "plain", [3.0, 1.0, 1.5, 0.5], [0.0, 20.0, 25.0, 40.0], [0.0, 10.0, 11.0, 30.0])
+    assert curve.at(2.0) == (10.0, 5.0), "the first time, halfway"
+    assert curve.at(1.0) == (20.0, 10.0) and curve.at(0.75) == (36.25, 25.25)
+    assert curve.at(0.4) is None and curve.at(3.0) is None

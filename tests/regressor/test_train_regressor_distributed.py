@@ -225,7 +225,7 @@ def test_the_command_line_speaks_once(folder, launched):
 
 def test_torchrun_leaves_our_options_to_us():
     done = torchrun("-m", "regressor", "train", "crops.h5", "--run-folder", "run", "--tokenizer", "t.h5", "--help")
-    assert done.returncode == 0 and done.stdout.count("Train a regressor on the crop store") == 2, done.stderr
+    assert done.returncode == 0 and done.stdout.count("Train a regressor on CROPS") == 2, done.stderr
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(folder, tokenizer, tiny_config, open_body):

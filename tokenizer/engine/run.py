@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checkpoint import load_latest, write_text_atomically
 from .errors import fail
 from .tensorboard import add_record, writer_class
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class RunFolder:
@@ -90,6 +93,11 @@ class RunFolder:
         """
         step = self.state["step"] if self.state else 0
         self._tensorboard = writer_class()(str(self.path / "tensorboard"), purge_step=step + 1)
+
+    def show(self, tag: str, step: int, image: np.ndarray) -> None:
+        """Show an image (H,W,3) uint8 RGB in TensorBoard, if asked to."""
+        if self._tensorboard is not None:
+            self._tensorboard.add_image(tag, image, step, dataformats="HWC")
 
     def note(self, text: str) -> None:
         """Append one dated line to ``log.txt``."""
