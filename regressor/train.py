@@ -117,19 +117,19 @@ def _train(
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer, body = tokenizer.to(device), body.to(device)
-    regressor = build_regressor(config, tokenizer, precision).to(device)
+    regressor = on_every_rank(build_regressor, config, tokenizer, precision).to(device)
     network = regressor.network
     if backbone is not None and state is None:
-        start_from_backbone(network, backbone)
+        on_every_rank(start_from_backbone, network, backbone)
     if start is not None and state is None:
-        start_from_regressor(network, start)
+        on_every_rank(start_from_regressor, network, start)
     else:
         # The others take over the weights of the first process, but not its buffers.
         known = content_from_rank_0(from_rank_0(stream.annotation, _KNOWN_FROM), torch.device("cpu"))
         start_from_means(network, tokenizer, known, relative=config.head.orientation == "ray")
     average = WeightAverage(network, config.optim.average) if first else None
-    frozen = frozen_parts(network, config.backbone.trainable)
-    optimizer, factors = make_optimizer(network, config.optim)
+    frozen = on_every_rank(frozen_parts, network, config.backbone.trainable)
+    optimizer, factors = on_every_rank(make_optimizer, network, config.optim)
     scale = LossScale(device, precision)
     step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None

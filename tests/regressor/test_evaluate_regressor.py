@@ -128,11 +128,12 @@ def test_the_command_writes_table_and_json(tmp_path, crops_file, tokenizer_file,
     arguments = [str(files[0]), str(crops_file), "--tokenizer", str(tokenizer_file), "--device", "cpu"]
     result = CliRunner().invoke(main, [
         "evaluate", *arguments, "--also", str(files[1]), "--json", str(tmp_path / "e.json"),
-        "--markdown", str(tmp_path / "e.md"),
+        "--markdown", str(tmp_path / "e.md"), "--precision", "fp16",
     ])  # fmt: skip
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "e.json").read_text())
     assert figures["samples"] == 6 and figures["tokenizer"] == tokenizer.digest and figures["domain"] == "suit"
+    assert figures["precision"] == "fp16"
     assert {"regressor, tokens", "regressor, continuous 6D"} <= figures["errors_mm"].keys()
     assert (tmp_path / "e.md").read_text().strip() in result.output
     for extra, says in ((["--split", "nothing"], "has no split 'nothing'"), (["--also", "gone.pt"], "No regressor at")):

@@ -19,7 +19,7 @@ from regressor.export import write_obj
 from regressor.model import build_regressor
 from regressor.predict import predict_people
 from regressor.weights import load_regressor, save_regressor
-from tokenizer.body.rotations import axis_angle_to_matrix
+from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.engine.errors import UserError
 
 
@@ -76,6 +76,18 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     assert np.allclose(posed, saved["vertices"], atol=1e-4)
     picture = cv2.imread(str(tmp_path / "out" / "photo_overlay.png"))
     assert picture.shape == (90, 120 + 45, 3)
+
+
+def test_precision_is_that_of_the_network_alone(run, photo, tmp_path):
+    """fp32 where nothing is said; a half moves rotations by less than a degree."""
+    found = []
+    for extra in ((), ("--precision", "fp32"), ("--precision", "fp16"), ("--precision", "bf16")):
+        result = run(photo, "--box", "10,10,50,80", *extra)
+        assert result.exit_code == 0, result.output
+        found.append(torch.from_numpy(np.load(tmp_path / "out" / f"{photo.stem}_0.npz")["body_pose"]))
+    assert torch.equal(found[0], found[1])
+    for half in found[2:]:
+        assert 0 < geodesic_distance(found[0], half).rad2deg().max() < 1
 
 
 def test_an_unknown_camera_is_said_to_be_assumed(run, photo, tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from regressor import train as training
+from regressor.cli import main
 from regressor.config import PUBLISHED_LOSS, AugmentConfig, LossConfig, preset
 from regressor.datasets.store import open_crops, write_crops
 from regressor.gradients import without_gradient
@@ -200,6 +204,24 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
     with pytest.raises(UserError, match=r"no number at step 0.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", tiny_config, open_body)
     assert load_state(tmp_path / "run" / "nan_batch.pt")["image"].shape == (4, 3, 32, 32)
+
+
+def test_processes_that_cannot_meet_get_one_message(tmp_path, crops, tokenizer_file, monkeypatch):
+    arguments = ["train", str(crops.path), "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / "run")]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for variables, says in (
+            ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}, "port .* is in use"),
+            ({"MASTER_ADDR": ""}, "asks for several processes, but not where they meet; got no MASTER_ADDR"),
+            ({"WORLD_SIZE": "many"}, "WORLD_SIZE is no number"),
+        ):
+            for name, value in variables.items():
+                monkeypatch.setenv(name, value)
+            done = CliRunner().invoke(main, arguments)
+            assert done.exit_code == 2 and len(re.findall(f"error: .*{says}", done.output)) == 1, done.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_kill_dash_nine_and_resume(

@@ -93,14 +93,14 @@ with process_group():
 
     main([*command, "--run-folder", str(folder / "cli"), "--set", "optim.steps=2", "--export", "last",
           "--best-by", "pa_mpjpe_mm"], standalone_mode=False)
-    failing = [*command, "--run-folder", str(folder / "none"), "--set"]
     codes = []
     torch.cuda.device_count, torch.cuda.set_device = lambda: 1, lambda number: None
-    for arguments in (["optim.batch=7"], ["optim.steps=1", "--device", "cuda:99"], ["optim.steps=1"]):
-        if len(arguments) == 1 and arguments[0] == "optim.steps=1":
-            training.resolve_device = lambda name: torch.device("cuda")
+    for arguments in (["optim.batch=7"], ["optim.steps=1", "--device", "cuda:99"], ["backbone.trainable=99"], []):
+        if not arguments:
+            arguments, training.resolve_device = ["seed=1"], lambda name: torch.device("cuda")
         try:
-            main([*failing, *arguments], standalone_mode=False)
+            place = str(folder / f"failing {len(codes)}")
+            main([*command, "--run-folder", place, "--set", *arguments], standalone_mode=False)
         except SystemExit as end:
             codes.append(end.code)
     (folder / f"codes on {rank()}").write_text(json.dumps(codes))
@@ -213,14 +213,15 @@ def test_all_processes_skip_the_step_that_overflows_on_one(folder, launched):
 
 
 def test_the_command_line_speaks_once(folder, launched):
-    assert launched.stdout.count("Training a regressor on") == 4
+    assert launched.stdout.count("Training a regressor on") == 5
     assert launched.stdout.count("Wrote") == 1 and "images/s" in launched.stdout
     assert json.loads((folder / "cli" / "config.json").read_text())["regressor"]["best_by"] == "pa_mpjpe_mm"
     texts = both(folder, "refused")
     assert texts[0] == texts[1] and "already holds a run" in texts[0]
-    for says in ("7 images for 2 processes", "'cuda:99' cannot be used", "more processes than GPUs; got local rank 1"):
+    for says in ("7 images for 2 processes", "'cuda:99' cannot be used", "no such last blocks; got backbone",
+                 "more processes than GPUs; got local rank 1"):  # fmt: skip
         assert launched.stderr.count(says) == 1
-    assert [json.loads(text) for text in both(folder, "codes")] == [[2, 2, 2]] * 2
+    assert [json.loads(text) for text in both(folder, "codes")] == [[2, 2, 2, 2]] * 2
 
 
 def test_torchrun_leaves_our_options_to_us():

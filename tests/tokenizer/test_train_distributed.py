@@ -40,11 +40,12 @@ RUNS = {
     ),
 }
 SCRIPT = """
+import shutil
 import sys
 from pathlib import Path
 from tokenizer.body.model import load_body
 from tokenizer.config import TokenizerConfig
-from tokenizer.engine.distributed import process_group, rank
+from tokenizer.engine.distributed import from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError
 from tokenizer.engine.options import resolve
 from tokenizer.mocap.store import open_store
@@ -52,9 +53,16 @@ from tokenizer.train import train_tokenizer
 
 folder = Path(sys.argv[1])
 store, body = open_store(folder / "poses.h5"), load_body("open")
+
+def from_the_middle():
+    shutil.copytree(folder / "two" / "ema_vq", folder / "two" / "again")
+    (folder / "two" / "again" / "checkpoints" / "step_000000030.pt").unlink()
+
 with process_group():
     for file in sorted(folder.glob("*.json")):
         train_tokenizer(store, folder / "two" / file.stem, resolve(TokenizerConfig(), file=file), body)
+    from_rank_0(from_the_middle)
+    train_tokenizer(store, folder / "two" / "again", TokenizerConfig(), body, resume=True)
     config = resolve(TokenizerConfig(), file=file)
     wild = resolve(config, assignments=["optim.lr=1e30", "optim.warmup=0", "optim.clip=0"])
     for name, settings in ((file.stem, config), ("wild", wild)):
@@ -130,6 +138,12 @@ def test_a_run_of_two_processes_resumes_in_one(folder, launched, open_body):
     (folder / "resumed" / "checkpoints" / "step_000000030.pt").unlink()
     resumed = read_artifact(train_tokenizer(store, folder / "resumed", SMALL, open_body, resume=True))
     check_equal(resumed, read_artifact(folder / "two" / "fsq" / "tokenizer.h5"))
+
+
+def test_a_run_of_two_processes_resumes_in_two(folder, launched):
+    """Codebook statistics, weights and optimizer of the checkpoint reach the second process, too."""
+    whole, resumed = (read_artifact(folder / "two" / run / "tokenizer.h5") for run in ("ema_vq", "again"))
+    assert whole.digest == resumed.digest
 
 
 def test_one_dead_process_ends_all(folder, launched):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tokenizer.describe import describe
 from tokenizer.engine import compilation, run
 from tokenizer.engine.checkpoint import load_latest
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.scaling import LossScale
 from tokenizer.mixture import Mixture
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.model import build_tokenizer
@@ -129,6 +131,17 @@ def test_bf16_runs_the_networks_alone(store, tmp_path, open_body):
     full = train_tokenizer(store, tmp_path / "full", VQ, open_body)
     errors = [read_artifact(path).provenance["metrics"]["mpjpe_mm"] for path in (artifact, full)]
     assert errors[0] != errors[1] and errors[0] == pytest.approx(errors[1], rel=0.1)
+
+
+def test_fp16_trains_with_a_scale_that_is_saved(store, tmp_path, open_body, monkeypatch):
+    """The first steps overflow at too large a scale, and are left out."""
+    monkeypatch.setattr(train, "LossScale", partial(LossScale, first=2.0**40))
+    seen = []
+    half = train_tokenizer(store, tmp_path / "run", replace(VQ, precision="fp16"), open_body,
+                           progress=lambda step, steps, figures: seen.append("gradient_norm" in figures))  # fmt: skip
+    saved = load_latest(tmp_path / "run" / "checkpoints")["scale"]
+    assert not seen[0] and saved["skipped"] == seen.count(False) and saved["scale"] == 2.0 ** (40 - saved["skipped"])
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("skipped_steps") == 1 and half.exists()
 
 
 def test_tensorboard_gets_what_is_logged(store, tmp_path, open_body, monkeypatch):
