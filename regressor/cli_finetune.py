@@ -31,9 +31,14 @@ class _Bars:
         told = step % 20 == 0 or any(name.startswith("val_") for name in figures)
         self._show("finetune", "step", step, total, figures if told else {})
 
+    def say(self, text: str) -> None:
+        self.close()
+        click.echo(text)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _show(self, name: str, unit: str, done: int, total: int, figures: dict[str, float]) -> None:
         from tqdm import tqdm
@@ -81,8 +86,6 @@ def finetune(
     the earlier training and at most 1e-4. With thousands of photographs try --trainable 4 or all. On several GPUs use
     `prepare --val-share`, then `train --start`.
     """
-    from tqdm import tqdm
-
     from tokenizer import load_body, load_tokenizer
 
     from .finetune import Photographs, Settings
@@ -94,7 +97,7 @@ def finetune(
         result = fine_tune(
             Photographs(annotations, images, data_format, val_share), regressor_file, vocabulary, body, run_path,
             Settings(tals, trainable, steps, minutes, assignments), device=device, resume=resume,
-            preparing=bars.preparing, training=bars.training, say=tqdm.write,
+            preparing=bars.preparing, training=bars.training, say=bars.say,
         )  # fmt: skip
     before, after = (figures["keypoints_2d_pct"] for figures in (result.before, result.after))
     click.echo(f"2D error of {result.val:,} held-out people: {before:.2f} % of the box before, {after:.2f} % after")

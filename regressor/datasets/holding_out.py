@@ -1,12 +1,12 @@
 """Which photographs are held out of training: whole sequences, decided by a hash of their names.
 
-A name falls on one side whatever stands beside it: at every run, with any number of workers, in any order.
+The same at every run, with any number of workers, in any order; of many, a name falls on its side whatever stands
+beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 
 from tokenizer.engine.errors import fail
@@ -15,6 +15,8 @@ from .photo import ListedPart, Part, Photo
 
 _BITS = 53
 """Of a hash: as many as a float64 holds exactly."""
+_FEW = 200
+"""Sequences or photographs, below which chance alone would hold out far too many, or none."""
 
 
 def place(photo: Photo) -> float:
@@ -26,9 +28,9 @@ def place(photo: Photo) -> float:
 def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
     """The place below which photographs of the split ``train`` are held out as ``val``, and what is to be said of it.
 
-    That is ``share``, but where the parts are listed already neither side is left empty: the lowest place is held out
-    at least, and the highest trained on. What is a single sequence (or photograph) stays whole. Raises ``UserError``
-    for a share that is none, or without a split ``train``.
+    That is ``share``; of few, where the parts are listed already, it is the place that holds out that share of them to
+    the nearest one, and leaves neither side empty. What is a single sequence (or photograph) stays in train. Raises
+    ``UserError`` for a share that is none, or without a split ``train``.
     """
     if not 0 <= share < 1:
         raise fail("That is no share to hold out", got=f"{share:g}", expected="0 or more, and less than 1")
@@ -42,9 +44,10 @@ def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
     if not all(isinstance(part, ListedPart) for part in training):
         return share, said
     photos = [item for part in training if isinstance(part, ListedPart) for item in part.items]
-    places = {place(photo) for photo in photos if isinstance(photo, Photo) and photo.people}
+    places = sorted({place(photo) for photo in photos if isinstance(photo, Photo) and photo.people})
     if len(places) < 2:
         what = "one sequence" if any(isinstance(item, Photo) and item.sequence for item in photos) else "one photograph"
         return 0.0, f"nothing: all of it is {what}, which stays in train"
-    lowest, highest = min(places), max(places)
-    return min(max(share, math.nextafter(lowest, 1)), highest), said
+    if len(places) >= _FEW:
+        return share, said
+    return places[min(max(round(share * len(places)), 1), len(places) - 1)], said

@@ -144,7 +144,11 @@ def prepare_shards(
     }  # fmt: skip
     write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
     if not shards:
-        first = "; ".join(reason for _, reason in report.broken[:2]) or dict(report.skipped) or "no photographs"
+        first = (
+            "; ".join(reason for _, reason in report.broken[:2])
+            or ", ".join(f"{reason}: {count}" for reason, count in sorted(report.skipped.items()))
+            or "no photographs"
+        )
         raise fail(f"Nobody was found in {', '.join(described['sources'])}", got=first,
                    next_step="Images that lie elsewhere are given with --images")  # fmt: skip
     index = {"format": INDEX_FORMAT, "format_version": INDEX_VERSION, "attributes": report.about,

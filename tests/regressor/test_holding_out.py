@@ -61,7 +61,7 @@ def test_places_are_even_and_never_change():
     assert len({place(photo) for photo in photos(50, "walking")}) == 1, "frames of one sequence stay together"
 
 
-def test_no_side_is_left_empty():
+def test_few_are_shared_out_exactly_and_no_side_is_left_empty():
     def sides(count, share):
         parts = [ListedPart("k", "train", photos(count)), ListedPart("l", "val", photos(3, "other"))]
         below, _ = held_out_below(parts, share)
@@ -70,7 +70,9 @@ def test_no_side_is_left_empty():
 
     for count in (2, 3, 10):
         assert sides(count, 1e-6) == (1, count - 1) and sides(count, 1 - 1e-9) == (count - 1, 1)
-    assert sides(30, 0.0) == (0, 30)
+    assert sides(30, 0.0) == (0, 30) and sides(30, 0.2) == (6, 24)
+    many = [place(photo) for photo in photos(1000)]
+    assert sides(1000, 0.2)[0] == sum(value < 0.2 for value in many), "of many, each by its name alone"
     one = [ListedPart("k", "train", (*photos(9, "dance"), Photo("empty.jpg", b"", ())))]
     assert held_out_below(one, 0.5) == (0.0, "nothing: all of it is one sequence, which stays in train")
     assert "one photograph" in held_out_below([ListedPart("k", "train", photos(1))], 0.5)[1]
@@ -84,7 +86,7 @@ def test_people_of_a_photograph_stay_together_in_any_order(tmp_path):
     source = coco_folder(tmp_path / "a", 20)
     report = prepare(source, tmp_path / "out", 0.3)
     train, val = names_of(tmp_path / "out", "train"), names_of(tmp_path / "out", "val")
-    assert not train & val and train | val == set(range(20)) and 2 <= len(val) <= 10
+    assert not train & val and train | val == set(range(20)) and len(val) == 6
     assert report.people == {"train": 2 * len(train), "val": 2 * len(val)} and report.photos == 20
     assert "0.3 of the sequences" in open_crops(tmp_path / "out").attributes["held_out"]
     backwards = coco_folder(tmp_path / "b", 20, order=-1)
