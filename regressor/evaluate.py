@@ -26,7 +26,7 @@ from .model import Regressor, normalise
 from .protocols import Posed, Protocol, protocol
 from .results import REFERENCE_ROW, Report
 from .robustness import changes
-from .weights import load_regressor
+from .weights import check_body, load_regressor
 
 CEILING_ROW = "true pose through the tokens (ceiling)"
 Wrap = Callable[[Iterable[int]], Iterable[int]]
@@ -185,7 +185,8 @@ def evaluate_files(
     """Scores of exported regressors on a split of a crop store, by ``rules`` (default: ``synthetic``).
 
     The rule ``synthetic`` has baselines beside it, from the store's train split. Raises ``UserError`` for an empty
-    split, crops of another size, people whose pose, orientation or shape is not known, or genders without bodies.
+    split, crops of another size, a regressor of another body, people whose pose, orientation or shape is not known, or
+    genders without bodies.
     """
     target = resolve_device(device)
     rules = rules or protocol("synthetic", body)
@@ -194,6 +195,7 @@ def evaluate_files(
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
         regressor = load_regressor(path, tokenizer=tokenizer, device=str(target))
+        check_body(regressor, path, body)
         if not regressors:
             store = store.at_size(regressor.config.image_size)
         if regressor.config.image_size != store.size:
@@ -206,6 +208,8 @@ def evaluate_files(
         training = store.sample(np.arange(store.count("train")), "train")
         _check(training, store, "train", rules, true_bodies)
         means = training_means(training, body).to(target)
+    if not rules.gendered:
+        true_bodies = None
     judge = Judge(
         rules, body.to(target), tokenizer.to(target), means,
         {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
@@ -221,22 +225,31 @@ def evaluate_files(
     about = {
         "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
         "body": body.kind, "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
+        "data": _data(store, split),
         "boxes": store.attributes.get("boxes", "those of the annotation"),
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip
     return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
 
 
+def _data(store: CropStore, split: str) -> str:
+    sources = ", ".join(store.attributes.get("sources", [])) or str(store.path)
+    kind = store.attributes.get("format") or f"synthetic people, {store.attributes.get('domain')}"
+    return f"{kind} ({sources}), split {split}"
+
+
 def _check(some: Sample, store: CropStore, split: str, rules: Protocol, true_bodies: dict[str, Body] | None) -> None:
     unknown = [flag for flag in ("has_body_pose", "has_global_orient", "has_betas") if not some[flag].all()]
     if unknown:
-        raise fail(f"Split {split!r} of {store.path} cannot be scored", got=f"samples without {', '.join(unknown)}")
+        raise fail(f"Split {split!r} of {store.path} cannot be scored", got=f"samples without {', '.join(unknown)}",
+                   expected="everybody's pose, orientation and shape annotated")  # fmt: skip
     if rules.gendered and "gender" in some:
         missing = {GENDERS[number] for number in some["gender"].tolist()} - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
             raise fail(f"Protocol {rules.name!r} wants true bodies by gender", got=got,
-                       next_step="Give the folder of SMPL models with --true-bodies")  # fmt: skip
+                       next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
 
 
 def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:

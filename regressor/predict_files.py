@@ -21,7 +21,7 @@ from .export import write_image, write_obj, write_person
 from .model import Regressor
 from .overlay import lay_over, overlay, side_view
 from .predict import person_arrays, predict_people, synthetic_warning
-from .weights import load_regressor
+from .weights import check_body, load_regressor
 
 _PICTURE_PX = 1024
 _SIDE_VIEWS = 4
@@ -67,10 +67,7 @@ def load_for(body: Body, regressor_file: Path, tokenizer_file: Path, device: str
     """Load a regressor for use with ``body``, both on ``device``. Raises ``UserError`` for another kind of body than it
     was trained with: its shape numbers would mean nothing."""
     regressor = load_regressor(regressor_file, tokenizer=tokenizer_file, device=device)
-    kind = regressor.provenance.get("body", body.kind)
-    if kind != body.kind:
-        raise fail(f"Regressor {regressor_file} predicts another body", got=f"--body of kind {body.kind!r}",
-                   expected=repr(kind))  # fmt: skip
+    check_body(regressor, regressor_file, body)
     body.to(regressor.network.mean_betas.device)
     return regressor
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tokenizer import FrozenTokenizer, __version__, load_tokenizer
+from tokenizer import Body, FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.checkpoint import load_state, save_state
 from tokenizer.engine.errors import fail
 from tokenizer.engine.options import from_dict, to_dict
@@ -81,6 +81,15 @@ def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None
     if digest != tokenizer.digest:
         raise fail(f"{what} was trained with another tokenizer", got=f"tokenizer {tokenizer.digest[:12]}…",
                    expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
+
+
+def check_body(regressor: Regressor, path: str | Path, body: Body) -> None:
+    """Raise ``UserError`` for another kind of body than it was trained with: its shape numbers would mean nothing."""
+    kind = regressor.provenance.get("body", body.kind)
+    if kind != body.kind:
+        step = "Give its neutral model file, or the folder of all genders, with --body" if kind != "open" else None
+        raise fail(f"Regressor {path} predicts another body", got=f"--body of kind {body.kind!r}", expected=repr(kind),
+                   next_step=step)  # fmt: skip
 
 
 def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, what: str, assign: bool = False) -> None:
