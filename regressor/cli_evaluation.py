@@ -131,6 +131,7 @@ def calibrate(
 
     2D thresholds: how far the true body, seen through the camera that training assumes, falls from the true keypoints.
     With --baseline, its predicted cameras count instead, and the errors of its rotations give the joint thresholds.
+    Data without 3D keypoints, as BEDLAM, need their body: --body with SMPL's neutral model.
     """
     import json
 
@@ -145,17 +146,20 @@ def calibrate(
     from .calibrate import calibrate as derive
     from .camera_models import camera_model
     from .datasets.store import open_crops
-    from .weights import load_regressor
+    from .weights import check_body, load_regressor
 
     store = open_crops(crops)
+    body = load_body(body_source) if baseline_file is not None or body_source != "open" else None
     if baseline_file is None:
-        baseline, body, seen = None, None, f"the camera {camera or 'reference'}"
+        baseline, seen = None, f"the camera {camera or 'reference'}"
     elif tokenizer_file is None or camera is not None:
         raise fail("A baseline brings its camera and needs its tokenizer", next_step="Give --tokenizer, no --camera")
     else:
         target = resolve_device(device)
         baseline = load_regressor(baseline_file, tokenizer=tokenizer_file, device=str(target))
-        body, seen = load_body(body_source).to(target), f"the cameras of {baseline_file.name}"
+        if body is not None:
+            check_body(baseline, baseline_file, body)
+        seen = f"the cameras of {baseline_file.name}"
     source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
     click.echo(f"Deriving thresholds from {crops}, seen through {seen}, into {out}")
     result = derive(
