@@ -9,7 +9,14 @@ import click
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
-from .cli_bench import bench, bench_crops_command, bench_prepare, bench_tokenizer, bench_vit_command
+from .cli_bench import (
+    bench,
+    bench_crops_command,
+    bench_prepare,
+    bench_step_command,
+    bench_tokenizer,
+    bench_vit_command,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -19,7 +26,14 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (bench, bench_crops_command, bench_prepare, bench_tokenizer, bench_vit_command):
+for command in (
+    bench,
+    bench_crops_command,
+    bench_prepare,
+    bench_step_command,
+    bench_tokenizer,
+    bench_vit_command,
+):
     main.add_command(command)
 
 

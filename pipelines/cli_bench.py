@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tokenizer.engine.cli_options import device_option
 from tokenizer.engine.errors import reports_user_errors
+
+if TYPE_CHECKING:
+    from tokenizer.engine.precision import Precision
 
 
 @click.command()
@@ -107,3 +112,34 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
     click.echo(to_markdown(rows))
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(rows, indent=2) + "\n")
+
+
+@click.command("bench-step")
+@click.option("--preset", "preset_name", default="vit-h", help="As for `pose-regressor train`.")
+@click.option("--batch", default=48, type=click.IntRange(min=1), help="Samples a step.")
+@click.option("--steps", default=10, type=click.IntRange(min=1), help="Steps, of which the median counts.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="Of the network."
+)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for `pose-regressor train`.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@device_option
+@reports_user_errors
+def bench_step_command(
+    preset_name: str, batch: int, steps: int, precision: Precision, assignments: tuple[str, ...],
+    json_file: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Time training steps of a regressor on made-up samples; the share of the device's matrix rate that they reach."""
+    import json
+
+    from tokenizer.engine.checkpoint import write_text_atomically
+
+    from .bench_step import bench_step, to_text
+
+    figures = bench_step(
+        preset_name, batch, steps=steps, precision=precision, device=device, assignments=assignments,
+        say=lambda text: click.echo(text, err=True),
+    )  # fmt: skip
+    click.echo(to_text(figures))
+    if json_file is not None:
+        write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")

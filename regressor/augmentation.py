@@ -1,8 +1,13 @@
-"""Changes of training crops that keep every annotation exact: mirror, roll, zoom and shift, patches, colour, noise."""
+"""Changes of training crops that keep every annotation exact: mirror, roll, zoom and shift, patches, colour, noise.
+
+Of each sample by its own draws, whatever else is in its batch, and in one resampling of its picture.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,57 +16,103 @@ from torch import Tensor
 
 from .close_crops import close_crops
 from .config import AugmentConfig
+from .datasets.picture import PictureOf, own_pictures
 from .datasets.sample import Sample
-from .mirroring import mirror
+from .datasets.warp import Framing
+from .mirroring import mirror_annotation
 from .occluders import cover
 
+_COLUMNS = {
+    "roll": 1, "zoom": 1, "shift": 2, "roll_chosen": 1, "zoom_chosen": 1, "shift_chosen": 1, "flip": 1, "extreme": 1,
+    "part": 4, "patch": 1, "cover": 10, "gain": 1, "tint": 3, "offset": 1, "colour_chosen": 1, "noise": 1,
+    "noise_chosen": 1,
+}  # fmt: skip
+"""What is drawn for each sample, evenly from [0, 1), whether or not it is used: no setting moves another's draws."""
 
-def augment(sample: Sample, config: AugmentConfig, generator: torch.Generator, pelvis: Tensor) -> Sample:
-    """A new sample, on the CPU, from a batch; the given one is not changed. Every draw comes from ``generator``.
+
+@dataclass(frozen=True)
+class Changes:
+    """How the frames of samples change: ``flip`` (B,) bool, ``roll`` (B,), ``zoom`` (B,), ``shift`` (B,2), as in
+    ``Framing``."""
+
+    flip: Tensor
+    roll: Tensor
+    zoom: Tensor
+    shift: Tensor
+
+
+def augment(
+    sample: Sample, config: AugmentConfig, seeds: Sequence[Sequence[int]], pelvis: Tensor,
+    picture: PictureOf | None = None,
+) -> Sample:  # fmt: skip
+    """A new sample, on the CPU, from a batch; the given one is not changed.
 
     In this order: mirror, roll, zoom and shift, or a frame around a part of the body instead of the last two; a patch
-    in front; colour; noise. ``pelvis`` (B,3): where each body's pelvis rests, see ``reframe``.
+    in front; colour; noise. ``seeds``: of each sample, the only source of its draws. ``pelvis`` (B,3): where each
+    body's pelvis rests, see ``reframe``. ``picture`` takes crops from elsewhere than the given images, which then may
+    be empty.
     """
-    count = len(sample["image"])
-
-    def draw(spread: float, *shape: int) -> Tensor:
-        return (2 * torch.rand(count, *shape, generator=generator) - 1) * spread
-
-    def chosen(share: float) -> Tensor:
-        return torch.rand(count, generator=generator) < share
-
-    def some(values: Tensor, share: float, neutral: Tensor | float = 0.0) -> Tensor:
-        """``values`` (B,...) of that share of the samples, and ``neutral`` of the others."""
-        if share == 1:
-            return values
-        return torch.where(chosen(share).view(-1, *[1] * (values.ndim - 1)), values, neutral)
-
-    roll, zoom, shift = draw(math.radians(config.rotate_deg)), torch.exp(draw(config.scale)), draw(config.shift, 2)
-    roll, zoom = some(roll, config.rotate_share), some(zoom, config.scale_share, 1.0)
-    shift = some(shift, config.shift_share)
-    if config.flip:
-        sample = mirror(sample, chosen(config.flip), pelvis)
-    if config.extreme:
-        rolled = sample["keypoints_2d"].clone()
-        rolled[..., :2] = rolled[..., :2] @ _turn(roll).transpose(1, 2)
-        close_zoom, close_shift, found = close_crops(rolled, chosen(config.extreme), generator)
-        zoom, shift = torch.where(found, close_zoom, zoom), torch.where(found[:, None], close_shift, shift)
-    out = reframe(sample, roll, zoom, shift, pelvis)
-    if config.patch:
-        out["image"] = cover(out["image"], chosen(config.patch), generator)
-    if config.colour or config.noise:
-        light = 1.0 if config.colours == "channels" else 1 + draw(config.colour, 1, 1, 1)
-        tint = config.colour if config.colours == "channels" else config.colour / 4
-        gain = light + draw(tint, 3, 1, 1)
-        offset = torch.zeros(count, 1, 1, 1) if config.colours == "channels" else draw(64 * config.colour, 1, 1, 1)
-        none = torch.tensor([1.0, 1, 1, 0]).view(4, 1, 1)
-        gain, offset = some(torch.cat([gain, offset], 1), config.colour_share, none).split([3, 1], 1)
-        image = out["image"].float() * gain + offset
-        if config.noise:
-            strength = some(draw(255 * config.noise, 1, 1, 1).abs(), config.noise_share)
-            image += strength * torch.randn(image.shape, generator=generator)
-        out["image"] = image.clamp_(0, 255).to(torch.uint8)
+    generators = [np.random.default_rng(list(seed)) for seed in seeds]
+    drawn = np.stack([generator.random(sum(_COLUMNS.values())) for generator in generators])
+    ends = np.cumsum([*_COLUMNS.values()])
+    draws = dict(zip(_COLUMNS, np.split(drawn, ends[:-1], axis=1), strict=True))
+    flip = torch.from_numpy(draws["flip"][:, 0] < config.flip)
+    mirrored = mirror_annotation(sample, flip, pelvis)
+    changes = _changes(mirrored, flip, config, draws)
+    out = reframe_annotation(mirrored, changes.roll, changes.zoom, changes.shift, pelvis)
+    own = picture or own_pictures(sample["image"])
+    crops = []
+    for i, (framing, generator) in enumerate(zip(framings(sample["box"], changes), generators, strict=True)):
+        crop = own(i, framing)
+        if draws["patch"][i, 0] < config.patch:
+            crop = cover(crop, draws["cover"][i])
+        crops.append(_recoloured(crop, config, {name: values[i] for name, values in draws.items()}, generator))
+    out["image"] = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
     return out
+
+
+def _changes(sample: Sample, flip: Tensor, config: AugmentConfig, draws: dict[str, np.ndarray]) -> Changes:
+    def drawn(name: str, spread: float, share: float) -> Tensor:
+        values = (2 * draws[name] - 1) * spread * (draws[f"{name}_chosen"] < share)
+        return torch.from_numpy(values).float().squeeze(-1)
+
+    roll = drawn("roll", math.radians(config.rotate_deg), config.rotate_share)
+    zoom, shift = (
+        drawn("zoom", config.scale, config.scale_share).exp(),
+        drawn("shift", config.shift, config.shift_share),
+    )
+    rolled = sample["keypoints_2d"].clone()
+    rolled[..., :2] = rolled[..., :2] @ _turn(roll).transpose(1, 2)
+    close_zoom, close_shift, found = close_crops(rolled, draws["extreme"][:, 0] < config.extreme, draws["part"])
+    zoom, shift = torch.where(found, close_zoom, zoom), torch.where(found[:, None], close_shift, shift)
+    return Changes(flip, roll, zoom, shift)
+
+
+def framings(box: Tensor, changes: Changes) -> list[Framing]:
+    """What the changed crops show, for boxes (B,4) in pixels of whatever they are cut from."""
+    columns = (box.double(), changes.flip, changes.roll.double(), changes.zoom.double(), changes.shift.double())
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [Framing(tuple(corners), flip, roll, zoom, tuple(shift)) for corners, flip, roll, zoom, shift in rows]
+
+
+def _recoloured(
+    crop: np.ndarray, config: AugmentConfig, draws: dict[str, np.ndarray], generator: np.random.Generator
+) -> np.ndarray:
+    """A crop (S,S,3) uint8 in another light, by table, and with noise, both of the configured strengths."""
+    even = {name: 2 * values - 1 for name, values in draws.items()}
+    if draws["colour_chosen"][0] < config.colour_share:
+        if config.colours == "channels":
+            gain, offset = 1 + config.colour * even["tint"], np.zeros(1)
+        else:
+            gain = 1 + config.colour * even["gain"] + config.colour / 4 * even["tint"]
+            offset = 64 * config.colour * even["offset"]
+        table = (np.arange(256)[:, None] * gain + offset).round().clip(0, 255).astype(np.uint8)
+        crop = cv2.LUT(crop, table[None])
+    strength = 255 * config.noise * draws["noise"][0] * (draws["noise_chosen"][0] < config.noise_share)
+    if strength > 0:
+        noise = generator.standard_normal(crop.shape, dtype=np.float32)
+        crop = (crop + np.float32(strength) * noise).clip(0, 255).astype(np.uint8)
+    return crop
 
 
 def _turn(roll: Tensor) -> Tensor:
@@ -72,7 +123,18 @@ def _turn(roll: Tensor) -> Tensor:
 
 def reframe(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: Tensor) -> Sample:
     """The same people by a camera rolled about its axis by ``roll`` (B,) radians (clockwise in the image), cropped to
-    a box ``zoom`` (B,) times as large and moved by ``shift`` (B,2) of the old box.
+    a box ``zoom`` (B,) times as large and moved by ``shift`` (B,2) of the old box: images and ``reframe_annotation``.
+    """
+    out = reframe_annotation(sample, roll, zoom, shift, pelvis)
+    picture = own_pictures(sample["image"])
+    changes = Changes(torch.zeros(len(roll), dtype=torch.bool), roll, zoom, shift)
+    crops = [picture(number, framing) for number, framing in enumerate(framings(sample["box"], changes))]
+    out["image"] = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+    return out
+
+
+def reframe_annotation(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: Tensor) -> Sample:
+    """``reframe`` without the images, which stay as they are.
 
     A roll about the optical axis turns the image about the principal point without distorting it (square pixels taken
     for granted), so that crop, keypoints, orientation, translation, and box stay exactly true to each other. Bodies
@@ -100,22 +162,4 @@ def reframe(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: T
     centre = principal + (turn2 @ ((low + high) / 2 - principal)[..., None])[..., 0] + shift * size
     half = 0.5 * size * zoom[:, None]
     out["box"] = torch.cat([centre - half, centre + half], -1)
-
-    # Old pixel from new: turn back (new · zoom + shift), in units of the crop about its centre.
-    back = turn2.transpose(1, 2)
-    linear = back * zoom[:, None, None]
-    edge = sample["image"].shape[-1]
-    middle = torch.full((2, 1), edge / 2 - 0.5)
-    offset = middle + edge * (back @ shift[..., None]) - linear @ middle
-    out["image"] = _warp(sample["image"], torch.cat([linear, offset], -1).double().numpy())
     return out
-
-
-def _warp(images: Tensor, old_from_new: np.ndarray) -> Tensor:
-    """uint8 (B,3,S,S) resampled bilinearly by matrices (B,2,3) of pixel indices; beyond the edge the edge goes on."""
-    source = images.permute(0, 2, 3, 1).contiguous().numpy()
-    target = np.empty_like(source)
-    size = (source.shape[2], source.shape[1])
-    for old, new, matrix in zip(source, target, old_from_new, strict=True):
-        cv2.warpAffine(old, matrix, size, new, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE)
-    return torch.from_numpy(target).permute(0, 3, 1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -23,3 +24,13 @@ def take(sample: Sample, chosen: Tensor | slice) -> Sample:
 def to_device(sample: Sample, device: torch.device) -> Sample:
     """The same samples on ``device``."""
     return cast(Sample, {name: values.to(device) for name, values in cast(dict[str, Tensor], sample).items()})
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Several batches as one. What samples may leave out is written out, as ``Sample`` takes it to be."""
+    columns: list[dict[str, Tensor]] = []
+    for sample in samples:
+        count = num_samples(sample)
+        absent = {"true_3d": torch.ones(count, dtype=torch.bool), "gender": torch.zeros(count, dtype=torch.int64)}
+        columns.append({**absent, **cast(dict[str, Tensor], sample)})
+    return cast(Sample, {name: torch.cat([one[name] for one in columns]) for name in columns[0]})

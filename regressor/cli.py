@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,7 +14,10 @@ from tokenizer.engine.threads import wait_without_spinning
 from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
 from .cli_import import import_backbone, import_reference
-from .cli_options import tokenizer_option
+from .cli_options import precision_option, tokenizer_option
+
+if TYPE_CHECKING:
+    from tokenizer.engine.precision import Precision
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -72,16 +75,22 @@ def synthesize(
 
 
 @main.command()
-@click.argument("crops", type=click.Path(path_type=Path))
+@click.argument("crops", nargs=-1, required=True)
 @tokenizer_option
 @click.option(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
     help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
 )  # fmt: skip
+@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_all, HMR2.0's (default: all alike).")
+@click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
+@click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="At most so much of them.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", default="small", help="small | small-6d | vit-s | vit-b | vit-l | vit-h.")
 @click.option(
-    "--loss", type=click.Choice(["preset", "published"]), default="preset", help="TokenHMR's, or the preset's."
+    "--loss",
+    type=click.Choice(["preset", "means", "published"]),
+    default="preset",
+    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small).",
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(
@@ -103,12 +112,16 @@ def synthesize(
 @device_option
 @reports_user_errors
 def train(
-    crops: Path, tokenizer_file: Path, run_path: Path, out: Path | None, preset_name: str, loss: str,
+    crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
+    out: Path | None, preset_name: str, loss: Literal["preset", "means", "published"],
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
     backbone_file: Path | None, minutes: float | None, resume: bool, best_by: str | None,
     export: Literal["best", "last"], tensorboard: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Train a regressor on the crop store CROPS and export it to RUN/regressor.pt.
+    """Train a regressor on CROPS and export it to RUN/regressor.pt.
+
+    CROPS are crop stores, folders of shards, folders of such folders, URLs of folders of shards, or text files that
+    list any of these; NAME= before one names it for --mix.
 
     On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
     each batch (optim.batch), and the result is that of one.
@@ -119,25 +132,35 @@ def train(
 
     from tokenizer import load_body, load_tokenizer
     from tokenizer.engine.distributed import rank
+    from tokenizer.engine.gpu import described
     from tokenizer.engine.options import resolve
+    from tokenizer.engine.run import RunFolder
 
     from .config import preset, with_loss
-    from .datasets.store import open_crops
+    from .datasets.mixtures import open_mixture
+    from .datasets.remote import default_cache
     from .export import copy_file
     from .train import train_regressor
 
-    config = with_loss(preset(preset_name), published=loss == "published", compat_reference=compat_reference, tals=tals)
+    config = with_loss(preset(preset_name), form=loss, compat_reference=compat_reference, tals=tals)
     config = resolve(config, file=config_file, assignments=assignments)
     if best_by is not None:
         config = resolve(config, assignments=[f"best_by={best_by}"])
     config = replace(config, device=device if device != "auto" else config.device)
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
-    store, vocabulary, body = open_crops(crops), load_tokenizer(tokenizer_file), load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
+    if mix is None and resuming:
+        mix = str(RunFolder.settings(run_path)["regressor"]["data"]["mix"])
+    if mix is not None:
+        config = replace(config, data=replace(config.data, mix=mix))
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
+    vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
     first, pace = rank() == 0, {}
     if first:
-        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {crops} in {run_path}")
+        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
+        if mixture.note:
+            click.echo(f"Mixture: {mixture.note}")
     with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
@@ -148,7 +171,7 @@ def train(
                 bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
 
         exported = train_regressor(
-            store, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
+            mixture, vocabulary, run_path, config, body, backbone=backbone_file, resume=resuming, export=export,
             tensorboard=tensorboard, progress=progress,
         )  # fmt: skip
     if not first:
@@ -157,6 +180,8 @@ def train(
         copy_file(exported, out)
     if "images_per_s" in pace:
         click.echo(f"{pace['images_per_s']:.1f} images/s; {pace['data_wait']:.0%} of the time waiting for data")
+    if gpu := described(pace):
+        click.echo(gpu)
     click.echo(f"Wrote {out or exported}")
 
 
@@ -173,10 +198,12 @@ def train(
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
 @body_option
 @device_option
+@precision_option
 @reports_user_errors
 def predict(
     images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
     boxes_file: Path | None, whole: bool, out: Path, fov: float | None, body_source: str, device: str,
+    precision: Precision,
 ) -> None:  # fmt: skip
     """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out."""
     from tqdm import tqdm
@@ -189,7 +216,7 @@ def predict(
 
     jobs = jobs_of(images, boxes, boxes_file, whole)
     body = load_body(body_source)
-    regressor = load_for(body, regressor_file, tokenizer_file, device)
+    regressor = load_for(body, regressor_file, tokenizer_file, device, precision)
     if fov is None:
         click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
     if warning := synthetic_warning(regressor):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
-from .cli_options import tokenizer_option
+from .cli_options import precision_option, tokenizer_option
+
+if TYPE_CHECKING:
+    from tokenizer.engine.precision import Precision
 
 
 @click.command()
@@ -30,11 +34,12 @@ from .cli_options import tokenizer_option
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the tables here, too.")
 @body_option
 @device_option
+@precision_option
 @reports_user_errors
 def evaluate(
     regressor_file: Path, crops: Path, tokenizer_file: Path, protocol_name: str, split: str, also: tuple[Path, ...],
     robustness: bool, true_bodies: Path | None, joint_regressor: Path | None, extra_regressor: Path | None,
-    json_file: Path | None, markdown_file: Path | None, body_source: str, device: str,
+    json_file: Path | None, markdown_file: Path | None, body_source: str, device: str, precision: Precision,
 ) -> None:  # fmt: skip
     """Judge the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
 
@@ -69,7 +74,7 @@ def evaluate(
     check_extra_regressor(protocol_name, body, extra_regressor)
     report = evaluate_files(
         [regressor_file, *also], store, split, vocabulary, body, rules=protocol(protocol_name, body, joints),
-        true_bodies=bodies.true, robustness=robustness, device=device,
+        true_bodies=bodies.true, robustness=robustness, device=device, precision=precision,
         progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
     )  # fmt: skip
     click.echo(report.to_markdown())

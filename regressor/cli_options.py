@@ -16,3 +16,11 @@ def tokenizer_option(command: F) -> F:
     return click.option(
         "--tokenizer", "tokenizer_file", required=True, type=click.Path(path_type=Path), help="Exported tokenizer."
     )(command)
+
+
+def precision_option(command: F) -> F:
+    """``--precision`` of a network that predicts, as ``engine.precision.resolve_precision`` takes it."""
+    return click.option(
+        "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="fp32",
+        help="Of the network, whatever it was trained in; auto: bf16 where that is faster. fp16 is for GPUs.",
+    )(command)  # fmt: skip

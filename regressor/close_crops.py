@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,26 +33,26 @@ _LEAST_SIDE = 0.2
 _MARGIN = (1.1, 1.6)
 
 
-def close_crops(keypoints: Tensor, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def close_crops(keypoints: Tensor, chosen: np.ndarray, draws: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Frames around a random part of each body: ``zoom`` (B,) and ``shift`` (B,2) as ``augmentation.reframe`` takes
     them, and ``found`` (B,) bool, where there is such a frame.
 
     ``keypoints`` (B,44,3): in crop units with confidence, as rolled as the frame will be. Of those ``chosen`` (B,) bool
-    a part is drawn; where fewer than 3 of its keypoints are known and inside the crop, there is no frame.
+    a part is drawn, by ``draws`` (B,4) from [0, 1); where fewer than 3 of its keypoints are known and inside the crop,
+    there is no frame.
     """
     zoom, shift = torch.ones(len(keypoints)), torch.zeros(len(keypoints), 2)
-    found = torch.zeros_like(chosen)
+    found = torch.zeros(len(keypoints), dtype=torch.bool)
     parts = list(PARTS.values())
-    for i in chosen.nonzero()[:, 0].tolist():
-        part = parts[int(torch.randint(len(parts), (1,), generator=generator))]
-        draws = torch.rand(3, generator=generator)
+    for i in np.flatnonzero(chosen).tolist():
+        part = parts[int(draws[i, 0] * len(parts))]
         points = keypoints[i, list(part)]
         points = points[(points[:, 2] > 0) & (points[:, :2].abs() < 0.5).all(1), :2]
         if len(points) < _LEAST_KNOWN:
             continue
         low, high = points.amin(0), points.amax(0)
-        margin = _MARGIN[0] + float(draws[0]) * (_MARGIN[1] - _MARGIN[0])
+        margin = _MARGIN[0] + float(draws[i, 1]) * (_MARGIN[1] - _MARGIN[0])
         side = ((high - low).amax() * margin).clamp(_LEAST_SIDE, 1.0)
         zoom[i], found[i] = side, True
-        shift[i] = (low + high) / 2 + (draws[1:] - 0.5) * 0.2 * side
+        shift[i] = (low + high) / 2 + torch.from_numpy(draws[i, 2:] - 0.5) * 0.2 * side
     return zoom, shift, found

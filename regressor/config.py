@@ -140,6 +140,23 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """Which samples make a batch. ``mix``: shares of data sets, ``name=weight,…`` or ``mix_all``; empty: all alike.
+
+    ``window``: shards among which samples are shuffled. ``lanes``: parts of a batch with shards of their own, so that
+    processes need not read the same; 0: one for each process where data are fetched from elsewhere, else one.
+    ``workers``: processes that prepare batches, for each that trains; -1: as the machine has room. ``val_samples``: at
+    most so many are validated on.
+    """
+
+    mix: str = ""
+    window: int = 16
+    lanes: int = 0
+    workers: int = -1
+    val_samples: int = 2000
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps.
 
@@ -174,17 +191,18 @@ class RegressorConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500
 
 
 def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> RegressorConfig:
-    """The paper's network and schedule around a ViT of these sizes."""
+    """The paper's network, loss and schedule (four GPUs of 48 images each) around a ViT of these sizes."""
     return RegressorConfig(
         preset=name,
         image_size=256,
@@ -193,7 +211,8 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
         head=HeadConfig(logits="mixer", add_mean=True, hands=True, orientation="camera"),
         augment=AugmentConfig(rotate_share=0.6, scale=0.3, shift=0.02, colours="channels", noise=0.0, flip=0.5,
                               extreme=0.1),
-        optim=OptimConfig(steps=100_000, batch=48, lr=1e-5, warmup=1000, weight_decay=1e-4, average=0.999),
+        loss=PUBLISHED_LOSS,
+        optim=OptimConfig(steps=100_000, batch=192, lr=5e-6, warmup=1000, weight_decay=1e-4, average=0.999),
     )  # fmt: skip
 
 
@@ -219,14 +238,18 @@ def preset(name: str) -> RegressorConfig:
 
 
 def with_loss(
-    config: RegressorConfig, *, published: bool = False, compat_reference: bool = False, tals: str | None = None
-) -> RegressorConfig:
-    """``config`` with ``PUBLISHED_LOSS`` (as its code has it with ``compat_reference``), and with other thresholds.
+    config: RegressorConfig, *, form: Literal["preset", "means", "published"] = "preset",
+    compat_reference: bool = False, tals: str | None = None,
+) -> RegressorConfig:  # fmt: skip
+    """``config`` with its own loss, the one of means, or ``PUBLISHED_LOSS`` (as its code has it with
+    ``compat_reference``), and with other thresholds.
 
     ``tals``: ``published``, ``none``, or a JSON file of ``pose-regressor calibrate``. Raises ``UserError`` for a file
     that is none.
     """
-    loss = replace(PUBLISHED_LOSS, compat_reference=compat_reference) if published or compat_reference else config.loss
+    loss = {"preset": config.loss, "means": LossConfig(), "published": PUBLISHED_LOSS}[form]
+    if compat_reference:
+        loss = replace(PUBLISHED_LOSS, compat_reference=True)
     if tals == "published":
         loss = replace(loss, tals=PUBLISHED)
     elif tals == "none":

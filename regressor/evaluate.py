@@ -16,7 +16,7 @@ from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 from tokenizer.engine.errors import fail
-from tokenizer.engine.precision import resolve_device
+from tokenizer.engine.precision import Precision, resolve_device
 
 from .baselines import Means, training_means
 from .batches import num_samples, take, to_device
@@ -179,6 +179,7 @@ def evaluate_files(
     true_bodies: dict[str, Body] | None = None,
     robustness: bool = False,
     device: str = "auto",
+    precision: Precision = "fp32",
     batch: int = 32,
     progress: Wrap | None = None,
 ) -> Report:
@@ -194,7 +195,7 @@ def evaluate_files(
         raise fail(f"{store.path} has no crops in split {split!r}")
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
-        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target))
+        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target), precision=precision)
         check_body(regressor, path, body)
         if not regressors:
             store = store.at_size(regressor.config.image_size)
@@ -224,7 +225,8 @@ def evaluate_files(
 
     about = {
         "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
-        "body": body.kind, "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "body": body.kind, "precision": next(iter(regressors.values())).precision,
+        "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
         "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
         "data": _data(store, split),
         "boxes": store.attributes.get("boxes", "those of the annotation"),

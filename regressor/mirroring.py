@@ -19,6 +19,16 @@ _POSE_MIRROR = mirror_permutation(JOINT_NAMES[1:])
 def mirror(sample: Sample, chosen: Tensor, pelvis: Tensor) -> Sample:
     """A new sample of which those that are ``chosen`` (B,) bool are left–right mirrored; the given one is not changed.
 
+    Images and ``mirror_annotation``.
+    """
+    out = mirror_annotation(sample, chosen, pelvis)
+    out["image"] = torch.where(chosen.view(-1, 1, 1, 1), sample["image"].flip(-1), sample["image"])
+    return out
+
+
+def mirror_annotation(sample: Sample, chosen: Tensor, pelvis: Tensor) -> Sample:
+    """``mirror`` without the images, which stay as they are.
+
     The whole image is mirrored about its middle column, so that box and principal point move to the other side; names
     change sides with the pixels. ``pelvis`` (B,3): where each body's pelvis rests, about which it turns and which
     therefore enters the translation. Betas stay: the mesh is taken to be symmetric, which SMPL is to about a
@@ -31,7 +41,6 @@ def mirror(sample: Sample, chosen: Tensor, pelvis: Tensor) -> Sample:
     def where(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(chosen.view(-1, *[1] * (old.ndim - 1)), new, old)
 
-    out["image"] = where(sample["image"].flip(-1), sample["image"])
     out["keypoints_2d"] = where(_swapped(sample["keypoints_2d"], flat), sample["keypoints_2d"])
     out["keypoints_3d"] = where(_swapped(sample["keypoints_3d"], space), sample["keypoints_3d"])
     root = mirror_rotations(sample["global_orient"][:, None], (0,))[:, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from tokenizer import FrozenTokenizer
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS
 from tokenizer.engine.errors import fail
-from tokenizer.engine.precision import autocast
+from tokenizer.engine.precision import ResolvedPrecision, autocast, without_autocast
 
 from .backbone import ResNet
 from .camera import crop_geometry, lone_crop_camera, ray_rotation
@@ -91,7 +91,7 @@ class RegressorNetwork(nn.Module):
         features = self.backbone(images)
         if isinstance(self.decoder, SingleQueryDecoder):
             # A hundredth of the work behind a ViT, and what turns its rounding into degrees: always in float32.
-            with torch.autocast(images.device.type, enabled=False):
+            with without_autocast(images.device):
                 return self._heads(self.decoder(features.float()))
         return self._heads(self.decoder(features, geometry))
 
@@ -137,12 +137,12 @@ class Regressor(nn.Module):
 
     def __init__(
         self, network: RegressorNetwork, tokenizer: FrozenTokenizer, config: RegressorConfig, *,
-        precision: Literal["fp32", "bf16"] = "fp32", provenance: dict[str, Any] | None = None,
+        precision: ResolvedPrecision = "fp32", provenance: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.tokenizer = network, tokenizer
         self.config, self.provenance = config, provenance or {}
-        self.precision: Literal["fp32", "bf16"] = precision
+        self.precision: ResolvedPrecision = precision
 
     def forward(self, images: Tensor, *, box: Tensor | None = None, K: Tensor | None = None) -> Prediction:
         """Normalised crops (B,3,S,S), box (B,4) x0,y0,x1,y1 px and K (B,3,3) of the full image → ``Prediction``.
@@ -189,7 +189,7 @@ class Regressor(nn.Module):
 
 
 def build_regressor(
-    config: RegressorConfig, tokenizer: FrozenTokenizer, precision: Literal["fp32", "bf16"] = "fp32", *,
+    config: RegressorConfig, tokenizer: FrozenTokenizer, precision: ResolvedPrecision = "fp32", *,
     empty: bool = False,
 ) -> Regressor:  # fmt: skip
     """Build an untrained regressor for an artifact; weights are drawn from torch's global generator, or, where

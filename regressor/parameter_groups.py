@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from tokenizer.engine.errors import fail
@@ -66,3 +67,11 @@ def parameter_groups(network: RegressorNetwork, config: OptimConfig) -> tuple[li
             found.setdefault((factor, decay), []).append(parameter)
     order = sorted(found, reverse=True)
     return [{"params": found[key], "weight_decay": key[1]} for key in order], [factor for factor, _ in order]
+
+
+def make_optimizer(network: RegressorNetwork, config: OptimConfig) -> tuple[torch.optim.AdamW, list[float]]:
+    """AdamW over ``parameter_groups``, and the factor on the learning rate of each group."""
+    groups, factors = parameter_groups(network, config)
+    # On a GPU in one pass over the weights; a CPU keeps the order of sums that its checkpoints were made with.
+    fused = True if next(network.parameters()).device.type == "cuda" else None
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=fused), factors

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokenizer import Body
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.precision import Precision
 
 from .boxes import Box, parse_box, read_boxes
 from .camera import DEFAULT_FOV_DEG, assumed_intrinsics
@@ -63,10 +64,14 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
     return [Job(image, name, tuple(some)) for image, name, some in zip(images, names, per_image, strict=True)]
 
 
-def load_for(body: Body, regressor_file: Path, tokenizer_file: Path, device: str) -> Regressor:
-    """Load a regressor for use with ``body``, both on ``device``. Raises ``UserError`` for another kind of body than it
-    was trained with: its shape numbers would mean nothing."""
-    regressor = load_regressor(regressor_file, tokenizer=tokenizer_file, device=device)
+def load_for(
+    body: Body, regressor_file: Path, tokenizer_file: Path, device: str, precision: Precision = "fp32"
+) -> Regressor:
+    """Load a regressor for use with ``body``, both on ``device``; ``precision`` as for ``load_regressor``.
+
+    Raises ``UserError`` for another kind of body than it was trained with: its shape numbers would mean nothing.
+    """
+    regressor = load_regressor(regressor_file, tokenizer=tokenizer_file, device=device, precision=precision)
     check_body(regressor, regressor_file, body)
     body.to(regressor.network.mean_betas.device)
     return regressor

@@ -17,18 +17,17 @@ from .model import RegressorNetwork
 
 @torch.no_grad()
 def start_from_means(
-    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True, at_most: int = 4096
+    network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True
 ) -> None:
     """Begin at what training crops say without a look at the image: mean rotations, shape, camera, token frequencies.
 
-    Takes those of the first ``at_most`` samples that know them; what nobody knows keeps its default. Orientations count
+    Takes the samples of ``crops`` that know them; what nobody knows keeps its default. Orientations count
     ``relative`` to the ray through the middle of the crop, or as they are.
     """
-    some = take(crops, slice(0, at_most))
-    known = some["has_body_pose"] & some["has_global_orient"] & some["has_betas"]
+    known = crops["has_body_pose"] & crops["has_global_orient"] & crops["has_betas"]
     if not known.any():
         return
-    some = to_device(take(some, known), network.mean_betas.device)
+    some = to_device(take(crops, known), network.mean_betas.device)
     box, intrinsics = some["box"], some["K"]
     pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
     if relative:

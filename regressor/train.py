@@ -5,58 +5,58 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from tokenizer import Body, FrozenTokenizer
-from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
 from tokenizer.engine.distributed import (
+    content_from_rank_0,
     data_parallel,
     from_rank_0,
+    on_every_rank,
     own_device,
     process_group,
     rank,
     sum_over_ranks,
-    without_exchange,
     world_size,
 )
 from tokenizer.engine.errors import fail
+from tokenizer.engine.gpu import GpuUse
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
+from tokenizer.engine.scaling import LossScale
 from tokenizer.engine.schedule import steps_within, warmup_cosine
 from tokenizer.engine.tensorboard import writer_class
 from tokenizer.engine.throughput import Throughput
 
-from .augmentation import augment
 from .backbone_file import start_from_backbone
-from .batches import num_samples, take, to_device
+from .batches import to_device
 from .config import RegressorConfig
-from .datasets.sample import Sample
+from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
+from .datasets.stream import Stream, wanted_workers
 from .evaluate import score_predictions
-from .losses import regression_loss, weight_sums
-from .model import Regressor, build_regressor, normalise
-from .parameter_groups import frozen_parts, parameter_groups
+from .gradients import leave_gradients, without_gradient
+from .model import Regressor, build_regressor
+from .parameter_groups import frozen_parts, make_optimizer
 from .starting import start_from_means
-from .stochastic import part_of_batch
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
+_KNOWN_FROM = 4096
+"""Samples whose annotation says where training begins."""
 Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def train_regressor(
-    store: CropStore,
+    crops: CropStore | Mixture,
     tokenizer: FrozenTokenizer,
     run_path: str | Path,
     config: RegressorConfig,
@@ -68,7 +68,7 @@ def train_regressor(
     tensorboard: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Train on the store's train split, validate on its val split, export the averaged weights.
+    """Train on the train splits of crops, validate on their val splits, export the averaged weights.
 
     Returns the path of the exported file, ``run_path/regressor.pt``: weights of the ``best`` validation by
     ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with. With ``resume`` the
@@ -79,31 +79,32 @@ def train_regressor(
     with, a backbone that does not fit, a batch that cannot be shared out, or a loss or gradient that is no number (the
     batch is saved in the folder).
     """
+    mixture = Mixture.of(crops)
     with process_group():
-        run = _train(store, tokenizer, Path(run_path), config, body, backbone, resume, tensorboard, progress)
+        run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
-        return _export(run, path, store, tokenizer, body, export) if rank() == 0 else path
+        return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
-    store: CropStore, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
+    mixture: Mixture, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
     start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, store, tokenizer, resume, tensorboard)
+    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, resume, tensorboard)
     run = RunFolder(run_path, settings, state)
     if first and tensorboard:
         run.open_tensorboard()
     config = from_dict(RegressorConfig, settings["regressor"])
-    device = own_device(resolve_device(config.device))
+    device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
-    # 2. Crops: whole splits in memory, as bytes.
-    store = store.at_size(config.image_size)
-    crops, held_out = (store.sample(np.arange(store.count(split)), split) for split in ("train", "val"))
-    rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
-    pelvis = body.cpu().joints(rest, betas=crops["betas"])[:, index("pelvis")]
+    # 2. Crops: batches are made ahead by other processes; what is validated on is held in memory.
+    mixture = mixture.at_size(config.image_size)
+    size = config.optim.batch // world_size()
+    stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
+    held_out = mixture.some("val", config.data.val_samples) if first else None
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
@@ -112,42 +113,51 @@ def _train(
     network = regressor.network
     if start is not None and state is None:
         start_from_backbone(network, start)
-    start_from_means(network, tokenizer, crops, relative=config.head.orientation == "ray")
-    average = WeightAverage(network, config.optim.average)
-    averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
+    # The others take over the weights of the first process, but not its buffers.
+    known = content_from_rank_0(from_rank_0(stream.annotation, _KNOWN_FROM), torch.device("cpu"))
+    start_from_means(network, tokenizer, known, relative=config.head.orientation == "ray")
+    average = WeightAverage(network, config.optim.average) if first else None
     frozen = frozen_parts(network, config.backbone.trainable)
-    groups, factors = parameter_groups(network, config.optim)
-    optimizer = torch.optim.AdamW(groups, lr=config.optim.lr, betas=(0.9, 0.99))
+    optimizer, factors = make_optimizer(network, config.optim)
+    scale = LossScale(device, precision)
     step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None
     if state is not None:
-        load_strictly(network, state["network"], what="the checkpoint")
-        load_strictly(average.module, state["average"], what="the checkpoint")
-        optimizer.load_state_dict(state["optimizer"])
+        load_strictly(network, content_from_rank_0(state["network"], device), what="the checkpoint")
+        optimizer.load_state_dict(content_from_rank_0(state["optimizer"], device))
+        if average is not None:
+            load_strictly(average.module, state["average"], what="the checkpoint")
+        if "scale" in state:
+            scale.load_state_dict(state["scale"])
         step, best = state["step"], state.get("best")
-    forward = data_parallel(regressor.train())
+        run.state = state = None  # as large as all the rest
+    unused = world_size() > 1 and bool(without_gradient(regressor, body, tokenizer))
+    forward = data_parallel(regressor.train(), unused=unused)
     for part in frozen:
         part.eval()
 
     # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
-    pace = Throughput()
-    size = config.optim.batch // world_size()
-    own = slice(rank() * size, (rank() + 1) * size)
+    pace, gpu = Throughput(), GpuUse(device)
+    workers = wanted_workers(mixture, config.data.workers, device, world_size())
+    batches = stream.batches(step, steps, workers, device)
     while step < steps:
         began = time.monotonic()
-        batch = to_device(_draw(crops, pelvis, config, step, own), device)
+        batch = to_device(next(batches), device)
         waited = time.monotonic() - began
-        terms = _backward(forward, batch, body, tokenizer, config, step)
+        terms = leave_gradients(forward, batch, body, tokenizer, config, step, scale)
+        scale.down(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip or math.inf)
         # The one place where a step waits for the device; the figures are those of the whole batch on every process.
-        values = torch.cat([sum_over_ranks(torch.stack(list(terms.values()))), norm[None]]).tolist()
+        values = sum_over_ranks(torch.stack([*terms.values(), norm / world_size()])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
-        if not all(map(math.isfinite, values)):
-            from_rank_0(_stop, run, crops, pelvis, config, step, record)
+        if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
+            from_rank_0(_stop, run, stream, config, step, record)
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"] = factor * config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
-        optimizer.step()
-        average.update(network, step)
+        if not scale.step(optimizer, values[-1]):
+            del record["gradient_norm"]
+        elif average is not None:
+            average.update(network, step)
         step += 1
         pace.add(config.optim.batch, time.monotonic() - began, waited)
         if config.optim.budget_s and pace.steps == _PACE_STEPS:
@@ -157,16 +167,18 @@ def _train(
             steps = min(steps, step + from_rank_0(_steps_left, left, pace.seconds_per_step(), steps))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
-                run.rewrite_config(_about(config, tokenizer, store))
-        if not first:
+                run.rewrite_config(_about(config, tokenizer, mixture))
+        if average is None or held_out is None:
             continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         last = step == steps
+        machine = pace.figures()
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
-                     **pace.figures()})  # fmt: skip
+            machine |= {**scale.figures(), **gpu.figures()}
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
         if step % config.validate_every == 0 or last:
+            averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
             report = score_predictions(averaged, held_out, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
@@ -180,14 +192,15 @@ def _train(
             save_checkpoint(run.checkpoints, step, {
                 "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
                 "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
+                "scale": scale.state_dict(),
             })  # fmt: skip
         if progress is not None:
-            progress(step, steps, {**record, **pace.figures()})
+            progress(step, steps, {**record, **machine})
     return run
 
 
 def _open_run(
-    path: Path, config: RegressorConfig, store: CropStore, tokenizer: FrozenTokenizer, resume: bool, tensorboard: bool
+    path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, resume: bool, tensorboard: bool
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
     if tensorboard:
@@ -197,69 +210,42 @@ def _open_run(
         run = RunFolder.resume(path)
         config = from_dict(RegressorConfig, run.config["regressor"])
         check_vocabulary(f"The run in {path}", run.config["tokenizer"], tokenizer)
-        if run.config["crops"] != store.digest:
-            raise fail("This run was trained on other crops", got=store.digest[:12], expected=run.config["crops"][:12])
+        if run.config["crops"] != mixture.digest:
+            raise fail(
+                "This run was trained on other crops", got=mixture.digest[:12], expected=run.config["crops"][:12]
+            )
     parts = world_size() * config.optim.accumulate
     if config.optim.accumulate < 1 or config.optim.batch % parts:
         raise fail("The batch cannot be shared out", expected="as many for each", next_step="Change optim.batch",
                    got=f"{config.optim.batch} images for {world_size()} processes, "
                        f"optim.accumulate {config.optim.accumulate}")  # fmt: skip
-    counts = {split: store.count(split) for split in ("train", "val")}
+    if not run and not config.data.lanes:
+        config = replace(config, data=replace(config.data, lanes=world_size() if mixture.remote else 1))
+    if config.data.lanes < 1 or config.optim.batch % config.data.lanes or config.data.window < 1:
+        raise fail("The batch cannot be divided among lanes", got=f"{config.optim.batch} images, {config.data.lanes} "
+                   f"lanes, window {config.data.window}", next_step="Change data.lanes")  # fmt: skip
+    counts = {split: mixture.count(split) for split in ("train", "val")}
     if not all(counts.values()):
         raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
-                   expected="both splits filled", next_step="Make more of them")  # fmt: skip
-    if store.at_size(config.image_size).size != config.image_size:
-        raise fail("The crops do not have the size of the preset", got=f"{store.size} px",
-                   expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
+                   expected="both splits filled",
+                   next_step="Make more of them, or `prepare` with --val-share")  # fmt: skip
+    for name, store in mixture.at_size(config.image_size).stores.items():
+        if store.size != config.image_size:
+            raise fail("The crops do not have the size of the preset", got=f"{store.size} px in {name}",
+                       expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
     if run is not None:
         return run.config, run.state
-    if store.attributes.get("domain") == "suit":
+    if "suit" in mixture.domains:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
         config = replace(config, augment=replace(config.augment, flip=0.0))
     device = resolve_device(config.device)
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
-    return RunFolder.start(path, _about(config, tokenizer, store)).config, None
+    return RunFolder.start(path, _about(config, tokenizer, mixture)).config, None
 
 
-def _draw(crops: Sample, pelvis: Tensor, config: RegressorConfig, step: int, own: slice) -> Sample:
-    """The samples ``own`` of the whole batch of ``step``. All of it is augmented: images lend each other patches."""
-    generator = torch.Generator().manual_seed(_seed(config, step))
-    chosen = torch.randint(len(pelvis), (config.optim.batch,), generator=generator)
-    return take(augment(take(crops, chosen), config.augment, generator, pelvis[chosen]), own)
-
-
-def _seed(config: RegressorConfig, step: int) -> int:
-    return config.seed * 1_000_003 + step
-
-
-def _backward(
-    forward: nn.Module, batch: Sample, body: Body, tokenizer: FrozenTokenizer, config: RegressorConfig, step: int
-) -> dict[str, Tensor]:
-    """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms."""
-    forward.zero_grad(set_to_none=True)
-    sums = weight_sums(batch, config.loss)
-    totals = dict(zip(sums, sum_over_ranks(torch.stack(list(sums.values())).float()), strict=True))
-    size = num_samples(batch) // config.optim.accumulate
-    terms: dict[str, Tensor] = {}
-    for number in range(config.optim.accumulate):
-        some = take(batch, slice(number * size, (number + 1) * size))
-        more = number + 1 < config.optim.accumulate
-        place = rank() * num_samples(batch) + number * size
-        torch.manual_seed(_seed(config, step))
-        with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
-            prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
-            part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
-            # The shares of all processes add up, where DDP takes the mean.
-            (world_size() * torch.stack(list(part.values())).sum()).backward()
-        terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
-    return terms
-
-
-def _stop(
-    run: RunFolder, crops: Sample, pelvis: Tensor, config: RegressorConfig, step: int, figures: dict[str, float]
-) -> None:
+def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
     path = run.path / "nan_batch.pt"
-    save_state(path, {"step": step, **_draw(crops, pelvis, config, step, slice(0, config.optim.batch))})
+    save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
     raise fail(f"The loss is no number at step {step}", got=figures,
                next_step=f"See {path}; a lower optim.lr often helps")  # fmt: skip
 
@@ -269,7 +255,7 @@ def _steps_left(seconds: float, pace: float, at_most: int) -> int:
 
 
 def _export(
-    run: RunFolder, out: Path, store: CropStore, tokenizer: FrozenTokenizer, body: Body, export: Export
+    run: RunFolder, out: Path, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, export: Export
 ) -> Path:
     """Averaged weights from the newest checkpoint: those of the best validation so far, or the last."""
     run = RunFolder.open(run.path)
@@ -283,11 +269,11 @@ def _export(
     network = build_regressor(config, tokenizer, empty=True).network
     load_strictly(network, chosen["average"], what="the checkpoint", assign=True)
     provenance = {
-        "crops": store.digest, "crops_attributes": store.attributes, "body": body.kind, "steps": run.state["step"],
+        "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
         "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
     }  # fmt: skip
     return save_regressor(out, network, config, tokenizer, provenance)
 
 
-def _about(config: RegressorConfig, tokenizer: FrozenTokenizer, store: CropStore) -> dict[str, Any]:
-    return {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": store.digest}
+def _about(config: RegressorConfig, tokenizer: FrozenTokenizer, mixture: Mixture) -> dict[str, Any]:
+    return {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": mixture.digest}

@@ -12,7 +12,7 @@ from tokenizer import Body, FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.checkpoint import load_state, save_state
 from tokenizer.engine.errors import fail
 from tokenizer.engine.options import from_dict, to_dict
-from tokenizer.engine.precision import Precision, resolve_device, resolve_precision
+from tokenizer.engine.precision import HALF, Precision, resolve_device, resolve_precision
 
 from .config import RegressorConfig
 from .model import Regressor, RegressorNetwork, build_regressor
@@ -48,8 +48,8 @@ def load_regressor(
 ) -> Regressor:
     """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
 
-    ``precision`` is ``fp32``, ``bf16``, or ``auto``; in bf16 a ViT is held in half the memory, for use and not for
-    training. The weights are in memory once, as they were read.
+    ``precision`` is ``fp32``, ``bf16``, ``fp16``, or ``auto``, whatever the one of training; in bf16 and fp16 a ViT is
+    held in half the memory, for use and not for training. The weights are in memory once, as they were read.
 
     Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
     configuration (each named), or another artifact than the one it was trained with.
@@ -68,11 +68,11 @@ def load_regressor(
     load_strictly(regressor.network, state["network"], what=str(path), assign=True)
     regressor.provenance = state["provenance"]
     state.clear()
-    if regressor.precision == "bf16" and isinstance(regressor.network.backbone, ViT):
+    if regressor.precision != "fp32" and isinstance(regressor.network.backbone, ViT):
         # Autocast would round each matrix anew in every pass.
         for module in regressor.network.backbone.modules():
             if isinstance(module, torch.nn.Linear):
-                module.to(torch.bfloat16)
+                module.to(HALF[regressor.precision])
     return regressor.to(target).eval()
 
 

@@ -100,7 +100,7 @@ class TokenizerConfig:
     mix: str = ""
     seed: int = 0
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     validate_every: int = 500
     checkpoint_every: int = 500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .engine.errors import fail
-from .mocap.datasets import PAPER_MIXTURE, canonical_name, dataset_of, folded
+from .engine.shares import folded, parse_shares
+from .mocap.datasets import PAPER_MIXTURE, canonical_name, dataset_of
 from .mocap.store import PoseStore
 
 _NEXT_STEP = "See the data sets of a store with `pose-tokenizer inspect`"
@@ -42,7 +42,7 @@ class Mixture:
         text of another form, and for a data set that has no training poses in the store.
         """
         rows = _rows_of_datasets(store)
-        named = PAPER_MIXTURE if text == "paper" else _parse(text)
+        named = parse_shares(text, canonical_name, named={"paper": PAPER_MIXTURE})
         spelled = {folded(canonical_name(name)): name for name in rows}
         present = {spelled[key]: weight for name, weight in named.items() if (key := folded(name)) in spelled}
         absent = [name for name in named if folded(name) not in spelled]
@@ -82,23 +82,6 @@ def _rows_of_datasets(store: PoseStore) -> dict[str, np.ndarray]:
             parts.setdefault(dataset_of(source.name), []).append(np.arange(start, start + source.frames))
             start += source.frames
     return {name: np.concatenate(parts[name]) for name in sorted(parts)}
-
-
-def _parse(text: str) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        name, sign, number = (piece.strip() for piece in part.rpartition("="))
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if not sign or not name or not 0 < weight < math.inf:
-            raise fail("A mixture is not of the form name=weight,name=weight", got=repr(part.strip()),
-                       expected="e.g. cmu=.12,moyo=.16 with weights above 0, or paper")  # fmt: skip
-        if canonical_name(name) in weights:
-            raise fail("A mixture names a data set twice", got=name)
-        weights[canonical_name(name)] = weight
-    return weights
 
 
 def _note(text: str, shares: dict[str, float], absent: list[str], left_out: list[str]) -> str:

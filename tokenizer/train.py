@@ -21,9 +21,11 @@ from .engine.averaging import WeightAverage
 from .engine.checkpoint import save_checkpoint, save_state
 from .engine.compilation import compile_in_place
 from .engine.distributed import (
+    content_from_rank_0,
     data_parallel,
     from_rank_0,
     mean_over_ranks,
+    on_every_rank,
     own_device,
     process_group,
     rank,
@@ -31,8 +33,9 @@ from .engine.distributed import (
 )
 from .engine.errors import fail
 from .engine.options import from_dict, to_dict
-from .engine.precision import autocast, resolve_device, resolve_precision
+from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
+from .engine.scaling import LossScale
 from .engine.schedule import growth, steps_within, warmup_cosine, warmup_milestones
 from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
@@ -88,7 +91,7 @@ def _train(
     if first and tensorboard:
         run.open_tensorboard()
     config = from_dict(TokenizerConfig, settings["tokenizer"])
-    device = own_device(resolve_device(config.device))
+    device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Poses, on the training device as a whole.
@@ -110,13 +113,17 @@ def _train(
     optimizer = torch.optim.AdamW(
         parameters, lr=config.optim.lr, weight_decay=config.optim.weight_decay, betas=(0.9, 0.99)
     )
-    average = WeightAverage(tokenizer, config.optim.average)
+    average = WeightAverage(tokenizer, config.optim.average) if first else None
+    scale = LossScale(device, precision)
     step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None
     if state is not None:
-        tokenizer.load_state_dict(state["tokenizer"])
-        average.module.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        tokenizer.load_state_dict(content_from_rank_0(state["tokenizer"], device))
+        optimizer.load_state_dict(content_from_rank_0(state["optimizer"], device))
+        if average is not None:
+            average.module.load_state_dict(state["average"])
+        if "scale" in state:
+            scale.load_state_dict(state["scale"])
         step, best = state["step"], state.get("best")
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
@@ -136,17 +143,20 @@ def _train(
             terms["consistency"] = config.loss.consistency_weight * grown * consistency_loss(output.latents, moved)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
-        stacked.sum().backward()
+        scale.up(stacked.sum()).backward()
+        scale.down(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
         # The one place where a step waits for the device; the figures are those of the whole batch on every process.
-        values = torch.cat([mean_over_ranks(stacked.detach()), norm[None]]).tolist()
+        values = mean_over_ranks(torch.cat([stacked.detach(), norm[None]])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
-        if not all(map(math.isfinite, values)):
+        if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
             from_rank_0(_stop, run, step, whole.poses, record)
         for group in optimizer.param_groups:
             group["lr"] = config.optim.lr * rate_factor(config.optim, step, steps)
-        optimizer.step()
-        average.update(tokenizer, step)
+        if not scale.step(optimizer, values[-1]):
+            del record["gradient_norm"]
+        elif average is not None:
+            average.update(tokenizer, step)
         step += 1
         if step == 5:
             started = time.monotonic()
@@ -157,13 +167,14 @@ def _train(
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
                 run.rewrite_config({**run.config, "tokenizer": to_dict(config)})
-        if not first:
+        if average is None:
             continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         last = step == steps
         if step % 50 == 0 or last:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record})
+            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
+                     **scale.figures()})  # fmt: skip
         if step % config.validate_every == 0 or last:
             report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
@@ -175,7 +186,7 @@ def _train(
             # The best weights travel inside: one file, hence always of one moment.
             save_checkpoint(run.checkpoints, step, {
                 "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
-                "optimizer": optimizer.state_dict(), "best": best,
+                "optimizer": optimizer.state_dict(), "best": best, "scale": scale.state_dict(),
             })  # fmt: skip
         if progress is not None:
             progress(step, steps, record)
@@ -229,7 +240,7 @@ class _Forward(nn.Module):
     """All that a step asks of the networks, in one call, as DDP wants it: the output for what is seen, and the latents
     of the moved poses."""
 
-    def __init__(self, tokenizer: PoseTokenizer, device: torch.device, precision: Literal["fp32", "bf16"]) -> None:
+    def __init__(self, tokenizer: PoseTokenizer, device: torch.device, precision: ResolvedPrecision) -> None:
         super().__init__()
         self.tokenizer, self.device, self.precision = tokenizer, device, precision
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.hdf5 import plain_datasets, reading
+from tokenizer.engine.hdf5 import plain_datasets
 from tokenizer.engine.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/shard"
@@ -72,26 +72,6 @@ def about_shard(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_shard(path: Path, rows: np.ndarray, digest: str) -> tuple[dict[str, np.ndarray], list[bytes]]:
-    """Columns and JPEGs of a shard at increasing ``rows`` (N,).
-
-    Raises ``UserError`` for a shard that is missing, damaged, incomplete, or not that of ``digest``.
-    """
-    with reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY) as file:
-        if file.attrs["digest"] != digest:
-            raise fail(f"{path} was changed since the folder was prepared", next_step=REMEDY)
-        found = plain_datasets(file)
-        count = len(found["jpeg_end"]) if "jpeg_end" in found else -1
-        wrong = [name for name, (kind, shape) in COLUMNS.items()
-                 if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind]  # fmt: skip
-        if wrong or "jpeg" not in found:
-            raise fail(f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}",
-                       next_step=REMEDY)  # fmt: skip
-        columns = {name: found[name][rows] for name in COLUMNS}
-        ends = np.concatenate([[0], found["jpeg_end"][:]])
-        return columns, [found["jpeg"][ends[row] : ends[row + 1]].tobytes() for row in rows]
-
-
 def encode_person(image: np.ndarray, box: np.ndarray, *, margin: float, pixels: int, quality: int) -> Row:
     """``jpeg`` and ``stored`` of a square box (4,) in an image (H,W,3) uint8 RGB.
 
@@ -111,30 +91,6 @@ def encode_person(image: np.ndarray, box: np.ndarray, *, margin: float, pixels: 
     if not done:
         raise fail("A crop cannot be stored as JPEG", got=f"{part.shape[1]} × {part.shape[0]} px")
     return {"jpeg": data.tobytes(), "stored": np.concatenate([low, high])}
-
-
-def cut_stored(jpeg: bytes, stored: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
-    """The square box (4,) of the photograph, from the JPEG of its rectangle ``stored`` (4,) → (size,size,3) uint8 RGB.
-
-    Shrunk by area averages, the rest bilinearly; beyond what is stored its edge goes on. Raises ``UserError`` for bytes
-    that are no JPEG.
-    """
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
-    if image is None:
-        raise fail("A stored crop is no JPEG", next_step=REMEDY)
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    extent = np.asarray(stored[2:] - stored[:2], dtype=np.float64)
-    step = (box[2] - box[0]) / size  # photograph pixels a crop pixel
-    shrink = float(image.shape[1] / extent[0] * step)
-    if shrink > 1.1:
-        wanted = np.maximum(1, np.round(extent / step)).astype(int)
-        image = cv2.resize(image, (int(wanted[0]), int(wanted[1])), interpolation=cv2.INTER_AREA)
-    # Pixel i of the crop has its centre at i + 0.5; so has pixel j of the stored picture.
-    scale = np.array([image.shape[1], image.shape[0]]) / extent
-    offset = (box[:2] - stored[:2] + 0.5 * step) * scale - 0.5
-    matrix = np.array([[step * scale[0], 0, offset[0]], [0, step * scale[1], offset[1]]], dtype=np.float64)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def runs(names: Sequence[str]) -> list[tuple[str, int]]:

@@ -14,13 +14,20 @@ import torch
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
 
+from .open_shard import OpenShard
+from .picture import PictureOf
+from .remote import Cache, beside, fetch, is_url
 from .sample import Sample
-from .shard_file import COLUMNS, REMEDY, cut_stored, read_shard
+from .shard_file import COLUMNS, REMEDY
 from .store import CropStore
+from .stored_crop import crop_stored
+from .warp import Framing
 
 INDEX = "shards.json"
 INDEX_FORMAT = "pose-token-hmr/shards"
 INDEX_VERSION = 1
+_KEPT_OPEN = 40
+"""Shards: as many as training shuffles at a time, and the next."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,12 @@ class Shard:
 
 
 class ShardStore(CropStore):
-    """A folder of shards; ``size`` is that of the crops it gives, cut anew from the stored pictures."""
+    """A folder of shards, or one behind a URL; ``size`` is that of the crops it gives, cut anew from the stored
+    pictures. A few shards stay open; a copy sent to another process opens its own."""
 
-    def __init__(self, path: Path, shards: list[Shard], attributes: dict[str, Any], size: int) -> None:
+    def __init__(
+        self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None
+    ) -> None:
         self.shards = shards
         counts: dict[str, int] = {}
         sequences: dict[str, list[tuple[str, int]]] = {}
@@ -46,63 +56,105 @@ class ShardStore(CropStore):
             sequences.setdefault(shard.split, []).extend(shard.sequences)
         named = {split: some for split, some in sequences.items() if all(name for name, _ in some)}
         digest = hashlib.sha256("".join(f"{shard.split} {shard.digest} " for shard in shards).encode()).hexdigest()
-        self._index = attributes
+        self._index, self._cache = attributes, cache
+        self._open: dict[str, OpenShard] = {}
         super().__init__(path, size, counts, digest, {**attributes, "sequences": named})
+        self.remote = cache is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_open": {}}
 
     def at_size(self, size: int) -> ShardStore:
         """The same crops at ``size`` pixels."""
-        return ShardStore(self.path, self.shards, self._index, size)
+        return ShardStore(self.path, self.shards, self._index, size, self._cache)
 
-    def sample(self, indices: np.ndarray, split: str) -> Sample:
-        """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors.
+    def part_counts(self, split: str) -> list[int]:
+        """How many samples each shard of a split holds, in their order."""
+        self.count(split)
+        return [shard.count for shard in self.shards if shard.split == split]
+
+    def people(self, indices: np.ndarray, split: str) -> tuple[Sample, PictureOf]:
+        """The samples at ``indices`` (N,) of a split without images (3,0,0), and their pictures, cut at ``size``.
 
         Raises ``UserError`` for indices out of range, and a shard that is missing, damaged or another one by now.
         """
         indices = self._checked(indices, split)
         shards = [shard for shard in self.shards if shard.split == split]
         ends = np.cumsum([shard.count for shard in shards], dtype=np.int64)
-        images = np.zeros((len(indices), self.size, self.size, 3), np.uint8)
         columns: dict[str, np.ndarray] = {
             name: np.zeros((len(indices), *shape), kind) for name, (kind, shape) in COLUMNS.items()
         }
         owners = np.searchsorted(ends, indices, side="right")
+        places = indices - (ends - [shard.count for shard in shards])[owners]
         for number in np.unique(owners):
-            shard, wanted = shards[number], np.flatnonzero(owners == number)
-            rows, back = np.unique(indices[wanted] - (ends[number] - shard.count), return_inverse=True)
-            found, jpegs = read_shard(self.path / shard.file, rows, shard.digest)
-            for name, values in found.items():
-                columns[name][wanted] = values[back]
-            for target, row in zip(wanted, back, strict=True):
-                images[target] = cut_stored(jpegs[row], found["stored"][row], found["box"][row], self.size)
-        return _sample(images, columns)
+            here = owners == number
+            for name, values in self._opened(shards[number]).columns.items():
+                columns[name][here] = values[places[here]]
+        stored, size = columns["stored"], self.size
+
+        def picture(number: int, framing: Framing) -> np.ndarray:
+            jpeg = self._opened(shards[owners[number]]).jpeg(places[number])
+            return crop_stored(jpeg, stored[number], framing, size)
+
+        return _sample(columns), picture
+
+    def sample(self, indices: np.ndarray, split: str) -> Sample:
+        """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors; raises as ``people`` does."""
+        sample, picture = self.people(indices, split)
+        framings = [Framing(tuple(box)) for box in sample["box"].tolist()]
+        crops = [picture(number, framing) for number, framing in enumerate(framings)]
+        images = np.stack(crops) if crops else np.zeros((0, self.size, self.size, 3), np.uint8)
+        sample["image"] = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        return sample
+
+    def _opened(self, shard: Shard) -> OpenShard:
+        found = self._open.pop(shard.file, None)
+        if found is None:
+            while len(self._open) >= _KEPT_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            found = OpenShard(self._local(shard), shard.digest)
+        self._open[shard.file] = found  # the last of them is the one used last
+        return found
+
+    def _local(self, shard: Shard) -> Path:
+        if self._cache is None:
+            return Path(self.path) / shard.file
+        return self._cache.file(beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}")
 
 
-def _sample(images: np.ndarray, columns: dict[str, np.ndarray]) -> Sample:
+def _sample(columns: dict[str, np.ndarray]) -> Sample:
     box = columns["box"]
     points = columns["keypoints_2d"]
     side = (box[:, 2] - box[:, 0])[:, None, None]
     seen = points[..., 2:] > 0
     points[..., :2] = np.where(seen, (points[..., :2] - box[:, None, :2]) / side - 0.5, 0)
     given = {name: torch.from_numpy(values) for name, values in columns.items() if name != "stored"}
-    given["image"] = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    given["image"] = torch.zeros(len(box), 3, 0, 0, dtype=torch.uint8)
     given["gender"] = given["gender"].long()
     for name in ("global_orient", "body_pose"):
         given[name] = axis_angle_to_matrix(given[name])
     return cast(Sample, given)
 
 
-def open_shards(path: str | Path) -> ShardStore:
+def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
     """Open a folder that ``pose-regressor prepare`` finished; shards are checked as they are read.
 
-    Raises ``UserError`` for a folder without its index, or whose index is damaged or newer.
+    With a ``cache``, ``path`` may be the URL of such a folder. Raises ``UserError`` for a folder without its index, or
+    whose index is damaged or newer.
     """
-    path = Path(path)
-    index = path / INDEX
-    if not index.is_file():
-        raise fail(f"No prepared data in {path}", got=f"no {INDEX}",
-                   next_step="Run `pose-regressor prepare`, again if it did not end")  # fmt: skip
+    if isinstance(path, str) and is_url(path):
+        index: Path | str = beside(path, INDEX)
+        data = fetch(str(index))
+        folder: Path | str = path
+    else:
+        folder, cache = Path(path), None
+        index = folder / INDEX
+        if not index.is_file():
+            raise fail(f"No prepared data in {path}", got=f"no {INDEX}",
+                       next_step="Run `pose-regressor prepare`, again if it did not end")  # fmt: skip
+        data = index.read_bytes()
     try:
-        content = json.loads(index.read_bytes())
+        content = json.loads(data)
         if content["format"] != INDEX_FORMAT:
             raise ValueError(f"format {content['format']!r}")
         if content["format_version"] > INDEX_VERSION:
@@ -117,4 +169,4 @@ def open_shards(path: str | Path) -> ShardStore:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise fail(f"Cannot read {index}", got=error, expected="the index of a folder of shards",
                    next_step=REMEDY) from None  # fmt: skip
-    return ShardStore(path, shards, attributes, size)
+    return ShardStore(folder, shards, attributes, size, cache)

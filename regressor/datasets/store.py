@@ -16,6 +16,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.hdf5 import plain_datasets, reading
 from tokenizer.engine.hdf5_writing import WholeFile, writing
 
+from .picture import PictureOf, own_pictures
 from .sample import Sample
 
 FORMAT = "pose-token-hmr/crops"
@@ -81,11 +82,15 @@ def write_crops(
 
 
 class CropStore:
-    """Crops opened for reading. ``size``: pixels; ``digest``: names the content; ``attributes``: how they were made."""
+    """Crops opened for reading. ``size``: pixels; ``digest``: names the content; ``attributes``: how they were made;
+    ``remote``: whether they are fetched from elsewhere."""
 
-    def __init__(self, path: Path, size: int, counts: dict[str, int], digest: str, attributes: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path | str, size: int, counts: dict[str, int], digest: str, attributes: dict[str, Any]
+    ) -> None:
         self.path, self.size, self.digest, self.attributes = path, size, digest, attributes
         self._counts = counts
+        self.remote = False
 
     @property
     def splits(self) -> list[str]:
@@ -115,6 +120,15 @@ class CropStore:
     def at_size(self, size: int) -> CropStore:
         """The same crops at ``size`` pixels where they can be cut anew; those of a crop store stay as they are."""
         return self
+
+    def part_counts(self, split: str) -> list[int]:
+        """How many samples lie together in each part of a split: here all of them."""
+        return [self.count(split)]
+
+    def people(self, indices: np.ndarray, split: str) -> tuple[Sample, PictureOf]:
+        """The samples at ``indices`` (N,) of a split, and where crops of other framings come from."""
+        sample = self.sample(indices, split)
+        return sample, own_pictures(sample["image"])
 
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors."""

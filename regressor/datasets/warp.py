@@ -64,16 +64,26 @@ def warp(
     crop that shows nothing of the image.
     """
     height, width = image.shape[:2]
-    corners = np.array([[x, y, 1] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)]) @ image_from_crop.T + 0.5
-    low, high = np.floor(corners.min(0) + _EDGE_PX), np.ceil(corners.max(0) - _EDGE_PX)
+    low, high = _seen(image_from_crop, size)
     if low[0] >= width or low[1] >= height or (high <= 0).any():
         raise fail("A crop lies outside its image", got=",".join(f"{value:.6g}" for value in (*low, *high)),
                    expected=f"within 0,0,{width},{height}")  # fmt: skip
+    return resample(image, image_from_crop, size, antialias=antialias, outside=outside)
+
+
+def resample(
+    image: np.ndarray, image_from_crop: np.ndarray, size: int, *, antialias: bool = True,
+    outside: Literal["edge", "black"] = "edge",
+) -> np.ndarray:  # fmt: skip
+    """``warp`` of any place: wholly beyond the image, too, its edge goes on, or all is black."""
+    height, width = image.shape[:2]
     scale = scale_of(image_from_crop)
     matrix = image_from_crop
     if antialias and scale > 1:
         # All of one crop pixel's area is inside the region; neighbours beyond it hardly count.
-        (x0, y0), (x1, y1) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
+        low, high = _seen(image_from_crop, size)
+        x0, y0 = np.clip(low, 0, (width - 1, height - 1)).astype(int)
+        x1, y1 = np.clip(high, (x0 + 1, y0 + 1), (width, height)).astype(int)
         region = image[y0:y1, x0:x1]
         reduced = np.maximum(np.round(np.array([x1 - x0, y1 - y0]) / scale), 1).astype(int)
         image = cv2.resize(region, tuple(reduced.tolist()), interpolation=cv2.INTER_AREA)
@@ -84,3 +94,9 @@ def warp(
             return image
     border = cv2.BORDER_REPLICATE if outside == "edge" else cv2.BORDER_CONSTANT
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border)
+
+
+def _seen(image_from_crop: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last x, y (2,) of the whole pixels around what a crop shows; not cut off at the image's edges."""
+    corners = np.array([[x, y, 1] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)]) @ image_from_crop.T + 0.5
+    return np.floor(corners.min(0) + _EDGE_PX), np.ceil(corners.max(0) - _EDGE_PX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from regressor.augmentation import augment, reframe
@@ -12,6 +13,7 @@ from regressor.config import AugmentConfig
 from tokenizer.body.skeleton import index
 
 REST = torch.eye(3).expand(21, 3, 3)
+SEEDS = [(3, number) for number in range(4)]
 
 
 def pelvis_of(body, sample):
@@ -67,10 +69,43 @@ def test_golden_quarter_turn(sample, open_body):
 def test_no_augmentation_changes_nothing_and_draws_repeat(sample, open_body):
     pelvis = pelvis_of(open_body, sample)
     nothing = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
-    same = augment(sample, nothing, torch.Generator().manual_seed(0), pelvis)
+    same = augment(sample, nothing, SEEDS, pelvis)
     assert torch.equal(same["image"], sample["image"])
     for name, values in sample.items():
         assert torch.allclose(same[name].double(), values.double(), rtol=1e-5, atol=1e-5), name
-    first, second = (augment(sample, AugmentConfig(), torch.Generator().manual_seed(3), pelvis) for _ in range(2))
+    first, second = (augment(sample, AugmentConfig(), SEEDS, pelvis) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["image"], sample["image"]) and first["image"].dtype == torch.uint8
+
+
+def test_a_sample_is_changed_alike_whatever_is_beside_it(sample, open_body):
+    config = AugmentConfig(flip=0.5, extreme=0.5, patch=0.5, rotate_share=0.6)
+    pelvis = pelvis_of(open_body, sample)
+    together = augment(sample, config, SEEDS, pelvis)
+    for i in range(4):
+        alone = augment({k: v[i : i + 1] for k, v in sample.items()}, config, SEEDS[i : i + 1], pelvis[i : i + 1])
+        assert all(torch.equal(alone[name][0], together[name][i]) for name in alone)
+    moved = augment(sample, config, SEEDS[::-1], pelvis)
+    assert not torch.equal(moved["image"], together["image"])
+
+
+def test_crops_are_taken_from_where_they_are_said_to_be(sample, open_body):
+    """The frame that ``picture`` is asked for is the one the annotation moves to."""
+    asked = []
+
+    def picture(number, framing):
+        asked.append((number, framing))
+        return np.full((8, 8, 3), 10 * number, np.uint8)
+
+    config = AugmentConfig(colour=0, noise=0, flip=0.5, extreme=0.3)
+    empty = sample | {"image": torch.zeros(4, 3, 0, 0, dtype=torch.uint8)}
+    pelvis = pelvis_of(open_body, sample)
+    out, usual = augment(empty, config, SEEDS, pelvis, picture), augment(sample, config, SEEDS, pelvis)
+    assert out["image"].shape == (4, 3, 8, 8) and (out["image"] == 10 * torch.arange(4).view(4, 1, 1, 1)).all()
+    assert all(torch.equal(out[name], usual[name]) for name in out if name != "image")
+    for number, framing in asked:
+        crop = torch.tensor([[-0.5, -0.5, 1], [7.5, 7.5, 1], [7.5, -0.5, 1]]).double()
+        corners = torch.from_numpy(framing.image_from_crop(8)) @ crop.T + 0.5
+        side = (corners[:, 2] - corners[:, 1]).norm()
+        x0, _, x1, _ = out["box"][number].double()
+        assert torch.isclose(side, x1 - x0, rtol=1e-5), "the new box is as large as what is shown"

@@ -16,8 +16,10 @@ from regressor.cli import main
 from regressor.datasets.photo import Person, Photo, ReadOptions
 from regressor.datasets.prepare import StoreOptions, people_of, prepare_shards
 from regressor.datasets.readers.joint_orders import COCO17, COCO18, SMPL45
-from regressor.datasets.shard_file import cut_stored, encode_person
+from regressor.datasets.shard_file import encode_person
 from regressor.datasets.store import open_crops
+from regressor.datasets.stored_crop import crop_stored
+from regressor.datasets.warp import Framing
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import UserError
@@ -106,7 +108,7 @@ def test_units_of_boxes_are_told_apart_or_told(threedpw, tmp_path):
 def test_crops_show_what_their_box_says_at_any_size(box, size):
     box = np.array(box)
     row = encode_person(smooth_image(), box, margin=1.4, pixels=64, quality=100)
-    crop = cut_stored(row["jpeg"], row["stored"], box, size).astype(float)
+    crop = crop_stored(row["jpeg"], row["stored"], Framing(tuple(box)), size).astype(float)
     x, y = (low + (box[2] - box[0]) / size * (np.arange(size) + 0.5) for low in box[:2])
     right, below = x > 4, y > 4  # of the image's edge; what lies beyond shows the edge
     error = crop[below][:, right, :2] - np.stack(np.meshgrid(x[right], y[below]), -1)
@@ -344,6 +346,6 @@ def test_2d_agrees_with_3d_seen_through_K():
 
     columns = {name: np.asarray(row[name], np.float32)[None] for name in (
         "keypoints_2d", "box", "K", "gender", "global_orient", "body_pose")}  # fmt: skip
-    sample = _sample(np.zeros((1, 4, 4, 3), np.uint8), columns)
+    sample = _sample(columns)
     expected = project_to_crop(points[None], sample["box"], sample["K"])
     torch.testing.assert_close(sample["keypoints_2d"][..., :2], expected)

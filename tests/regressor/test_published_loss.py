@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.config import PUBLISHED_LOSS, LossConfig, RegressorConfig, with_loss
+from regressor.config import PUBLISHED_LOSS, LossConfig, RegressorConfig, preset, with_loss
 from regressor.losses import regression_loss, token_cross_entropy, vertices_loss
 from regressor.published_loss import published_terms
 from regressor.tals import PUBLISHED, TalsConfig
@@ -180,9 +180,10 @@ def test_regression_loss_takes_the_published_form(regressor, sample, open_body, 
 def test_choices_of_the_command_line(tmp_path):
     config = RegressorConfig()
     assert with_loss(config) == config
-    assert with_loss(config, published=True).loss == PUBLISHED_LOSS
+    assert with_loss(config, form="published").loss == PUBLISHED_LOSS == preset("vit-b").loss
+    assert with_loss(preset("vit-b"), form="means").loss == LossConfig()
     assert with_loss(config, compat_reference=True).loss == COMPAT
-    assert with_loss(config, published=True, tals="none").loss.tals == OFF
+    assert with_loss(config, form="published", tals="none").loss.tals == OFF
     assert with_loss(config, tals="published").loss == LossConfig(tals=PUBLISHED)
     file = tmp_path / "t.json"
     file.write_text('{"loss": {"tals": {"keypoints_2d": {"nose": 0.01}}}}')

@@ -88,9 +88,7 @@ def test_time_budget_fixes_the_steps_once(tmp_path, crops, tokenizer, tiny_confi
     assert json.loads((tmp_path / "run" / "config.json").read_text())["regressor"]["optim"] == settings
 
 
-def test_what_cannot_be_trained_on_is_refused(
-    tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people, monkeypatch
-):
+def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people):
     def refused(says, store, config=tiny_config, run="run", resume=False):
         with pytest.raises(UserError, match=says):
             train_regressor(store, tokenizer, tmp_path / run, config, open_body, resume=resume)
@@ -101,9 +99,9 @@ def test_what_cannot_be_trained_on_is_refused(
     refused("already holds a run", crops)
     others = other_crops(tmp_path / "others.h5", annotated_people, {"train": 4})
     refused("other crops", others, resume=True)
-    refused("no split 'val'", others, run="none")
-    monkeypatch.setattr(others, "count", lambda split: 4 * (split == "train"))
-    refused("4 train and 0 val", others, run="empty")
+    refused("4 train and 0 val", others, run="none")
+    uneven = replace(tiny_config, data=replace(tiny_config.data, lanes=3))
+    refused("4 images, 3 lanes", crops, uneven, run="lanes")
     refused("32 px", crops, replace(tiny_config, image_size=64), run="large")
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps({**settings, "tokenizer": "0" * 64}))

@@ -56,7 +56,7 @@ def test_an_unwritable_cache_gets_words_but_one_that_is_there_is_read(tmp_path, 
             recipe.open_body_arrays()
     assert not list((tmp_path / "cache").glob("*.npz*"))
     recipe.open_body_arrays()
-    monkeypatch.setattr(recipe, "_lock", full)
+    monkeypatch.setattr(recipe, "locked", full)
     assert recipe.open_body_arrays()["x"].shape == (3,)
 
 

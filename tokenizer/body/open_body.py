@@ -7,16 +7,14 @@ weights are the asset's, summed over the bones of each SMPL joint; joints are re
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from scipy.optimize import nnls
 
+from ..engine.cache import cache_folder, locked
 from ..engine.checkpoint import write_atomically
 from ..engine.errors import UserError, fail
 from ..engine.npz import read_npz
@@ -44,17 +42,16 @@ def open_body_arrays() -> dict[str, np.ndarray]:
     path = cache_folder() / f"open_body_v{VERSION}.npz"
     arrays = _read(path)
     if arrays is None:
-        with _lock(path):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(path.with_suffix(".lock")))
+            except OSError as error:
+                raise _unwritable(path, error) from None
             arrays = _read(path)  # another process may have built it while this one waited
             if arrays is None:
                 arrays = build_open_body()
                 _write(path, arrays)
     return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
-
-
-def cache_folder() -> Path:
-    """``$POSE_TOKEN_HMR_CACHE``, or ``~/.cache/pose-token-hmr``."""
-    return Path(os.environ.get("POSE_TOKEN_HMR_CACHE") or Path.home() / ".cache" / "pose-token-hmr")
 
 
 def build_open_body(count: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
@@ -237,15 +234,3 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _unwritable(path: Path, error: OSError) -> UserError:
     return fail(f"The open body cannot be cached in {path.parent}", got=error.strerror, expected="a folder to write to",
                 next_step="Set POSE_TOKEN_HMR_CACHE to one with 2 MB of space")  # fmt: skip
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_suffix(".lock").open("w")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

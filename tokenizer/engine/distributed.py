@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,10 @@ from .errors import CommonError, UserError, fail
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=1)
 """How long processes wait for each other: the first validates and saves while the others wait."""
+_JOINING = timedelta(minutes=10)
+"""How long they wait for the last of them to start."""
+_FEW = 256
+"""Up to this many numbers a tensor travels with the plain values."""
 
 
 @contextmanager
@@ -26,29 +31,68 @@ def process_group() -> Iterator[None]:
 
     Tensors on a GPU go through nccl, others through gloo. A group that is joined already is left alone. A process that
     fails alone leaves without a word: the others may be waiting in the middle of a sum, and ``torchrun`` ends them.
+    Raises ``UserError`` where the processes cannot meet.
     """
     if _launched() == 1 or dist.is_initialized():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    _join()
     try:
         yield
     except CommonError:
-        dist.destroy_process_group()
+        _leave()
         raise
+    _leave()
+
+
+def _leave() -> None:
+    # What still refers to the group, in cycles too, would keep its threads: one that lets go of a tensor while the
+    # interpreter ends aborts the process.
+    gc.collect()
     dist.destroy_process_group()
+    gc.collect()
+
+
+def _join() -> None:
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise fail(f"WORLD_SIZE={_launched()} asks for several processes, but not where they meet",
+                   got=f"no {', no '.join(missing)}", expected="what torchrun sets",
+                   next_step="Start with torchrun, or unset WORLD_SIZE")  # fmt: skip
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        store, number, size = next(dist.rendezvous("env://", timeout=_JOINING))
+        store.set_timeout(_PATIENCE)
+        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        if "EADDRINUSE" in reason:
+            what, expected = "The port where the processes should meet is in use", "a free one"
+            got, next_step = place, "Set another MASTER_PORT (torchrun --master_port, or --standalone)"
+        else:
+            what, got = "The processes of the training cannot meet", reason
+            expected = f"{_launched()} of them at {place}; this is rank {os.environ['RANK']}"
+            next_step = "See that all were started, each with a RANK of its own, and reach that address"
+        raise fail(what, got=got, expected=expected, next_step=next_step) from None
 
 
 def _launched() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise fail(f"The environment variable {name} is no number", got=repr(text), expected="what torchrun sets")
+    return int(text)
 
 
 def rank() -> int:
     """This process's number, 0 where there is only one; known before the group is joined."""
     if dist.is_initialized():
         return dist.get_rank()
-    return int(os.environ.get("RANK", "0")) if _launched() > 1 else 0
+    return _number("RANK", 0) if _launched() > 1 else 0
 
 
 def world_size() -> int:
@@ -63,7 +107,7 @@ def own_device(device: torch.device) -> torch.device:
     """
     if world_size() == 1 or device.type != "cuda":
         return device
-    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    number, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
     if device.index is not None:
         raise fail("Several processes cannot train on one GPU", got=str(device), expected="cuda, each taking its own")
     if number >= count:
@@ -73,12 +117,15 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", number)
 
 
-def data_parallel(module: nn.Module) -> nn.Module:
+def data_parallel(module: nn.Module, *, unused: bool = False) -> nn.Module:
     """``module`` in DDP: backward leaves the mean of all processes' gradients. Weights are taken from rank 0, now.
 
-    Buffers are not sent around: whoever changes one in forward must do the same on every process.
+    Buffers are not sent around: whoever changes one in forward must do the same on every process. ``unused``: some
+    parameters get no gradient. DDP, which waits for that of each, then looks for them in every step; they keep none.
     """
-    return DistributedDataParallel(module, broadcast_buffers=False) if world_size() > 1 else module
+    if world_size() == 1:
+        return module
+    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=unused)
 
 
 def without_exchange(module: nn.Module) -> AbstractContextManager[object]:
@@ -86,23 +133,78 @@ def without_exchange(module: nn.Module) -> AbstractContextManager[object]:
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def from_rank_0(make: Callable[..., T], *arguments: Any) -> T:
-    """What ``make(*arguments)`` returns on rank 0, on every process: tensors on the CPU and plain values.
+def on_every_rank(make: Callable[..., T], *arguments: Any) -> T:
+    """What ``make(*arguments)`` returns, on each process its own; it must not wait for the others.
 
-    A ``UserError`` there is raised everywhere, as a ``CommonError``.
+    A ``UserError`` of any is raised in all, as a ``CommonError``: that of the first of them.
     """
     if world_size() == 1:
         return make(*arguments)
+    value, problems = None, [None] * world_size()
+    problem = None
+    try:
+        value = make(*arguments)
+    except UserError as error:
+        problem = str(error)
+    dist.all_gather_object(problems, problem)
+    for text in problems:
+        if text is not None:
+            raise CommonError(text)
+    return cast(T, value)
+
+
+def from_rank_0(make: Callable[..., T], *arguments: Any) -> T:
+    """What ``make(*arguments)`` returns on rank 0, on every process: plain values and tensors, nested in dictionaries,
+    lists and tuples.
+
+    Of a large tensor the others learn shape and type alone (it is on the device ``meta``): those that need its content
+    get it by ``content_from_rank_0``. A ``UserError`` there is raised everywhere, as a ``CommonError``.
+    """
+    if world_size() == 1:
+        return make(*arguments)
+    value = None
     message: list[Any] = [None, None]
     if rank() == 0:
         try:
-            message[0] = make(*arguments)
+            value = make(*arguments)
+            message = [_on_tensors(value, lambda tensor: tensor.to("meta")), None]
         except UserError as error:
-            message[1] = str(error)
+            message = [None, str(error)]
     dist.broadcast_object_list(message, src=0)
     if message[1] is not None:
         raise CommonError(message[1])
-    value: T = message[0]
+    return cast(T, value if rank() == 0 else message[0])
+
+
+def content_from_rank_0(value: T, device: torch.device) -> T:
+    """``value``, or a part of it, as ``from_rank_0`` gave it, with the content of its tensors on every process.
+
+    Elsewhere than on rank 0, whose ``value`` is returned as it is, large tensors come to lie on ``device``; they travel
+    one by one, from there to there, so that no process holds all of it twice.
+    """
+    if world_size() == 1:
+        return value
+
+    def sent(tensor: Tensor) -> Tensor:
+        if rank() == 0:
+            there = tensor.to(device).contiguous()
+        else:
+            there = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        # As bytes: not every backend knows every type.
+        dist.broadcast(there.flatten().view(torch.uint8), src=0)
+        return tensor if rank() == 0 else there
+
+    return cast(T, _on_tensors(value, sent))
+
+
+def _on_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The nested ``value`` with its large tensors changed, in an order that is the same on every process."""
+    if isinstance(value, Tensor):
+        return change(value) if value.numel() > _FEW else value
+    if isinstance(value, dict):
+        return {key: _on_tensors(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_tensors(entry, change) for entry in value)
     return value
 
 

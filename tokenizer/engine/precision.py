@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch.nn.functional import conv2d
 
 from .errors import fail
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types that autocast multiplies in."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -29,13 +34,27 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(choice: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+def resolve_precision(choice: Precision, device: torch.device) -> ResolvedPrecision:
     """``auto`` → bf16 where a matrix product in it is at least 1.5 times as fast as in fp32, else fp32.
 
-    The answer belongs into the run's configuration: a resumed run must compute as it began.
+    ``fp16`` is never chosen: where there is no bf16 (GPUs before Ampere), ask for it. The answer belongs into the run's
+    configuration: a resumed run must compute as it began. Raises ``UserError`` for a device without such products.
     """
-    if choice != "auto":
-        return choice
+    if choice == "auto":
+        return _fastest(device)
+    if choice != "fp32":
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # some devices warn, and compute in fp32
+                with autocast(device, choice):
+                    conv2d(torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 1, 1, device=device))
+        except (RuntimeError, UserWarning) as error:
+            raise fail(f"{device} does not compute in {choice}", got=str(error).splitlines()[0],
+                       next_step="Choose fp32, or auto") from None  # fmt: skip
+    return choice
+
+
+def _fastest(device: torch.device) -> Literal["fp32", "bf16"]:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     if device.type != "cpu":
@@ -53,6 +72,12 @@ def _product_seconds(dtype: torch.dtype) -> float:
     return best
 
 
-def autocast(device: torch.device, precision: Literal["fp32", "bf16"]) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: ResolvedPrecision) -> AbstractContextManager[object]:
     """The context in which networks run forward; losses and body models stay outside, in fp32."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, HALF[precision])
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Within, networks compute in the type of their weights, whatever the context around."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -41,11 +41,16 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """The run at ``path`` with its newest whole checkpoint, for reading. Raises ``UserError`` without one."""
         path = Path(path)
+        return cls(path, cls.settings(path), load_latest(path / "checkpoints"))
+
+    @staticmethod
+    def settings(path: Path) -> dict[str, Any]:
+        """The configuration of the run at ``path``. Raises ``UserError`` if there is no run."""
         try:
-            config = json.loads((path / "config.json").read_text())
+            config: dict[str, Any] = json.loads((path / "config.json").read_text())
         except (OSError, ValueError) as error:
             raise fail(f"No run at {path}", got=error, next_step="Start one with `train`, without --resume") from None
-        return cls(path, config, load_latest(path / "checkpoints"))
+        return config
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from ..engine.shares import folded
+
 SPLITS = ("train", "val", "test")
 
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -27,11 +29,6 @@ PAPER_MIXTURE = {
 _PAPER_SPLITS = {
     "HumanEva": "val", "HDM05": "val", "SFU": "val", "MPI-Mosh": "val", "Transitions": "test", "SSM": "test",
 }  # fmt: skip
-
-
-def folded(name: str) -> str:
-    """A name without case, hyphens and underscores, in which releases differ."""
-    return name.lower().replace("-", "").replace("_", "")
 
 
 _KNOWN = {folded(spelling): name for name, others in _ALIASES.items() for spelling in (name, *others)}

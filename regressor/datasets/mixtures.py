@@ -1,0 +1,149 @@
+"""Data sets that are trained on together, by name, and the share of each in a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokenizer.engine.errors import fail
+from tokenizer.engine.shares import folded, parse_shares
+
+from ..batches import join
+from .remote import Cache, is_url
+from .sample import Sample
+from .shards import INDEX, open_shards
+from .store import CropStore, open_crops
+
+MIX_ALL = {
+    "h36m-train": 0.1, "mpii-train": 0.1, "coco-train-2014-pruned": 0.1, "coco-train-2014-vitpose-pruned": 0.1,
+    "mpi-inf-train-pruned": 0.02, "ava-train-midframes-1fps-vitpose": 0.19, "aic-train-vitpose": 0.19,
+    "insta-train-vitpose-replicate": 0.2,
+}  # fmt: skip
+"""The mixture of HMR2.0 (Goel et al., ICCV 2023), by the names of the folders that its training data come in."""
+NAMED = {"mix_all": MIX_ALL}
+
+
+class Mixture:
+    """``stores`` by name; ``shares``: of a batch, by name, of those that are trained on; ``note``: that in words."""
+
+    def __init__(self, stores: dict[str, CropStore], mix: str = "") -> None:
+        self.stores = stores
+        counts = {name: store.count("train") for name, store in stores.items() if "train" in store.splits}
+        counts = {name: count for name, count in counts.items() if count}
+        self.shares, self.note = _shares(counts, mix)
+
+    @classmethod
+    def of(cls, crops: CropStore | Mixture) -> Mixture:
+        """Crops as a mixture of one."""
+        return crops if isinstance(crops, Mixture) else cls({Path(str(crops.path)).stem: crops})
+
+    def at_size(self, size: int) -> Mixture:
+        """The same at ``size`` pixels, see ``CropStore.at_size``."""
+        out = object.__new__(Mixture)
+        out.stores = {name: store.at_size(size) for name, store in self.stores.items()}
+        out.shares, out.note = self.shares, self.note
+        return out
+
+    @property
+    def digest(self) -> str:
+        """Names the content, and the shares: one store's own digest where there is but one."""
+        parts = [(name, store.digest, self.shares.get(name, 0.0)) for name, store in self.stores.items()]
+        return parts[0][1] if len(parts) == 1 else hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """How the crops were made: of one store its own, of several by name; ``domain`` where one of them has one."""
+        found = {name: store.attributes for name, store in self.stores.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        domains = {one.get("domain") for one in found.values()}
+        same = {"domain": domains.pop()} if len(domains) == 1 and None not in domains else {}
+        return {**same, "mixture": self.shares, "data_sets": found}
+
+    @property
+    def domains(self) -> set[str]:
+        """Of synthetic people among them."""
+        return {str(store.attributes["domain"]) for store in self.stores.values() if store.attributes.get("domain")}
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of it is fetched from elsewhere."""
+        return any(store.remote for store in self.stores.values())
+
+    def count(self, split: str) -> int:
+        """How many samples a split holds, of all data sets that have it."""
+        return sum(store.count(split) for store in self.stores.values() if split in store.splits)
+
+    def some(self, split: str, at_most: int) -> Sample:
+        """``at_most`` samples of a split, evenly from all of it, data set after data set."""
+        owners = [(store, store.count(split)) for store in self.stores.values() if split in store.splits]
+        total = sum(count for _, count in owners)
+        chosen = np.arange(total) if total <= at_most else np.linspace(0, total - 1, at_most).round().astype(np.int64)
+        parts, first = [], 0
+        for store, count in owners:
+            rows = chosen[(chosen >= first) & (chosen < first + count)] - first
+            if len(rows):
+                parts.append(store.sample(rows, split))
+            first += count
+        return join(parts)
+
+
+def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
+    if not mix:
+        total = sum(counts.values())
+        shares = {name: count / total for name, count in counts.items()}
+        return shares, "every sample counts alike" if len(counts) > 1 else ""
+    spelled = {folded(name): name for name in counts}
+    named = parse_shares(mix, folded, named=NAMED)
+    present = {spelled[name]: weight for name, weight in named.items() if name in spelled}
+    published = {folded(name) for mixture in NAMED.values() for name in mixture}
+    absent = [name for name in named if name not in spelled]
+    wrong = [name for name in absent if name not in published]
+    if wrong or not present:
+        raise fail("The mixture names data sets that are not there, or have no training samples",
+                   got=", ".join(wrong or absent), expected=f"some of {', '.join(counts)}",
+                   next_step="Data sets are called as their folders are, or by NAME=PATH")  # fmt: skip
+    shares = {name: weight / sum(present.values()) for name, weight in present.items()}
+    parts = [f"of a batch {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}"]
+    if absent:
+        parts.append(f"renormalised without {', '.join(absent)}, which are not there")
+    if left_out := [name for name in counts if name not in shares]:
+        parts.append(f"nothing of {', '.join(left_out)}")
+    return shares, "; ".join(parts)
+
+
+def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None) -> Mixture:
+    """Open data sets to train on together: crop stores, folders of shards, folders of such folders, URLs of folders of
+    shards (with a ``cache``), or text files that list any of these, one a line. ``NAME=`` before one names it.
+
+    Raises ``UserError`` for what is none of these, for a mixture of other data sets, for two of one name.
+    """
+    stores: dict[str, CropStore] = {}
+    for name, path in _found(paths):
+        if name in stores:
+            raise fail("Two data sets have one name", got=name, next_step="Name one of them: other=PATH")
+        stores[name] = open_shards(path, cache) if is_url(path) else open_crops(path)
+    return Mixture(stores, mix)
+
+
+def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for text in paths:
+        name, sign, rest = text.partition("=")
+        named, path = (name, rest) if sign and not is_url(text) and not Path(text).exists() else ("", text)
+        place = Path(path)
+        if is_url(path):
+            found.append((named or path.rstrip("/").rpartition("/")[2], path))
+        elif place.suffix == ".txt" and place.is_file():
+            lines = (line.partition("#")[0].strip() for line in place.read_text().splitlines())
+            found += _found([line for line in lines if line])
+        elif place.is_dir() and not (place / INDEX).is_file() and (inner := sorted(place.glob(f"*/{INDEX}"))):
+            found += [(index.parent.name, str(index.parent)) for index in inner]
+        else:
+            found.append((named or (place.name if place.is_dir() else place.stem), path))
+    return found

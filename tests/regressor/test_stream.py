@@ -1,0 +1,244 @@
+"""Training batches from shards and crop stores: the same whoever reads them, near or far, resumed or not."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.batches import take
+from regressor.cli import main
+from regressor.config import AugmentConfig, DataConfig
+from regressor.datasets import remote, shards
+from regressor.datasets.mixtures import MIX_ALL, Mixture, open_mixture
+from regressor.datasets.photo import ReadOptions
+from regressor.datasets.prepare import StoreOptions, prepare_shards
+from regressor.datasets.remote import Cache
+from regressor.datasets.store import open_crops, write_crops
+from regressor.datasets.stream import Stream, wanted_workers
+from regressor.train import train_regressor
+from tokenizer.engine.checkpoint import load_state
+from tokenizer.engine.errors import UserError
+
+STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, annotated_people):
+    """Crop stores ``one.h5`` (0 to 11) and ``two.h5`` (100 to 111), whose first beta is the number of each person;
+    ``shards/two``: the second of them in 6 shards; val splits in both."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, first in (("one", 0), ("two", 100)):
+        with write_crops(folder / f"{name}.h5", 32, {"train": 12, "val": 3}, {}) as writer:
+            for split, count in (("train", 12), ("val", 3)):
+                people = annotated_people(count, seed=first + count)
+                people["betas"][:, 0] = torch.arange(count) + first
+                writer.append(split, {key: value.numpy() for key, value in people.items()})
+    prepare_shards("synthetic", [folder / "two.h5"], folder / "shards" / "two", ReadOptions(people=2),
+                   StoreOptions(quality=100), workers=1)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return replace(tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8),
+                   data=DataConfig(window=2, lanes=2))  # fmt: skip
+
+
+def stream_of(data, config, body, *paths, own=slice(0, 8), mix="", cache=None):
+    mixture = open_mixture([path if "//" in path else str(data / path) for path in paths], mix, cache)
+    return Stream(mixture.at_size(32), config, body, own)
+
+
+def numbers(sample):
+    return sample["betas"][:, 0].round().long().tolist()
+
+
+def test_a_pass_has_everybody_once_and_their_own_pictures(data, config, open_body):
+    stream = stream_of(data, config, open_body, "shards/two")
+    seen = [numbers(stream[step]) for step in range(3)]
+    assert sorted(row for step in seen for row in step) == sorted([*range(100, 112), *range(100, 112)])
+    halves = [[row for step in seen for row in step[lane]] for lane in (slice(0, 4), slice(4, 8))]
+    assert not set(halves[0]) & set(halves[1]), "each lane has shards of its own"
+    batch, store = stream[1], open_crops(data / "shards" / "two").at_size(32)
+    rows = np.array([numbers(store.sample(np.arange(12), "train")).index(number) for number in numbers(batch)])
+    expected = store.sample(rows, "train")
+    for name in expected:
+        assert torch.allclose(batch[name].float(), expected[name].float(), atol=1e-4), name
+
+
+def test_processes_have_parts_of_one_batch(data, config, open_body):
+    """Whatever their number, and with every change switched on."""
+    config = replace(config, augment=AugmentConfig(flip=0.5, extreme=0.3, patch=0.5), data=DataConfig(lanes=4))
+    paths = ("one.h5", "shards/two")
+    whole = stream_of(data, config, open_body, *paths)[5]
+    assert {number // 100 for number in numbers(whole)} == {0, 1}
+    for processes in (2, 4):
+        size = 8 // processes
+        for rank in range(processes):
+            own = slice(rank * size, (rank + 1) * size)
+            part = stream_of(data, config, open_body, *paths, own=own)[5]
+            assert all(torch.equal(part[name], take(whole, own)[name]) for name in whole)
+    assert numbers(stream_of(data, replace(config, seed=1), open_body, *paths)[5]) != numbers(whole)
+
+
+def test_workers_read_the_same_batches(data, config, open_body):
+    stream = stream_of(data, replace(config, augment=AugmentConfig()), open_body, "one.h5", "shards/two")
+    here = list(stream.batches(2, 5, 0, CPU))
+    there = list(stream.batches(2, 5, 1, CPU))
+    assert len(here) == len(there) == 3
+    for ours, theirs in zip(here, there):
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    mixture = open_mixture([str(data / "one.h5")])
+    assert wanted_workers(mixture, -1, CPU, 1) == 0 and wanted_workers(mixture, 3, CPU, 1) == 3
+    assert wanted_workers(open_mixture([str(data / "shards")]), -1, CPU, 1) >= 1
+
+
+def test_shares_of_a_mixture(data, config, open_body):
+    stream = stream_of(data, config, open_body, "one.h5", "shards", mix="one=3,two=1")
+    seen = np.array([numbers(stream[step]) for step in range(100)])
+    assert np.mean(seen < 100) == pytest.approx(0.75, abs=0.03)
+    mixture = open_mixture([str(data / "one.h5"), f"other={data / 'two.h5'}", str(data / "shards")])
+    assert list(mixture.stores) == ["one", "other", "two"] and mixture.shares["one"] == pytest.approx(1 / 3)
+    assert mixture.count("val") == 9
+    assert numbers(mixture.at_size(32).some("val", 3)) == [0, 101, 102], "the first, the middle, the last"
+    listed = data / "list.txt"
+    listed.write_text(f"# two of them\n{data / 'one.h5'}\n\nnamed={data / 'shards' / 'two'}  # shards\n")
+    assert list(open_mixture([str(listed)]).stores) == ["one", "named"]
+
+
+def test_published_mixture_over_what_is_there(data):
+    paths = [f"H36M_train={data / 'one.h5'}", f"mpii-train={data / 'two.h5'}", f"mine={data / 'shards' / 'two'}"]
+    mixture = open_mixture(paths, "mix_all,mine=0.2")
+    assert mixture.shares == pytest.approx({"H36M_train": 0.25, "mpii-train": 0.25, "mine": 0.5})
+    assert "renormalised without" in mixture.note and "instatrainvitposereplicate" in mixture.note
+    assert sum(MIX_ALL.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("mix", "says"), [
+    ("three=1", "three"), ("one", "form name=weight"), ("one=-1", "form"), ("one=1,ONE=2", "twice"),
+    ("mix_all", "h36m"),
+])  # fmt: skip
+def test_bad_mixtures_are_named(data, mix, says):
+    with pytest.raises(UserError, match=says):
+        open_mixture([str(data / "one.h5"), str(data / "shards")], mix)
+
+
+def test_bad_places_are_named(data, tmp_path):
+    for paths, says in (([tmp_path / "none"], "No crop store"), ([tmp_path], "No prepared data"),
+                        ([data / "one.h5", data / "one.h5"], "one name")):  # fmt: skip
+        with pytest.raises(UserError, match=says):
+            open_mixture([str(path) for path in paths])
+
+
+def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
+    data, tmp_path, config, tokenizer, open_body, monkeypatch
+):
+    prepare_shards("synthetic", [data / "two.h5"], tmp_path / "two", ReadOptions(people=2), StoreOptions(), workers=1)
+    config = replace(config, checkpoint_every=1, data=DataConfig(window=1, workers=0))
+    whole = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "whole", config, open_body)
+    lost = sorted((tmp_path / "two").glob("train-*.h5"))[0]
+    monkeypatch.setattr(shards, "_KEPT_OPEN", 1)
+
+    def delete(step, *_):
+        if step == 3:
+            lost.rename(tmp_path / "lost.h5")
+
+    with pytest.raises(UserError, match=rf"No shard at .*{lost.name}.*prepare"):
+        train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, progress=delete)
+    (tmp_path / "lost.h5").rename(lost)
+    resumed = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, resume=True)
+    first, second = (load_state(path)["network"] for path in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Counts what is asked for."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        super().do_GET()
+
+
+@pytest.fixture
+def served(data):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(data / "shards")))
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, f"http://127.0.0.1:{server.server_port}/two"
+    server.shutdown()
+    server.server_close()
+
+
+def test_each_process_fetches_its_own_shards_once(data, config, open_body, served, tmp_path):
+    server, url = served
+    near = stream_of(data, config, open_body, "shards/two")
+    far = stream_of(data, config, open_body, url, own=slice(0, 4), cache=Cache(tmp_path, 10**9))
+    for step in range(4):
+        expected = take(near[step], slice(0, 4))
+        assert all(torch.equal(far[step][name], expected[name]) for name in expected)
+    fetched = [path for path in server.asked if path.endswith(".h5")]
+    assert len(fetched) == len(set(fetched)) == 3, "half of the shards, once"
+    assert sum(path.suffix == ".h5" for path in tmp_path.iterdir()) == 3
+    assert open_mixture([url], "", Cache(tmp_path, 1)).remote
+
+
+def test_a_small_cache_forgets_what_was_not_used_for_longest(data, served, tmp_path):
+    _, url = served
+    names = sorted(path.name for path in (data / "shards" / "two").glob("train-*.h5"))[:3]
+    sizes = [(data / "shards" / "two" / name).stat().st_size for name in names]
+    cache = Cache(tmp_path, sum(sizes) - 1)
+    for name in (*names[:2], names[0], names[2]):
+        assert cache.file(remote.beside(url, name), name).stat().st_size == sizes[names.index(name)]
+    assert {path.name for path in tmp_path.glob("*.h5")} == {names[0], names[2]}
+
+
+def test_what_cannot_be_fetched_is_said(data, served, tmp_path, monkeypatch):
+    _, url = served
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    cache = Cache(tmp_path / "cache", 10**9)
+    with pytest.raises(UserError, match=r"404.*address"):
+        open_mixture([f"{url}/nothing"], "", cache)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_mixture(["http://127.0.0.1:9/two"], "", cache)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_mixture([f"file://{tmp_path}/nothing"], "", cache)
+
+    def cut(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"x" * 10)
+
+    monkeypatch.setattr(Quiet, "do_GET", cut)
+    with pytest.raises(UserError, match="10 of 1,000 bytes"):
+        cache.file(f"{url}/train-00000.h5", "cut.h5")
+    assert not list((tmp_path / "cache").glob("*.h5*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--cache"):
+        Cache(tmp_path / "file", 1).file(url, "x.h5")
+
+
+def test_training_on_a_mixture_from_the_command_line(data, config, tokenizer_file, tmp_path, capsys):
+    arguments = ["train", str(data / "one.h5"), str(data / "shards"), "--tokenizer", str(tokenizer_file), "--run",
+                 str(tmp_path / "run"), "--set", "image_size=32", "--set", "backbone.width=4", "--set",
+                 "backbone.blocks=[1,1,1]", "--set", "optim.batch=4", "--set", "data.workers=0", "--set",
+                 "optim.steps=2", "--device", "cpu"]  # fmt: skip
+    done = CliRunner().invoke(main, [*arguments, "--mix", "one=1,two=1"], catch_exceptions=False)
+    assert done.exit_code == 0 and "50.0% one, 50.0% two" in done.output
+    provenance = load_state(tmp_path / "run" / "regressor.pt")["provenance"]
+    assert provenance["crops_attributes"]["mixture"] == {"one": 0.5, "two": 0.5}
+    assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0, "the mixture is remembered"
+    other = CliRunner().invoke(main, [*arguments, "--resume", "--mix", "one=1,two=2"])
+    assert other.exit_code == 2 and "other crops" in other.output
+    assert Mixture.of(open_crops(data / "one.h5")).digest == open_crops(data / "one.h5").digest

@@ -1,0 +1,26 @@
+"""Files kept between runs, and locks, so that several processes make them once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """``$POSE_TOKEN_HMR_CACHE``, or ``~/.cache/pose-token-hmr``."""
+    return Path(os.environ.get("POSE_TOKEN_HMR_CACHE") or Path.home() / ".cache" / "pose-token-hmr")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock file ``path``, and hold it. It is let go when the process dies, too.
+
+    Raises ``OSError`` where it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,69 @@
+"""Loss scaling: what fp16 needs so that small gradients do not vanish, and large ones cost a step and not the run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .precision import ResolvedPrecision
+
+_IN_A_ROW = 30
+"""A scale that fell by 2^30 in vain is not what is wrong."""
+_FIRST = 2.0**16
+
+
+class LossScale:
+    """Multiplies the loss before backward, and divides the gradients after it, by a factor that fits fp16 (Micikevicius
+    et al., Mixed precision training, 2018); in other precisions nothing is done, and no step is skipped.
+
+    A step whose gradient overflows is left out, and the factor halved; after 2,000 good ones it is doubled. Of several
+    processes each has gradients, and hence a factor, equal to those of the others. Call, in this order: ``up`` on the
+    loss, ``down`` on the gradients, ``step``.
+    """
+
+    def __init__(self, device: torch.device, precision: ResolvedPrecision, first: float = _FIRST) -> None:
+        self._scaler = torch.amp.GradScaler(device.type, init_scale=first, enabled=precision == "fp16")
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def up(self, loss: Tensor) -> Tensor:
+        """``loss``, times the factor."""
+        scaled: Tensor = self._scaler.scale(loss)
+        return scaled
+
+    def down(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients of what ``optimizer`` steps by the factor; where it has overflowed, they stay so."""
+        self._scaler.unscale_(optimizer)
+
+    def bears(self, norm: float) -> bool:
+        """Whether training may go on with gradients of this ``norm``: finite, or not too often in a row no number."""
+        return math.isfinite(norm) or (self._scaler.is_enabled() and self._in_a_row < _IN_A_ROW)
+
+    def step(self, optimizer: torch.optim.Optimizer, norm: float) -> bool:
+        """Step unless ``norm``, that of the gradients and alike on all processes, is no number; whether it did."""
+        stepped = math.isfinite(norm)
+        if stepped:
+            self._scaler.step(optimizer)
+        self.skipped += not stepped
+        self._in_a_row = 0 if stepped else self._in_a_row + 1
+        self._scaler.update()
+        return stepped
+
+    def figures(self) -> dict[str, float]:
+        """``loss_scale`` and ``skipped_steps`` so far; empty in other precisions."""
+        enabled = self._scaler.is_enabled()
+        return {"loss_scale": self._scaler.get_scale(), "skipped_steps": self.skipped} if enabled else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {**self._scaler.state_dict(), "skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        scale = dict(state)
+        self.skipped, self._in_a_row = scale.pop("skipped"), scale.pop("in_a_row")
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(scale)
