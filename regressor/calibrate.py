@@ -69,6 +69,23 @@ class Calibration:
         return "\n".join(lines).rstrip()
 
 
+@torch.no_grad()
+def with_posed_keypoints(sample: Sample, body: Body) -> Sample:
+    """``sample``, with the 44 keypoints of the annotated body where pose, orientation and shape are known, and no 3D
+    keypoint is: BEDLAM has true bodies, and 2D alone. Where it stands is kept: ``translation``."""
+    known = sample["has_body_pose"] & sample["has_global_orient"] & sample["has_betas"]
+    missing = known & ~(sample["keypoints_3d"][..., 3] > 0).any(1)
+    if not missing.any():
+        return sample
+    points = body.keypoints(
+        sample["body_pose"][missing], root=sample["global_orient"][missing], betas=sample["betas"][missing],
+        translation=sample["translation"][missing],
+    )  # fmt: skip
+    keypoints = sample["keypoints_3d"].clone()
+    keypoints[missing] = torch.cat([points, torch.ones_like(points[..., :1])], -1).to(keypoints.dtype)
+    return {**sample, "keypoints_3d": keypoints}
+
+
 def camera_errors(sample: Sample, camera: CameraModel) -> Tensor:
     """Distance (B,44), crop units, of the true 3D keypoints seen through ``camera`` from their true 2D.
 
@@ -126,12 +143,15 @@ def calibrate(
 ) -> Calibration:
     """Thresholds from a split (its first ``at_most`` samples): the ``quantile`` of each keypoint's and joint's errors.
 
+    Samples without 3D keypoints get those of their annotated ``body``, if it is given.
     With ``camera``, 2D thresholds are those of bodies that stand where this camera sees them best. With ``baseline``
     (and the ``body`` of the annotation) they are those of its predicted cameras instead, and rotation thresholds come
     from its predictions. Pseudo labels are left out. Raises ``UserError`` where nothing is left to look at.
     """
     if not 0 < quantile < 1:
         raise fail("The quantile is impossible", got=quantile, expected="between 0 and 1, e.g. 0.9")
+    if body is not None:
+        body = body.to("cpu" if baseline is None else next(baseline.parameters()).device)
     if (baseline is None) == (camera is None) or (baseline is not None and body is None):
         raise fail("Thresholds come from a camera model or from a baseline with its body", expected="one of the two")
     count = min(store.count(split), at_most or store.count(split))
@@ -139,8 +159,11 @@ def calibrate(
     starts: Iterable[int] = range(0, count, batch)
     for start in progress(starts) if progress else starts:
         some = store.sample(np.arange(start, min(start + batch, count)), split)
-        if baseline is not None and body is not None:
+        if baseline is not None:
             some = to_device(some, next(baseline.parameters()).device)
+        if body is not None:
+            some = with_posed_keypoints(some, body)
+        if baseline is not None and body is not None:
             pixels, turned = baseline_errors(some, baseline, body)
             angles.append(turned.cpu())
         elif camera is not None:
@@ -148,7 +171,8 @@ def calibrate(
         apart.append(pixels.cpu())
     if not apart or torch.cat(apart).isnan().all():
         raise fail(f"Nothing to calibrate on in split {split!r} of {store.path}", got=f"{count} samples",
-                   expected="samples with true 2D and 3D keypoints")  # fmt: skip
+                   expected="samples with true 2D and 3D keypoints, or with the body that has them",
+                   next_step="Give the body of the annotation, SMPL's, with --body")  # fmt: skip
     distances = torch.cat(apart).double().numpy()
     keypoints = _rows(distances, KEYPOINT_NAMES, quantile)
     rotations = _rows(torch.cat(angles).double().numpy(), JOINT_NAMES, quantile) if angles else []

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 @click.argument("crops", type=click.Path(path_type=Path))
 @tokenizer_option
 @click.option("--protocol", "protocol_name", default="synthetic",
-              help="Scoring rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d.")  # fmt: skip
+              help="Rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d; see above.")  # fmt: skip
 @click.option("--split", default="test", help="Split of the store to judge on.")
 @click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
 @click.option("--robustness", is_flag=True, help="Also on closer cuts and with patches in front.")
-@click.option("--true-bodies", type=click.Path(path_type=Path), help="Folder of SMPL models by gender, for the truth.")
-@click.option("--joint-regressor", type=click.Path(path_type=Path), help="J_regressor_h36m.npy, for 3dpw.")
-@click.option("--extra-regressor", type=click.Path(path_type=Path), help="SMPL_to_J19, for 3dpw-reference.")
+@click.option(
+    "--true-bodies", type=click.Path(path_type=Path), help="Folder of the female and male SMPL models, if not --body."
+)
+@click.option("--joint-regressor", type=click.Path(path_type=Path), help="J_regressor_h36m.npy of SPIN's data.")
+@click.option("--extra-regressor", type=click.Path(path_type=Path), help="SMPL_to_J19.pkl of 4D-Humans' data.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the tables here, too.")
 @body_option
@@ -43,30 +45,37 @@ def evaluate(
 
     By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
     published, marked as such. Of data without bodies (COCO), and with --protocol 2d, the errors of 2D keypoints alone.
+
+    \b
+    What the rules need, apart from CROPS made by `prepare`:
+      synthetic, 2d   nothing
+      emdb            --body FOLDER with SMPL_NEUTRAL, SMPL_FEMALE and SMPL_MALE
+      emdb-reference  the same
+      3dpw            the same, and --joint-regressor
+      3dpw-reference  the same, and --extra-regressor
     """
     from tqdm import tqdm
 
-    from tokenizer import load_body, load_tokenizer
+    from tokenizer import load_tokenizer
     from tokenizer.engine.checkpoint import write_text_atomically
     from tokenizer.engine.precision import resolve_device
 
-    from .datasets.sample import GENDERS
     from .datasets.store import open_crops
     from .evaluate import evaluate_files
-    from .protocols import protocol, read_joint_regressor
+    from .protocols import check_extra_regressor, protocol, read_joint_regressor
+    from .scoring_bodies import load_scoring_bodies
 
-    store, vocabulary = open_crops(crops), load_tokenizer(tokenizer_file)
-    body = load_body(body_source, extra_regressor=extra_regressor).to(resolve_device(device))
+    store, vocabulary, target = open_crops(crops), load_tokenizer(tokenizer_file), resolve_device(device)
+    bodies = load_scoring_bodies(body_source, true_bodies, extra_regressor=extra_regressor)
+    body = bodies.predicted.to(target)
     joints = None
     if joint_regressor is not None:
-        joints = read_joint_regressor(joint_regressor, len(body.v_template)).to(body.v_template.device)
-    genders = {}
-    if true_bodies is not None:
-        genders = {name: load_body(true_bodies, gender=name, extra_regressor=extra_regressor) for name in GENDERS}
+        joints = read_joint_regressor(joint_regressor, len(body.v_template)).to(target)
+    check_extra_regressor(protocol_name, body, extra_regressor)
     report = evaluate_files(
         [regressor_file, *also], store, split, vocabulary, body,
         rules=None if protocol_name == "2d" else protocol(protocol_name, body, joints), only_2d=protocol_name == "2d",
-        true_bodies=genders, robustness=robustness, device=device, precision=precision,
+        true_bodies=bodies.true, robustness=robustness, device=device, precision=precision,
         progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
     )  # fmt: skip
     click.echo(report.to_markdown())
@@ -128,6 +137,7 @@ def calibrate(
 
     2D thresholds: how far the true body, seen through the camera that training assumes, falls from the true keypoints.
     With --baseline, its predicted cameras count instead, and the errors of its rotations give the joint thresholds.
+    Data without 3D keypoints, as BEDLAM, need their body: --body with SMPL's neutral model.
     """
     import json
 
@@ -142,17 +152,20 @@ def calibrate(
     from .calibrate import calibrate as derive
     from .camera_models import camera_model
     from .datasets.store import open_crops
-    from .weights import load_regressor
+    from .weights import check_body, load_regressor
 
     store = open_crops(crops)
+    body = load_body(body_source) if baseline_file is not None or body_source != "open" else None
     if baseline_file is None:
-        baseline, body, seen = None, None, f"the camera {camera or 'reference'}"
+        baseline, seen = None, f"the camera {camera or 'reference'}"
     elif tokenizer_file is None or camera is not None:
         raise fail("A baseline brings its camera and needs its tokenizer", next_step="Give --tokenizer, no --camera")
     else:
         target = resolve_device(device)
         baseline = load_regressor(baseline_file, tokenizer=tokenizer_file, device=str(target))
-        body, seen = load_body(body_source).to(target), f"the cameras of {baseline_file.name}"
+        if body is not None:
+            check_body(baseline_file, baseline.provenance, body.kind)
+        seen = f"the cameras of {baseline_file.name}"
     source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
     click.echo(f"Deriving thresholds from {crops}, seen through {seen}, into {out}")
     result = derive(

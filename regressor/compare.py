@@ -12,19 +12,20 @@ import numpy as np
 from tokenizer.engine.errors import fail
 
 from .results import FORMAT, FORMAT_VERSION, METRICS
-from .statistics import Paired, paired_test
+from .statistics import Paired, clusters, paired_test
 
-_SAME = ("protocol_name", "crops", "split", "samples", "sequences")
+_SAME = ("protocol_name", "crops", "split", "samples", "sequences", "bodies")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """By metric: means of A and B in mm, and the paired test of B − A."""
+    """By metric: means of A and B in mm, and the paired test of B − A, for which ``drawn`` were drawn."""
 
     name_a: str
     name_b: str
     protocol: str
     samples: int
+    drawn: str
     means: dict[str, tuple[float, float]]
     tests: dict[str, Paired]
 
@@ -32,7 +33,7 @@ class Comparison:
         """Plain values for JSON."""
         figures = {name: {"a_mm": a, "b_mm": b, **vars(self.tests[name])} for name, (a, b) in self.means.items()}
         return {"a": self.name_a, "b": self.name_b, "protocol_name": self.protocol, "samples": self.samples,
-                "metrics": figures}  # fmt: skip
+                "drawn": self.drawn, "metrics": figures}  # fmt: skip
 
     def to_markdown(self) -> str:
         """One line a metric, and what was done."""
@@ -43,7 +44,7 @@ class Comparison:
             lines.append(f"| {name.removesuffix('_mm')} | {a:.2f} | {b:.2f} | {test.difference:+.2f} | "
                          f"[{test.low:+.2f}, {test.high:+.2f}] | {test.p_value:.2g} |")  # fmt: skip
         lines += ["", f"Protocol `{self.protocol}`, {self.samples:,} samples, paired: bootstrap interval of the mean "
-                  "difference, p-value of a two-sided sign-flip permutation test."]  # fmt: skip
+                  f"difference over {self.drawn}, p-value of a two-sided sign-flip permutation test."]  # fmt: skip
         return "\n".join(lines)
 
 
@@ -81,10 +82,7 @@ def compare_files(
         raise fail(f"{a} and {b} cannot be compared", got=got, expected="the same samples by the same protocol")
     (name_a, errors_a), (name_b, errors_b) = _row(results[0], row_a, a), _row(results[1], row_b, b)
     runs = results[0]["sequences"]
-    groups = np.repeat(np.arange(len(runs)), [count for _, count in runs]) if runs else None
-    if groups is not None:
-        names = np.unique([name for name, _ in runs], return_inverse=True)[1]
-        groups = names[groups]
+    groups, drawn = clusters([name for name, count in runs for _ in range(count)] if runs else None)
     means, tests = {}, {}
     for name in METRICS:
         if name in errors_a and name in errors_b:
@@ -93,7 +91,7 @@ def compare_files(
                 raise fail(f"{a} or {b} is damaged", got=f"{len(x)} and {len(y)} errors of {name}")
             means[name], tests[name] = (float(x.mean()), float(y.mean())), paired_test(x, y, groups)
     return Comparison(
-        f"{name_a} ({a})", f"{name_b} ({b})", results[0]["protocol_name"], results[0]["samples"], means, tests
+        f"{name_a} ({a})", f"{name_b} ({b})", results[0]["protocol_name"], results[0]["samples"], drawn, means, tests
     )
 
 

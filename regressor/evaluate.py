@@ -25,7 +25,7 @@ from .model import Regressor, normalise
 from .protocols import Posed, Protocol, protocol
 from .results import REFERENCE_ROW, Report
 from .robustness import changes
-from .weights import load_regressor
+from .weights import check_body, load_regressor
 
 _BODY_FLAGS = ("has_body_pose", "has_global_orient", "has_betas")
 CEILING_ROW = "true pose through the tokens (ceiling)"
@@ -167,8 +167,8 @@ def evaluate_files(
 
     The rule ``synthetic`` has baselines beside it, from the store's train split. With ``only_2d``, and where the split
     begins with people of whom no body is known, 2D keypoints alone are scored (``evaluate_2d``). Raises ``UserError``
-    for an empty split, crops of another size, people whose pose, orientation or shape is not known, or genders without
-    bodies.
+    for an empty split, crops of another size, a regressor of another body, people whose pose, orientation or shape is
+    not known, or genders without bodies.
     """
     target = resolve_device(device)
     rules = rules or protocol("synthetic", body)
@@ -177,6 +177,7 @@ def evaluate_files(
     regressors: dict[str, Regressor] = {}
     for path in regressor_files:
         regressor = load_regressor(path, tokenizer=tokenizer, device=str(target), precision=precision)
+        check_body(path, regressor.provenance, body.kind)
         if not regressors:
             store = store.at_size(regressor.config.image_size)
         if regressor.config.image_size != store.size:
@@ -193,6 +194,8 @@ def evaluate_files(
         training = store.sample(np.arange(store.count("train")), "train")
         _check(training, store, "train", rules, true_bodies)
         means = training_means(training, body).to(target)
+    if not rules.gendered:
+        true_bodies = None
     judge = Judge(
         rules, body.to(target), tokenizer.to(target), means,
         {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
@@ -210,6 +213,8 @@ def evaluate_files(
         "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
         "body": body.kind, "precision": next(iter(regressors.values())).precision,
         "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
+        "data": _data(store, split),
         "boxes": store.attributes.get("boxes", "those of the annotation"),
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip
@@ -218,17 +223,24 @@ def evaluate_files(
     return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
 
 
+def _data(store: CropStore, split: str) -> str:
+    sources = ", ".join(store.attributes.get("sources", [])) or str(store.path)
+    kind = store.attributes.get("format") or f"synthetic people, {store.attributes.get('domain')}"
+    return f"{kind} ({sources}), split {split}"
+
+
 def _check(some: Sample, store: CropStore, split: str, rules: Protocol, true_bodies: dict[str, Body] | None) -> None:
     unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
     if unknown:
         raise fail(f"Split {split!r} of {store.path} cannot be scored in 3D", next_step="Judge 2D with --protocol 2d",
-                   got=f"samples without {', '.join(unknown)}")  # fmt: skip
+                   got=f"samples without {', '.join(unknown)}",
+                   expected="everybody's pose, orientation and shape annotated")  # fmt: skip
     if rules.gendered and "gender" in some:
         missing = {GENDERS[number] for number in some["gender"].tolist()} - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
             raise fail(f"Protocol {rules.name!r} wants true bodies by gender", got=got,
-                       next_step="Give the folder of SMPL models with --true-bodies")  # fmt: skip
+                       next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
 
 
 def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:

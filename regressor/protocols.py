@@ -107,7 +107,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
         if joint_regressor is None:
             raise fail("Protocol '3dpw' takes its joints from the mesh", got="no joint regressor",
                        expected="the Human3.6M regressor, J_regressor_h36m.npy, (17, vertices)",
-                       next_step="Give it with --joint-regressor, or choose --protocol 3dpw-reference")  # fmt: skip
+                       next_step="It is in SPIN's data (fetch_data.sh); give it with --joint-regressor")  # fmt: skip
         rows = list(_LSP_OF_H36M)
         return Protocol(
             name, "MPJPE: 14 LSP joints by the Human3.6M regressor on both meshes, its pelvis put on its pelvis; "
@@ -127,6 +127,14 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             keypoints=True, neutral_is_female=True,
         )  # fmt: skip
     raise fail(f"Unknown protocol {name!r}", expected=f"one of {', '.join(PROTOCOLS)}, 2d")
+
+
+def check_extra_regressor(name: str, body: Body, extra_regressor: str | Path | None) -> None:
+    """Raise ``UserError`` where the rule called ``name`` would take keypoints by another rule than it says."""
+    if name == "3dpw-reference" and extra_regressor is None and body.kind != "open":
+        raise fail(f"Protocol {name!r} takes its keypoints from the mesh", got="no extra regressor",
+                   expected="SMPL_to_J19.pkl, (19, vertices)",
+                   next_step="It is in 4D-Humans' data (hmr2_data.tar.gz); give it with --extra-regressor")  # fmt: skip
 
 
 def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:

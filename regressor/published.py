@@ -19,6 +19,8 @@ _ROWS: dict[str, dict[str, tuple[float, float, float | None]]] = {
         "TokenHMR, released, BEDLAM only, no TALS": (89.6, 49.8, 106.2),
     },
 }
+DATA_SETS = {"3dpw": "3DPW test", "emdb": "EMDB 1"}
+"""What those rows are of, by protocol."""
 
 
 def published_rows(protocol: str) -> dict[str, dict[str, float]]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .published import published_rows
+from .published import DATA_SETS, published_rows
 from .robustness import RULES, changes
-from .statistics import bootstrap_interval, paired_test
+from .statistics import bootstrap_interval, clusters, paired_test
 
 FORMAT = "pose-token-hmr/evaluation"
 FORMAT_VERSION = 2
@@ -47,7 +47,7 @@ class Report:
     @cached_property
     def groups(self) -> np.ndarray | None:
         """(N,) int: samples that are drawn together."""
-        return None if self.sequences is None else np.unique(list(self.sequences), return_inverse=True)[1]
+        return clusters(self.sequences)[0]
 
     def means(self) -> dict[str, dict[str, float]]:
         """Mean of every figure of every row."""
@@ -104,7 +104,7 @@ class Report:
             }}  # fmt: skip
         return plain | {
             "intervals_mm": self.intervals,
-            "intervals": f"95 %, bootstrap over {'samples' if self.sequences is None else 'whole sequences'}",
+            "intervals": f"95 %, bootstrap over {clusters(self.sequences)[1]}",
             "per_joint_mm": self.per_joint(),
             "per_sequence_mm": self.per_sequence(),
             "robustness": self.robustness(),
@@ -140,13 +140,15 @@ class Report:
             lines.append(f"| {row} | {' | '.join(cells)} |")
         for row, figures in plain["published_not_ours"].items():
             cells = [f"{figures[name]:.1f}" if name in figures else "–" for name in METRICS]
-            lines.append(f"| *published, not measured here: {row}* | {' | '.join(cells)} |")
+            data = DATA_SETS[plain["protocol_name"].removesuffix("-reference")]
+            lines.append(f"| *published for {data}, not measured here: {row}* | {' | '.join(cells)} |")
         ratio = f"In brackets: ratio to “{REFERENCE_ROW}”. " if "ratios" in plain else ""
-        boxes = plain.get("boxes", "those of the annotation")
+        boxes, bodies = plain.get("boxes", "those of the annotation"), plain.get("bodies")
+        data = f" of {plain['data']}" if "data" in plain else ""
         lines += [
             "",
             f"Protocol `{plain['protocol_name']}`. {plain['protocol']} In square brackets: {plain['intervals']}. "
-            f"{ratio}{plain['samples']:,} samples. Boxes: {boxes}.",
+            f"{ratio}{plain['samples']:,} samples{data}. Boxes: {boxes}." + (f" Bodies: {bodies}." if bodies else ""),
         ]
         lines += self._robustness_lines(plain["robustness"])
         lines += ["", "| joint (mm) | " + " | ".join(self.regressors) + " |", "|---" * (len(self.regressors) + 1) + "|"]

@@ -6,6 +6,7 @@ Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,17 @@ class Paired:
     low: float
     high: float
     p_value: float
+
+
+def clusters(sequences: Sequence[str] | None) -> tuple[np.ndarray | None, str]:
+    """Names of each sample's sequence (None: no sequences) → numbers (N,) of those drawn together, None where each is
+    drawn on its own; and what is drawn, in words. Of a single sequence nothing can be drawn but its samples."""
+    if sequences is None:
+        return None, "samples"
+    numbers = np.unique(list(sequences), return_inverse=True)[1]
+    if not numbers.any():
+        return None, "samples of the only sequence, hence too narrow"
+    return numbers, "whole sequences"
 
 
 def bootstrap_interval(

@@ -86,9 +86,11 @@ def read_exported(path: str | Path) -> dict[str, Any]:
 def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
     """Raise ``UserError`` unless ``kind`` of body is what a regressor of this ``provenance`` predicts: the shape
     numbers of another would mean nothing."""
-    if provenance.get("body", kind) != kind:
-        raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}",
-                   expected=repr(provenance["body"]), next_step="Give the model it was trained with")  # fmt: skip
+    wanted = provenance.get("body", kind)
+    if wanted != kind:
+        step = "Give its neutral model file, or the folder of all genders, with --body" if wanted != "open" else None
+        raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}", expected=repr(wanted),
+                   next_step=step)  # fmt: skip
 
 
 def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:

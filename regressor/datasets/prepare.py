@@ -39,6 +39,8 @@ LEFT_OUT = "left_out.txt"
 _VERSION = 1
 """Raised when the same data and options would give other shards."""
 _LARGEST_BOX = 10.0
+_LARGEST = 1e6
+"""Of anything measured in pixels, metres or radians; what is larger overflows when it is squared in float32."""
 _CHECKED = ("keypoints_2d", "keypoints_3d", "global_orient", "body_pose", "betas", "translation", "K")
 
 
@@ -144,17 +146,21 @@ def prepare_shards(
     }  # fmt: skip
     write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
     if not shards:
-        first = (
-            "; ".join(reason for _, reason in report.broken[:2])
-            or ", ".join(f"{reason}: {count}" for reason, count in sorted(report.skipped.items()))
-            or "no photographs"
-        )
-        raise fail(f"Nobody was found in {', '.join(described['sources'])}", got=first,
-                   next_step="Images that lie elsewhere are given with --images")  # fmt: skip
+        raise _nobody(report, name, out)
     index = {"format": INDEX_FORMAT, "format_version": INDEX_VERSION, "attributes": report.about,
              "shards": [asdict(shard) for shard in shards]}  # fmt: skip
     write_text_atomically(out / INDEX, json.dumps(index, indent=1) + "\n")
     return report
+
+
+def _nobody(report: PrepareReport, name: str, out: Path) -> UserError:
+    got = ", ".join(f"{reason}: {count}" for reason, count in sorted(report.skipped.items())) or "no photographs"
+    if report.broken:
+        got = report.broken[0][1].rstrip(".")
+        got += f" (and {len(report.broken) - 1:,} more, listed in {out / LEFT_OUT})" if len(report.broken) > 1 else ""
+    missing = any("No image at" in reason for _, reason in report.broken)
+    step = "Images that lie elsewhere are given with --images" if missing else f"Check that this is {name} data"
+    return fail(f"Nobody was found in {', '.join(report.about['sources'])}", got=got, next_step=step)
 
 
 def _refuse_other(out: Path, described: dict[str, Any]) -> None:
@@ -199,7 +205,7 @@ def _make(job: _Job) -> _Made:
             rows[job.split(item)] += some
         else:
             left = [item]
-        broken += [(one.name, one.reason) for one in left if one.broken]
+        broken += [(one.name, one.reason.removeprefix(f"{one.name}: ")) for one in left if one.broken]
         skipped.update(one.reason for one in left if not one.broken)
     shards = []
     splits = [split for split, some in rows.items() if some]
@@ -259,9 +265,11 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
         raise fail(f"The box of {where} is far larger than its image", got=f"{x1 - x0:g} × {y1 - y0:g} px",
                    expected=f"about {width} × {height}, in pixels")  # fmt: skip
     values = {name: getattr(person, name) for name in _CHECKED}
-    wrong = [name for name, value in values.items() if value is not None and not np.isfinite(value).all()]
+    # A comparison with NaN is false, too.
+    wrong = [name for name, value in values.items() if value is not None and not (np.abs(value) < _LARGEST).all()]
     if wrong:
-        raise fail(f"{', '.join(wrong)} of {where} hold numbers that are not finite")
+        raise fail(f"{', '.join(wrong)} of {where} hold numbers that are not finite, or beyond all measure",
+                   expected=f"below {_LARGEST:g}")  # fmt: skip
     if values["K"] is None:
         values["K"] = _assumed_K(width, height)
     square = square_box(torch.from_numpy(box), margin=1.0).numpy()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.calibrate import baseline_errors, calibrate, camera_errors
+from regressor.calibrate import baseline_errors, calibrate, camera_errors, with_posed_keypoints
 from regressor.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.cli import main
 from regressor.config import RegressorConfig, with_loss
@@ -123,6 +123,22 @@ def test_nothing_to_look_at_is_told(tmp_path, annotated_people):
         writer.append("train", {name: values.numpy() for name, values in people.items()})
     with pytest.raises(UserError, match="Nothing to calibrate on"):
         calibrate(open_crops(tmp_path / "c.h5"), "train", camera=camera_model("reference"))
+
+
+def test_bodies_stand_in_for_missing_3d(tmp_path, annotated_people, open_body):
+    people = annotated_people(4)
+    exact = with_posed_keypoints({**people, "keypoints_3d": torch.zeros(4, 44, 4)}, open_body)
+    torch.testing.assert_close(exact["keypoints_3d"], people["keypoints_3d"], atol=1e-5, rtol=1e-5)
+    assert with_posed_keypoints(people, open_body) is people, "what is annotated stays"
+    without = {**people, "keypoints_3d": torch.zeros(4, 44, 4), "has_betas": torch.tensor([True, True, False, True])}
+    assert (with_posed_keypoints(without, open_body)["keypoints_3d"][..., 3] > 0).any(1).tolist() == [1, 1, 0, 1]
+    with write_crops(tmp_path / "c.h5", 32, {"train": 4}, {}) as writer:
+        writer.append("train", {name: values.numpy() for name, values in without.items()})
+    store, camera = open_crops(tmp_path / "c.h5"), camera_model("true")
+    with pytest.raises(UserError, match="--body"):
+        calibrate(store, "train", camera=camera)
+    found = calibrate(store, "train", camera=camera, body=open_body)
+    assert found.used == 3 and max(row.threshold for row in found.keypoints) < 1e-3
 
 
 def test_the_command_writes_what_training_reads(

@@ -45,7 +45,7 @@ def test_figures_of_a_small_report():
 
 def test_tables_mark_what_is_published():
     text = report_of([10.0, 20.0]).to_markdown()
-    assert "| *published, not measured here: TokenHMR (paper)* | 91.7 | 55.6 | 109.4 |" in text
+    assert "| *published for EMDB 1, not measured here: TokenHMR (paper)* | 91.7 | 55.6 | 109.4 |" in text
     assert "Protocol `emdb`" in text and "2 samples" in text and "Boxes: those of the annotation" in text
     assert "| a | 15.0 |" in text and "sequence |" not in text
     assert "published" not in report_of([10.0], "synthetic").to_markdown()
@@ -207,6 +207,6 @@ def test_genders_without_bodies_are_told(annotated_people, tokenizer, open_body,
     plain = type(store).sample
     monkeypatch.setattr(type(store), "sample", lambda self, rows, split: {
         **plain(self, rows, split), "gender": torch.ones(len(rows), dtype=torch.int64)})  # fmt: skip
-    with pytest.raises(UserError, match=r"no female body.*--true-bodies"):
+    with pytest.raises(UserError, match=r"no female body.*--body"):
         evaluate_files([file], store, "test", tokenizer, open_body, rules=protocol("emdb", open_body), device="cpu")
     evaluate_files([file], store, "test", tokenizer, open_body, device="cpu")

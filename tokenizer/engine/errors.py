@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -44,17 +45,23 @@ def reports_user_errors(command: F) -> F:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         import click
 
+        def tell(text: str) -> None:
+            bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+            for bar in list(bars):
+                bar.close()  # or its line would run into the message
+            click.echo(text, err=True)
+
         rank = os.environ.get("RANK", "0")
         who = "error" if rank == "0" else f"error on rank {rank}"
         try:
             return command(*args, **kwargs)
         except UserError as error:
             if rank == "0" or not isinstance(error, CommonError):
-                click.echo(f"{who}: {error}", err=True)
+                tell(f"{who}: {error}")
             raise SystemExit(2) from None
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            click.echo(f"{who}: {error.strerror or error}{where}", err=True)
+            tell(f"{who}: {error.strerror or error}{where}")
             raise SystemExit(2) from None
 
     return wrapper  # type: ignore[return-value]

@@ -16,7 +16,7 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.npz import read_npz
 
 from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
-from .fields import box_around, field, gender_of, keypoints_by_name, numbers, text
+from .fields import box_around, field, flat_numbers, gender_of, keypoints_by_name, numbers, text
 from .joint_orders import SMPL45
 from .tars import tar_parts
 
@@ -41,8 +41,8 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
         parts += tar_parts(tars, options.split, person_of, _TURNED)
     for path in labels:
         key, arrays = file_key(path), _arrays(path)
-        photos = _photos(path, arrays, options.images or path.parent)
-        parts += listed_parts(f"{key} {options.images}", options.split, photos, options.people)
+        images = _folder(options.images or path.parent, path.stem)
+        parts += listed_parts(f"{key} {images}", options.split, _photos(path, arrays, images), options.people)
     return Reading(parts, {"boxes": "those of the annotation", "cameras": "annotated"})
 
 
@@ -52,7 +52,7 @@ def person_of(content: Any, where: str) -> Person:
     def of(name: str, *shape: int | None) -> np.ndarray:
         return numbers(field(content, name, where), shape, f"{where}: {name}")
 
-    pose = numbers(np.reshape(field(content, "pose_cam", where), -1), (None,), f"{where}: pose_cam")
+    pose = flat_numbers(field(content, "pose_cam", where), f"{where}: pose_cam")
     if len(pose) not in (_SMPL, _SMPLX):
         raise fail(f"{where}: pose_cam is of another body", got=f"{len(pose)} numbers", expected="72 or 165")
     smplx = len(pose) == _SMPLX
@@ -64,7 +64,7 @@ def person_of(content: Any, where: str) -> Person:
     shape = of("shape", None)
     if len(shape) < 10:
         raise fail(f"{where}: shape is too short", got=len(shape), expected="10 or 11 numbers")
-    scale = numbers(np.reshape(field(content, "scale", where), -1), (None,), f"{where}: scale")
+    scale = flat_numbers(field(content, "scale", where), f"{where}: scale")
     return Person(
         box_around(of("center", 2), _UNIT * scale[:1]),
         keypoints_2d=keypoints_by_name(points, SMPL45),
@@ -86,6 +86,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if len(set(lengths.values())) != 1:
         raise fail(f"{path} has labels of several lengths", got=lengths)
     return arrays
+
+
+def _folder(images: Path, scene: str) -> Path:
+    """Where the names of a scene's images begin: in its own folder, as unpacked, or in ``images`` itself."""
+    return next((folder for folder in (images / scene / "png", images / scene) if folder.is_dir()), images)
 
 
 def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator[Photo | LeftOut]:

@@ -51,16 +51,17 @@ def _keys(content: Any) -> str:
 
 
 def _photos(path: Path, content: dict[str, list[dict[str, Any]]], images: Path) -> Iterator[Photo | LeftOut]:
-    by_image: dict[Any, list[dict[str, Any]]] = {}
+    # Numbers or words name images; as text, whatever stands there names something.
+    by_image: dict[str, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
-        by_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        by_image.setdefault(str(annotation.get("image_id")), []).append(annotation)
     for image in content["images"]:
         name = image.get("file_name")
         if not isinstance(name, str):
             yield LeftOut(f"{path.name}, image {image.get('id')}", "has no file_name")
             continue
         people = []
-        for number, annotation in enumerate(by_image.pop(image.get("id"), [])):
+        for number, annotation in enumerate(by_image.pop(str(image.get("id")), [])):
             where = f"{name}, annotation {annotation.get('id', number)}"
             if annotation.get("iscrowd"):
                 yield LeftOut(where, "a crowd", broken=False)
@@ -75,8 +76,8 @@ def _photos(path: Path, content: dict[str, list[dict[str, Any]]], images: Path) 
             else:
                 people.append(person)
         yield Photo(name, images / name, tuple(people))
-    for number, rest in by_image.items():
-        yield LeftOut(f"{path.name}, image {number}", f"{len(rest)} annotations of an image that is not in the file")
+    for name, rest in by_image.items():
+        yield LeftOut(f"{path.name}, image {name}", f"{len(rest)} annotations of an image that is not in the file")
 
 
 def _person(annotation: dict[str, Any], where: str) -> Person | None:

@@ -44,7 +44,7 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
     where = str(path)
     try:
         content = load_pickle(path)
-        if subset != "all" and not flag(field(content, subset, where)):
+        if subset != "all" and not flag(field(content, subset, where), f"{where}: {subset}"):
             yield LeftOut(where, f"a sequence that is not of {subset}", broken=False)
             return
         name = text(field(content, "name", where))
@@ -65,7 +65,7 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
         good[invalid[(invalid >= 0) & (invalid < count)]] = False
         # What the camera of a bad frame holds need not be a rotation.
         seen = turned_rotations(np.where(good[:, None, None], turn, np.eye(3)), roots)
-    except (UserError, TypeError, ValueError) as error:
+    except (UserError, TypeError, ValueError, OverflowError) as error:
         yield LeftOut(where, str(error))
         return
     for frame in range(count):

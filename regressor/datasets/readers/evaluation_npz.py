@@ -48,8 +48,13 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     missing = [name for name in ("imgname", "center", "scale") if name not in arrays]
     if missing:
         raise fail(f"{path} is no evaluation npz", got=f"no {', '.join(missing)}", expected="imgname, center and scale")
-    count = len(arrays["imgname"])
-    arrays["scale"] = arrays["scale"].reshape(len(arrays["scale"]), -1)
+    count = arrays["imgname"].size
+    if not count or arrays["imgname"].ndim != 1:
+        raise fail(f"{path} names no images", got=f"imgname of shape {arrays['imgname'].shape}", expected="(N,)")
+    if arrays["scale"].ndim == 1:
+        arrays["scale"] = arrays["scale"][:, None]
+    if arrays["scale"].dtype.kind not in "fiu":
+        raise fail(f"{path}: scale holds no numbers", got=arrays["scale"].dtype)
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {
         "center": ((2,),), "scale": ((1,), (2,)), "body_pose": ((72,),), "betas": ((10,),), "gender": ((),),
         "has_body_pose": ((), (1,)), "has_betas": ((), (1,)), "body_keypoints_2d": ((25, 3),),
@@ -100,7 +105,7 @@ def _sequence(name: str) -> str:
 
 def _person(row: dict[str, Any], unit: float, where: str) -> Person:
     def known(name: str) -> bool:
-        return name in row and flag(row.get(f"has_{name}", 1))
+        return name in row and flag(row.get(f"has_{name}", 1), f"{where}: has_{name}")
 
     pose = numbers(row["body_pose"], (72,), f"{where}: body_pose") if known("body_pose") else None
     points_2d = np.zeros((44, 3))

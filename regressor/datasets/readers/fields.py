@@ -34,40 +34,49 @@ def numbers(value: Any, shape: tuple[int | None, ...], where: str) -> np.ndarray
     Raises ``UserError`` for anything else than such an array of finite numbers.
     """
     expected = "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
-    try:
-        array = as_array(value).astype(np.float64)
-    except (TypeError, ValueError):
-        raise fail(f"{where} holds no numbers", got=repr(value)[:60], expected=expected) from None
+    array = _real(value, where, expected)
     fits = array.ndim == len(shape) and all(want in (None, size) for want, size in zip(shape, array.shape, strict=True))
     if not fits:
         raise fail(f"{where} has another shape", got=array.shape, expected=expected)
-    if not np.isfinite(array).all():
-        raise fail(f"{where} is not finite", got=f"{int((~np.isfinite(array)).sum())} of {array.size} numbers")
-    return array
+    return _finite(array, where)
 
 
-def flag(value: Any) -> bool:
-    """A 0-d, one-element or plain yes or no, as any of the data sets write it."""
-    return bool(np.asarray(value).astype(np.float64).reshape(-1)[:1].any())
+def flat_numbers(value: Any, where: str) -> np.ndarray:
+    """``value`` of any shape as float64 (N,). Raises ``UserError`` for anything else than finite numbers."""
+    return _finite(_real(value, where, "numbers").reshape(-1), where)
+
+
+def flag(value: Any, where: str) -> bool:
+    """A 0-d, one-element or plain yes or no, as any of the data sets write it; ``UserError`` for anything else."""
+    return bool(flat_numbers(value, where)[:1].any())
+
+
+def shown(value: Any) -> str:
+    """The beginning of what ``value`` looks like, in one line."""
+    return " ".join(repr(value).split())[:60]
 
 
 def text(value: Any) -> str:
     """A name as text, also where it is given as bytes."""
     value = value.item() if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1 else value
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else shown(value)
 
 
 def gender_of(value: Any, where: str) -> str:
     """female, male, or neutral, also where it is unknown. Raises ``UserError`` for another word."""
     word = text(value).strip().lower()
     if word not in _GENDERS:
-        raise fail(f"{where} has an unknown gender", got=repr(word)[:40], expected="male, female or neutral")
+        raise fail(f"{where} has an unknown gender", got=shown(word), expected="male, female or neutral")
     return _GENDERS[word]
 
 
 def box_around(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The box (4,) of ``size`` (), (1,) or (2,) pixels about ``centre`` (2,)."""
-    return np.concatenate([centre - np.asarray(size) / 2, centre + np.asarray(size) / 2])
+    """The box (4,) of ``size`` (1,) or (2,) pixels about ``centre`` (2,). Raises ``UserError`` for another size."""
+    if len(size) not in (1, 2):
+        raise fail("The size of a box is none", got=f"{len(size)} numbers", expected="its side, or width and height")
+    return np.concatenate([centre - size / 2, centre + size / 2])
 
 
 def turned_rotations(turn: np.ndarray, axis_angle: np.ndarray) -> np.ndarray:
@@ -95,3 +104,19 @@ def box_of_points(points: np.ndarray, margin: float = 1.2) -> np.ndarray:
         raise fail("Too few keypoints for a box", got=len(seen), expected="at least 2")
     low, high = seen.min(0), seen.max(0)
     return box_around((low + high) / 2, (high - low) * margin)
+
+
+def _real(value: Any, where: str, expected: str) -> np.ndarray:
+    try:
+        array = as_array(value)
+        if array.dtype.kind == "c":
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise fail(f"{where} holds no numbers", got=shown(value), expected=expected) from None
+
+
+def _finite(array: np.ndarray, where: str) -> np.ndarray:
+    if not np.isfinite(array).all():
+        raise fail(f"{where} is not finite", got=f"{int((~np.isfinite(array)).sum())} of {array.size} numbers")
+    return array

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..photo import Person, Reading, ReadOptions
-from .fields import box_around, field, flag, numbers
+from .fields import box_around, field, flag, flat_numbers, numbers
 from .tars import tar_parts
 
 _UNIT = 200.0
@@ -25,12 +25,12 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
 
 def _person(content: Any, where: str) -> Person:
     def known(name: str, size: int) -> np.ndarray | None:
-        if not flag(content.get(f"has_{name}", name in content)):
+        if not flag(content.get(f"has_{name}", name in content), f"{where}: has_{name}"):
             return None
         return numbers(field(content, name, where), (size,), f"{where}: {name}")
 
     centre = numbers(field(content, "center", where), (2,), f"{where}: center")
-    scale = numbers(np.reshape(field(content, "scale", where), -1), (None,), f"{where}: scale")
+    scale = flat_numbers(field(content, "scale", where), f"{where}: scale")
     pose = known("body_pose", 72)
     points_3d = content.get("keypoints_3d")
     return Person(

@@ -16,7 +16,7 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.safe_pickle import load_pickle
 
 from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
-from .fields import box_of_points, field, gender_of, keypoints_by_name, numbers, text, turned_rotations
+from .fields import box_of_points, field, gender_of, keypoints_by_name, numbers, shown, text, turned_rotations
 from .joint_orders import COCO18, SMPL24
 
 _MARGIN = 1.2
@@ -100,14 +100,16 @@ def _track(content: dict[str, Any], number: int, cameras: np.ndarray, where: str
     # Bodies turn about their pelvis at rest, which the file gives: where the pelvis is, less the translation.
     rest = joints[:, 0] - trans
     seen = np.einsum("nij,nkj->nki", turn, joints) + shift[:, None]
-    betas = of("betas", None)
+    betas, genders = of("betas", None), field(content, "genders", where)
+    if not isinstance(genders, list | tuple | np.ndarray) or number >= len(genders):
+        raise fail(f"{where} has no gender", got=shown(genders))
     if len(betas) < 10:
         raise fail(f"{where} has too few betas", got=len(betas), expected="10 or more")
     return {
         "global_orient": turned_rotations(turn, poses[:, :3]), "body_pose": poses[:, 3:], "betas": betas[:10],
         "translation": seen[:, 0] - rest, "joints": seen, "points": points,
         "valid": valid,
-        "gender": gender_of(field(content, "genders", where)[number], where),
+        "gender": gender_of(genders[number], where),
     }  # fmt: skip
 
 
