@@ -11,7 +11,7 @@ import numpy as np
 
 from regressor.datasets.read_crop import decode_as_needed, read_crop
 from regressor.datasets.stored_crop import crop_stored
-from regressor.datasets.warp import Framing, scale_of, warp
+from regressor.datasets.warp import Framing, scale_of
 
 _MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
 _STD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
@@ -57,7 +57,7 @@ def published(task: Task, size: int) -> np.ndarray:
     if inverted > 1:
         image = cv2.GaussianBlur(image, (0, 0), inverted / 2)
     image, matrix = _mirrored(image, matrix, task.framing.mirror)
-    crop = warp(image, matrix, size, antialias=False, outside="black").astype(np.float32).transpose(2, 0, 1)
+    crop = _sampled(image, matrix, size, cv2.BORDER_CONSTANT).astype(np.float32).transpose(2, 0, 1)
     crop = np.stack([np.clip(channel * gain, 0, 255) for channel, gain in zip(crop, task.gain, strict=True)])
     return (crop - _MEAN[:, None, None]) / _STD[:, None, None]
 
@@ -72,7 +72,7 @@ def plain(task: Task, size: int, *, blur: bool = False) -> np.ndarray:
     if blur and scale_of(matrix) > 1:
         image = cv2.GaussianBlur(image, (0, 0), scale_of(matrix) / 2)
     image, matrix = _mirrored(image, matrix, task.framing.mirror)
-    return coloured(warp(image, matrix, size, antialias=False), task.gain)
+    return coloured(_sampled(image, matrix, size, cv2.BORDER_REPLICATE), task.gain)
 
 
 def smoothed(task: Task, size: int) -> np.ndarray:
@@ -134,3 +134,8 @@ def _mirrored(image: np.ndarray, matrix: np.ndarray, mirror: bool) -> tuple[np.n
     matrix = matrix.copy()
     matrix[0] = np.array([0, 0, image.shape[1] - 1]) - matrix[0]
     return cv2.flip(image, 1), matrix
+
+
+def _sampled(image: np.ndarray, matrix: np.ndarray, size: int, border: int) -> np.ndarray:
+    """A crop by one call of OpenCV, bilinearly, whatever the scale."""
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=border)
