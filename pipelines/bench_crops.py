@@ -27,6 +27,7 @@ RECORDED = {"640x480": "98–117", "1080p": "24–30"}
 
 NAMES = {
     "decode": "decoding the whole image, alone",
+    "decode_needed": "decoding as much as needed here, alone",
     "published": "the published loader's steps",
     "plain": "plain: whole image, no antialiasing",
     "smoothed": "plain, whole image blurred",
@@ -101,7 +102,9 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
                          f"{' | '.join(ratios)} |")  # fmt: skip
     recorded = ", ".join(f"{row['recorded_per_s']} from {row['images']}" for row in rows)
     apart = ", ".join(f"{row['apart_grey_levels']:.1f}" for row in rows)
-    return "\n".join([*lines, "", f"{_NOTE}{recorded}.", f"Plain and here are {apart} grey levels apart, on average."])
+    share = ", ".join(f"{row['per_s']['here'] / row['per_s']['decode_needed']:.0%}" for row in rows)
+    floor = f"Of the time here, from photographs, {share} is decoding. Plain and here are {apart} grey levels apart."
+    return "\n".join([*lines, "", f"{_NOTE}{recorded}.", floor])
 
 
 def _task(width: int, height: int, picture: np.ndarray | None, draw: np.random.Generator) -> Task:
