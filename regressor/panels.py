@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from tokenizer import Body
 from tokenizer.body.figures import lay_over, paint
+from tokenizer.body.metrics import mpjpe
 from tokenizer.body.skeleton import index
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.run import RunFolder
@@ -20,7 +22,6 @@ from .datasets.sample import Sample
 from .export import write_image
 from .model import Regressor, normalise
 from .overlay import both_sides
-from .validation import joint_errors
 
 _SIZE = 160
 _COLUMNS = 2
@@ -65,16 +66,16 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
     """
     here = to_device(sample, next(regressor.parameters()).device)
     prediction = regressor(normalise(here["image"]), box=here["box"], K=here["K"])
-    joints, vertices = prediction.joints(body), prediction.vertices(body).nan_to_num(0.0, 0.0, 0.0)
+    joints, vertices = prediction.joints(body), prediction.vertices(body)
     truth = {"root": here["global_orient"], "betas": here["betas"]}
     true_joints, true_vertices = body.joints(here["body_pose"], **truth), body.vertices(here["body_pose"], **truth)
-    error = joint_errors(joints, true_joints)["mpjpe_mm"].tolist()
     known = (sample["has_body_pose"] & sample["has_global_orient"]).tolist()
-    front = (vertices + prediction.camera_translation()[:, None]).nan_to_num(0.0, 0.0, 0.0).cpu()
-    root, faces, K = index("pelvis"), body.faces.cpu(), crop_intrinsics(sample["K"], sample["box"], size)
+    front = _drawable(vertices + prediction.camera_translation()[:, None])
+    faces, K, root = body.faces.cpu(), crop_intrinsics(sample["K"], sample["box"], size), index("pelvis")
+    pelvis, true_pelvis = joints[:, root, None], true_joints[:, root, None]
+    error = (1000 * mpjpe(joints - pelvis, true_joints - true_pelvis)).tolist()
     painted = paint(front, faces, K, (size, size))
-    beside = both_sides((vertices - joints[:, root, None]).cpu(), (true_vertices - true_joints[:, root, None]).cpu(),
-                        faces, size, known=known)  # fmt: skip
+    beside = both_sides(_drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=known)
     rows = []
     for number in range(num_samples(sample)):
         image = sample["image"][number].permute(1, 2, 0).numpy()
@@ -86,3 +87,8 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
         rows.append(np.concatenate([crop, over, side], 1))
     rows += [np.full_like(rows[0], 255)] * (-len(rows) % _COLUMNS)
     return np.concatenate([np.concatenate(rows[i : i + _COLUMNS], 1) for i in range(0, len(rows), _COLUMNS)])
+
+
+def _drawable(vertices: Tensor) -> Tensor:
+    """On the CPU, and zero where they are no numbers: triangles of no size, which nothing paints."""
+    return vertices.nan_to_num(0.0, 0.0, 0.0).cpu()

@@ -80,11 +80,10 @@ def test_sides_show_depth(open_body):
 
 
 def test_numbers_that_are_none_are_not_painted(regressor, annotated_people, open_body):
-    for parameter in regressor.network.shape.parameters():
-        torch.nn.init.constant_(parameter, float("nan"))
-    crop, over, _ = squares(draw_panels(regressor.eval(), {
-        **annotated_people(1), "keypoints_2d": torch.zeros(1, 44, 3)}, open_body, size=SIZE), 0)  # fmt: skip
-    assert np.array_equal(crop, over)
+    torch.nn.init.constant_(regressor.network.shape.weight, float("nan"))
+    people = {**annotated_people(1), "keypoints_2d": torch.zeros(1, 44, 3), "has_body_pose": torch.tensor([False])}
+    crop, over, side = squares(draw_panels(regressor.eval(), people, open_body, size=SIZE), 0)
+    assert np.array_equal(crop, over) and len(np.unique(side)) == 1
 
 
 def test_eight_people_take_little_time(regressor, annotated_people, open_body):
