@@ -43,9 +43,11 @@ SCRIPT = """
 import shutil
 import sys
 from pathlib import Path
+
+import torch
 from tokenizer.body.model import load_body
 from tokenizer.config import TokenizerConfig
-from tokenizer.engine.distributed import from_rank_0, process_group, rank
+from tokenizer.engine.distributed import content_from_rank_0, from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError
 from tokenizer.engine.options import resolve
 from tokenizer.mocap.store import open_store
@@ -58,7 +60,16 @@ def from_the_middle():
     shutil.copytree(folder / "two" / "ema_vq", folder / "two" / "again")
     (folder / "two" / "again" / "checkpoints" / "step_000000030.pt").unlink()
 
+def any_state():
+    grid = torch.arange(600).view(20, 30)
+    return {"few": torch.arange(3), "many": [grid.T.bfloat16(), (grid % 3 == 0, 7)], "none": None, "left": grid}
+
 with process_group():
+    skeleton = from_rank_0(any_state)
+    sent = {name: skeleton[name] for name in ("few", "many", "none")}
+    sent = content_from_rank_0(sent, torch.device("cpu"))
+    devices = [skeleton["few"].device.type, skeleton["many"][0].device.type, skeleton["left"].device.type]
+    torch.save({**sent, "devices": devices}, folder / f"sent on {rank()}")
     for file in sorted(folder.glob("*.json")):
         train_tokenizer(store, folder / "two" / file.stem, resolve(TokenizerConfig(), file=file), body)
     from_rank_0(from_the_middle)
@@ -140,6 +151,16 @@ def test_a_run_of_two_processes_resumes_in_one(folder, launched, open_body):
     check_equal(resumed, read_artifact(folder / "two" / "fsq" / "tokenizer.h5"))
 
 
+def test_a_state_travels_without_its_large_tensors_and_these_when_asked_for(folder, launched):
+    grid = torch.arange(600).view(20, 30)
+    for number, elsewhere in ((0, "cpu"), (1, "meta")):
+        got = torch.load(folder / f"sent on {number}", weights_only=True)
+        assert got["devices"] == ["cpu", elsewhere, elsewhere] and got["none"] is None
+        transposed, (thirds, seven) = got["many"]
+        assert torch.equal(got["few"], torch.arange(3)) and torch.equal(transposed, grid.T.bfloat16())
+        assert torch.equal(thirds, grid % 3 == 0) and seven == 7
+
+
 def test_a_run_of_two_processes_resumes_in_two(folder, launched):
     """Codebook statistics, weights and optimizer of the checkpoint reach the second process, too."""
     whole, resumed = (read_artifact(folder / "two" / run / "tokenizer.h5") for run in ("ema_vq", "again"))
@@ -173,7 +194,8 @@ def test_without_torchrun_everything_is_the_identity(monkeypatch):
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
         assert torch.equal(distributed.mean_over_ranks(rows), rows)
         assert torch.equal(distributed.rows_over_ranks(rows, torch.tensor([2, 0, 2])), rows[[2, 0, 2]])
-        assert distributed.from_rank_0(max, 1, 2) == 2
+        assert distributed.from_rank_0(max, 1, 2) == distributed.on_every_rank(max, 1, 2) == 2
+        assert distributed.content_from_rank_0(rows, torch.device("cpu")) is rows
 
 
 def test_each_process_takes_its_own_gpu(monkeypatch):
