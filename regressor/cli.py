@@ -143,6 +143,7 @@ def train(
     from tokenizer.engine.options import resolve
     from tokenizer.engine.run import RunFolder
 
+    from .bodies_of_data import note_on_body
     from .config import preset, with_loss
     from .datasets.mixtures import open_mixture
     from .datasets.remote import default_cache
@@ -176,6 +177,8 @@ def train(
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
         if mixture.note:
             click.echo(f"Mixture: {mixture.note}")
+        if note := note_on_body(mixture.stores.values(), body):
+            click.echo(f"Note: {note}", err=True)
     with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:

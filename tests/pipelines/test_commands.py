@@ -20,7 +20,7 @@ from tokenizer.engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
-README_BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+READMES = ("README.md", "regressor/README.md")
 
 
 def parse(command: list[str]) -> None:
@@ -31,10 +31,10 @@ def parse(command: list[str]) -> None:
         found.make_context(name, list(rest), parent=context)
 
 
-def shown_commands() -> list[str]:
-    """Every command line in the README's shell blocks, comments cut, continued lines joined."""
+def shown_commands(readme: str) -> list[str]:
+    """Every command line in a README's shell blocks, comments cut, continued lines joined."""
     lines = []
-    for language, block in README_BLOCKS:
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", (ROOT / readme).read_text(), flags=re.DOTALL):
         if language in ("bash", "sh", "console"):
             lines += [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
@@ -70,9 +70,10 @@ def test_unknown_preset_is_told():
         stages(Settings(Path("runs/x"), "demoo"))
 
 
-def test_readme_commands_parse():
+@pytest.mark.parametrize("readme", READMES)
+def test_readme_commands_parse(readme):
     seen = set()
-    for line in shown_commands():
+    for line in shown_commands(readme):
         words = [word for word in shlex.split(line) if not re.fullmatch(r"[A-Z_]+=.*", word)]
         program = words[0].removeprefix(".venv/bin/")
         seen.add(program)
@@ -87,14 +88,31 @@ def test_readme_commands_parse():
             assert done is None or done.returncode == 0, f"{line}\n{done.stderr}"
         else:
             assert program in ("git", "cd", "pip"), line
-    assert {"make", "pose-tokenizer", "pose-regressor", "pose-pipeline"} <= seen
+    expected = {"make", "pose-tokenizer", "pose-regressor", "pose-pipeline"} if readme == "README.md" else {"torchrun"}
+    assert expected | {"pose-tokenizer", "pose-regressor"} <= seen
 
 
-def test_readme_is_short_and_its_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text()
+def test_the_second_readme_tells_of_every_format_protocol_and_preset():
+    from regressor.config import PRESETS as SIZES
+    from regressor.datasets.readers import FORMATS
+    from regressor.protocols import PROTOCOLS
+
+    text = (ROOT / "regressor" / "README.md").read_text()
+    commands = "\n".join(shown_commands("regressor/README.md"))
+    for name in FORMATS:
+        assert f"prepare {name} " in commands, name
+    for name in PROTOCOLS:
+        assert f"--protocol {name} " in commands or name == "synthetic", name
+    for name in SIZES:
+        assert f"| `{name}` |" in text or name == "small-6d", name
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_readme_is_short_and_its_links_lead_somewhere(readme):
+    text = (ROOT / readme).read_text()
     assert len(text.splitlines()) < 150
     links = re.findall(r"\]\(([^)#]+)\)", text)
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    assert [link for link in links if "://" not in link and not (ROOT / readme).parent.joinpath(link).exists()] == []
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

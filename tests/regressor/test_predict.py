@@ -90,6 +90,32 @@ def test_precision_is_that_of_the_network_alone(run, photo, tmp_path):
         assert 0 < geodesic_distance(found[0], half).rad2deg().max() < 1
 
 
+def test_a_crowd_goes_through_in_parts(run, photo, tmp_path, monkeypatch):
+    from regressor import predict_files
+
+    boxes = [f"{5 * i},5,{5 * i + 40},80" for i in range(7)]
+    json_boxes = tmp_path / "boxes.json"
+    json_boxes.write_text(json.dumps({"photo.png": [[int(edge) for edge in box.split(",")] for box in boxes]}))
+    assert run(photo, "--boxes", json_boxes).exit_code == 0
+    together = {path: np.load(path)["vertices"] for path in (tmp_path / "out").glob("*.npz")}
+    seen = []
+    plain = predict_files.predict_people
+    monkeypatch.setattr(predict_files, "_AT_ONCE", 3)
+    monkeypatch.setattr(predict_files, "_MOST_DRAWN", 5)
+    monkeypatch.setattr(predict_files, "predict_people", lambda *a, **k: seen.append(len(a[3])) or plain(*a, **k))
+    monkeypatch.setattr(predict_files, "overlay_picture", lambda image, vertices, *rest: seen.append(vertices.shape) or
+                        image)  # fmt: skip
+    assert run(photo, "--boxes", json_boxes).exit_code == 0
+    assert seen[:3] == [3, 3, 1] and seen[3][0] == 5
+    assert len(together) == 7
+    for path, vertices in together.items():
+        np.testing.assert_allclose(np.load(path)["vertices"], vertices, atol=1e-4)
+    (tmp_path / "out" / "photo_0.npz").unlink()
+    refused = run(photo, *[part for box in [*boxes, "500,5,540,80"] for part in ("--box", box)])
+    assert refused.exit_code == 2 and "lies outside" in refused.output
+    assert not (tmp_path / "out" / "photo_0.npz").exists(), "nothing is written of what cannot be done whole"
+
+
 def test_an_unknown_camera_is_said_to_be_assumed(run, photo, tmp_path):
     result = run(photo, "--whole")
     assert result.exit_code == 0 and "field of view of 55° is assumed" in result.output

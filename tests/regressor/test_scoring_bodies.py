@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from regressor.bodies_of_data import note_on_body
 from regressor.cli import main
 from regressor.datasets.store import open_crops
 from regressor.protocols import check_extra_regressor
@@ -78,6 +79,14 @@ def test_a_regressor_of_another_body_is_refused(models, open_body):
     with pytest.raises(UserError, match=r"another body; got --body of kind 'open'.*folder of all genders"):
         check_body("r.pt", trained, open_body.kind)
     check_body("r.pt", trained, load_scoring_bodies(models).predicted.kind)
+
+
+def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, crops_file):
+    store = open_crops(crops_file)
+    assert note_on_body([store], open_body) is None
+    store.attributes["format"] = "bedlam"
+    assert "Give SMPL's neutral model" in note_on_body([store], open_body)
+    assert note_on_body([store], load_scoring_bodies(models).predicted) is None
 
 
 def test_bodies_boxes_and_data_stand_beside_the_figures(models, tmp_path, crops_file, regressor, tiny_config, tokenizer,
