@@ -152,7 +152,7 @@ def train(
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     resuming = resume and (run_path / "config.json").exists()
     if mix is None and resuming:
-        mix = str(RunFolder.settings(run_path)["regressor"]["data"]["mix"])
+        mix = str(RunFolder.settings(run_path)["regressor"].get("data", {}).get("mix", ""))
     if mix is not None:
         config = replace(config, data=replace(config.data, mix=mix))
     mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
