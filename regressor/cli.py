@@ -167,7 +167,7 @@ def train(
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     if mix is None and resuming:
-        mix = str(RunFolder.settings(run_path)["regressor"]["data"]["mix"])
+        mix = str(RunFolder.settings(run_path)["regressor"].get("data", {}).get("mix", ""))
     if mix is not None:
         config = replace(config, data=replace(config.data, mix=mix))
     mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))

@@ -80,7 +80,7 @@ def read_artifact(path: str | Path) -> Artifact:
     virtual storage, with a tensor missing, extra or misshapen (each named), or whose digest does not match.
     """
     path = Path(path)
-    ways = "Train one with `pose-tokenizer train`, or export or download it again"
+    ways = "Train one with `pose-tokenizer train`, or import the released tokenizer.pth with `import-reference`"
     with reading(path, FORMAT, FORMAT_VERSION, what="tokenizer", next_step=ways) as file:
         return _read(file, path)
 

@@ -115,3 +115,12 @@ def test_one_sequence_gives_no_false_certainty():
     low, high = report.intervals["r"]["mpjpe_mm"]
     assert low < 20 < 40 < high
     assert "only sequence" in report.to_dict()["intervals"]
+
+
+def test_a_run_from_before_mixtures_goes_on(tmp_path, crops_file, tokenizer_file):
+    run = tmp_path / "run"
+    arguments = ["train", str(crops_file), "--tokenizer", str(tokenizer_file), "--run", str(run), "--resume"]
+    run.mkdir()
+    (run / "config.json").write_text('{"regressor": {}, "tokenizer": "other", "crops": "other"}')
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2 and done.output.count("error") == 1
