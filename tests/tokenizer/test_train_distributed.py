@@ -40,6 +40,7 @@ RUNS = {
     ),
 }
 SCRIPT = """
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -82,7 +83,7 @@ with process_group():
         except CommonError as error:
             (folder / f"{name} refused on {rank()}").write_text(str(error))
     if rank() == 1:
-        sys.exit(7)
+        os._exit(7)
     train_tokenizer(store, folder / "two" / "alone", config, body)
     (folder / "not reached").touch()
 """
