@@ -20,7 +20,7 @@ from tokenizer.engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
-READMES = ("README.md", "regressor/README.md")
+READMES = ("README.md", "tokenizer/README.md", "regressor/README.md")
 
 
 def parse(command: list[str]) -> None:
@@ -88,11 +88,15 @@ def test_readme_commands_parse(readme):
             assert done is None or done.returncode == 0, f"{line}\n{done.stderr}"
         else:
             assert program in ("git", "cd", "pip"), line
-    expected = {"make", "pose-tokenizer", "pose-regressor", "pose-pipeline"} if readme == "README.md" else {"torchrun"}
-    assert expected | {"pose-tokenizer", "pose-regressor"} <= seen
+    expected = {
+        "README.md": {"make", "pose-tokenizer", "pose-regressor", "pose-pipeline"},
+        "tokenizer/README.md": {"torchrun", "pose-tokenizer"},
+        "regressor/README.md": {"torchrun", "pose-tokenizer", "pose-regressor", "pose-pipeline"},
+    }
+    assert expected[readme] <= seen
 
 
-def test_the_second_readme_tells_of_every_format_protocol_and_preset():
+def test_the_regressors_readme_tells_of_every_format_protocol_and_preset():
     from regressor.config import PRESETS as SIZES
     from regressor.datasets.readers import FORMATS
     from regressor.protocols import PROTOCOLS
