@@ -20,6 +20,7 @@ from torch import Tensor
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.options import resolve
 from tokenizer.engine.precision import resolve_device
 from tokenizer.engine.run import RunFolder
@@ -33,7 +34,7 @@ from .datasets.shards import INDEX
 from .datasets.store import CropStore, open_crops
 from .model import Regressor, normalise
 from .start_file import check_same_start, starting_config
-from .train import Progress, train_regressor
+from .train import MEMORY_STEP, Progress, train_regressor
 from .validation import joint_errors, judged_by, known_figures, score_predictions
 from .weights import check_body, load_regressor
 
@@ -106,6 +107,7 @@ def finetune_config(start: RegressorConfig, people: int, settings: Settings) -> 
     return resolve(config, assignments=[f"backbone.trainable={settings.trainable}", *settings.assignments])
 
 
+@memory_errors("in fine-tuning", MEMORY_STEP)
 def finetune(
     photographs: Photographs, start: Path, tokenizer: FrozenTokenizer, body: Body, run_path: Path, settings: Settings,
     *, device: str = "auto", resume: bool = False, preparing: Callable[[int, int, int], object] | None = None,

@@ -27,6 +27,7 @@ from tokenizer.engine.distributed import (
 )
 from tokenizer.engine.errors import fail
 from tokenizer.engine.gpu import GpuUse
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
@@ -51,6 +52,10 @@ from .validation import judged_by, score_predictions
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
+MEMORY_STEP = (
+    "Start another run with --set optim.accumulate=4 (the same steps, a quarter of the batch at a time) or a smaller "
+    "optim.batch; a ViT needs far less with --set backbone.recompute=true"
+)
 _KNOWN_FROM = 4096
 """Samples whose annotation says where training begins."""
 Export = Literal["best", "last"]
@@ -81,10 +86,10 @@ def train_regressor(
     every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
     and calls ``progress``. Raises ``UserError`` for an empty split, other crops or another artifact than the run began
     with, a backbone or a start that does not fit, a batch that cannot be shared out, or a loss or gradient that is no
-    number (the batch is saved in the folder).
+    number (the batch is saved in the folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group():
+    with process_group(), memory_errors("in training", MEMORY_STEP):
         run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
         return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path
