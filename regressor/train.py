@@ -46,7 +46,7 @@ from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
 from .panels import Panels
 from .parameter_groups import frozen_parts, make_optimizer
-from .start_file import about_start, check_same_start, start_from_regressor
+from .start_file import about_backbone, about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
 from .validation import judged_by, score_predictions
 from .weights import check_vocabulary, load_strictly, save_regressor
@@ -101,7 +101,8 @@ def _train(
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, start, resume, tensorboard)
+    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, backbone, start,
+                                   resume, tensorboard)  # fmt: skip
     run = RunFolder(run_path, settings, state)
     if first and tensorboard:
         run.open_tensorboard()
@@ -204,7 +205,7 @@ def _train(
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
             panels.save(run, step, averaged, body)
             record[judged] = figures[judged]
-            if best is None or figures[judged] < best["figures"][judged]:
+            if best is None or figures[judged] < best["figures"][judged] or math.isnan(best["figures"][judged]):
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
         if step % config.checkpoint_every == 0 or last:
@@ -221,7 +222,7 @@ def _train(
 
 def _open_run(
     path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body,
-    start: str | Path | None, resume: bool, tensorboard: bool,
+    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
     if tensorboard:
@@ -257,6 +258,7 @@ def _open_run(
     if run is not None:
         if run.state is None:
             check_same_start(run.config.get("start"), start)
+            check_same_start(run.config.get("backbone"), backbone, "backbone")
         return run.config, run.state
     if "suit" in mixture.domains:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
@@ -266,6 +268,8 @@ def _open_run(
     about = {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": mixture.digest}
     if start is not None:
         about["start"] = about_start(start, config, tokenizer, body.kind)
+    if backbone is not None:
+        about["backbone"] = about_backbone(backbone)
     return RunFolder.start(path, about).config, None
 
 
@@ -297,6 +301,6 @@ def _export(
     provenance = {
         "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
         "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
-        **({"start": run.config["start"]} if "start" in run.config else {}),
     }  # fmt: skip
+    provenance |= {name: run.config[name] for name in ("start", "backbone") if name in run.config}
     return save_regressor(out, network, config, tokenizer, provenance)
