@@ -73,13 +73,19 @@ def save_backbone(
     })  # fmt: skip
 
 
-def start_from_backbone(network: RegressorNetwork, path: str | Path) -> None:
-    """Put the weights of a backbone's file into ``network``. Raises ``UserError`` for another kind of file or of
-    backbone, and names the tensors that do not fit."""
+def saved_backbone(path: str | Path) -> dict[str, Any]:
+    """What ``save_backbone`` wrote, on the CPU. Raises ``UserError`` for another kind of file."""
     state = load_state(path, what="backbone")
     if state.get("format") != FORMAT:
         raise fail(f"{path} is no backbone", got=f"format {state.get('format')!r}", expected=repr(FORMAT),
                    next_step="Make one with `pose-regressor import-backbone`")  # fmt: skip
+    return state
+
+
+def start_from_backbone(network: RegressorNetwork, path: str | Path) -> None:
+    """Put the weights of a backbone's file into ``network``. Raises ``UserError`` for another kind of file or of
+    backbone, and names the tensors that do not fit."""
+    state = saved_backbone(path)
     heads = network.backbone.blocks[0].heads if isinstance(network.backbone, ViT) else None
     if state["backbone_config"]["heads"] != heads:
         raise fail(f"Backbone {path} is of another preset", got=f"{state['backbone_config']['heads']} heads",

@@ -145,15 +145,19 @@ def calibrate(
 
     Samples without 3D keypoints get those of their annotated ``body``, if it is given.
     With ``camera``, 2D thresholds are those of bodies that stand where this camera sees them best. With ``baseline``
-    (and the ``body`` of the annotation) they are those of its predicted cameras instead, and rotation thresholds come
-    from its predictions. Pseudo labels are left out. Raises ``UserError`` where nothing is left to look at.
+    (and the ``body`` of the annotation) rotation thresholds come from its predictions, and so do, without ``camera``,
+    those of 2D: from its predicted cameras. Pseudo labels are left out. Raises ``UserError`` where nothing is left to
+    look at.
     """
     if not 0 < quantile < 1:
         raise fail("The quantile is impossible", got=quantile, expected="between 0 and 1, e.g. 0.9")
     if body is not None:
         body = body.to("cpu" if baseline is None else next(baseline.parameters()).device)
-    if (baseline is None) == (camera is None) or (baseline is not None and body is None):
-        raise fail("Thresholds come from a camera model or from a baseline with its body", expected="one of the two")
+    if (baseline is None and camera is None) or (baseline is not None and body is None):
+        raise fail("Thresholds come from a camera model or from a baseline with its body", expected="one of the two, "
+                   "or both")  # fmt: skip
+    if baseline is not None:
+        store = store.at_size(baseline.config.image_size)
     count = min(store.count(split), at_most or store.count(split))
     apart, angles = [], []
     starts: Iterable[int] = range(0, count, batch)
@@ -166,7 +170,7 @@ def calibrate(
         if baseline is not None and body is not None:
             pixels, turned = baseline_errors(some, baseline, body)
             angles.append(turned.cpu())
-        elif camera is not None:
+        if camera is not None:
             pixels = camera_errors(some, camera)
         apart.append(pixels.cpu())
     if not apart or torch.cat(apart).isnan().all():

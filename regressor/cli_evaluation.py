@@ -136,8 +136,8 @@ def calibrate(
     """Derive thresholds for TALS from CROPS, whose true cameras and bodies are known.
 
     2D thresholds: how far the true body, seen through the camera that training assumes, falls from the true keypoints.
-    With --baseline, its predicted cameras count instead, and the errors of its rotations give the joint thresholds.
-    Data without 3D keypoints, as BEDLAM, need their body: --body with SMPL's neutral model.
+    With --baseline the errors of its rotations give the joint thresholds; without --camera, its predicted cameras count
+    instead of the reference's. Data without 3D keypoints, as BEDLAM, need their body: --body with SMPL's neutral model.
     """
     import json
 
@@ -156,22 +156,23 @@ def calibrate(
 
     store = open_crops(crops)
     body = load_body(body_source) if baseline_file is not None or body_source != "open" else None
+    model = camera_model(camera or "reference") if camera or baseline_file is None else None
+    seen = f"the camera {camera or 'reference'}"
     if baseline_file is None:
-        baseline, seen = None, f"the camera {camera or 'reference'}"
-    elif tokenizer_file is None or camera is not None:
-        raise fail("A baseline brings its camera and needs its tokenizer", next_step="Give --tokenizer, no --camera")
+        baseline = None
+    elif tokenizer_file is None:
+        raise fail("A baseline needs its tokenizer", next_step="Give it with --tokenizer")
     else:
         target = resolve_device(device)
         baseline = load_regressor(baseline_file, tokenizer=tokenizer_file, device=str(target))
         if body is not None:
             check_body(baseline_file, baseline.provenance, body.kind)
-        seen = f"the cameras of {baseline_file.name}"
+        seen = f"{seen}, joints those of {baseline_file.name}" if camera else f"the cameras of {baseline_file.name}"
     source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
     click.echo(f"Deriving thresholds from {crops}, seen through {seen}, into {out}")
     result = derive(
-        store, split, camera=None if baseline else camera_model(camera or "reference"), baseline=baseline, body=body,
-        quantile=quantile, weight=weight, source=source, at_most=at_most,
-        progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
+        store, split, camera=model, baseline=baseline, body=body, quantile=quantile, weight=weight, source=source,
+        at_most=at_most, progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
     )  # fmt: skip
     click.echo(result.to_markdown())
     if baseline is None:

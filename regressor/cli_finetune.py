@@ -61,6 +61,8 @@ class _Bars:
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
 @click.option("--format", "data_format", default="coco", help="Of ANNOTATIONS, as `prepare` knows them.")
 @click.option("--val-share", default=0.2, help="Of the photographs, held out to judge by.")
+@click.option("--also", multiple=True, metavar="CROPS=SHARE",
+              help="Mix in this share of other data, against forgetting, e.g. crops.h5=0.3.")  # fmt: skip
 @click.option("--tals", default="published", help="Thresholds: published | none | a file of `calibrate`.")
 @click.option("--trainable", default="none", metavar="all|none|N",
               help="Of the backbone: all, none, or its last N blocks; what is behind it always learns.")  # fmt: skip
@@ -73,8 +75,8 @@ class _Bars:
 @reports_user_errors
 def finetune(
     annotations: tuple[Path, ...], images: Path | None, regressor_file: Path, tokenizer_file: Path, run_path: Path,
-    data_format: str, val_share: float, tals: str, trainable: str, steps: int | None, minutes: float | None,
-    assignments: tuple[str, ...], resume: bool, body_source: str, device: str,
+    data_format: str, val_share: float, also: tuple[str, ...], tals: str, trainable: str, steps: int | None,
+    minutes: float | None, assignments: tuple[str, ...], resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Fine-tune a regressor on your own photographs, of which 2D keypoints are known: COCO's JSON with 17 a person.
 
@@ -83,8 +85,10 @@ def finetune(
     on held-out photographs, or of the least 3D error where bodies are annotated.
 
     The defaults move little, for nothing in 2D holds a body in depth: the backbone stays as it is, the rate is that of
-    the earlier training and at most 1e-4. With thousands of photographs try --trainable 4 or all. On several GPUs use
-    `prepare --val-share`, then `train --start`.
+    the earlier training and at most 1e-4. --also mixes crops of known bodies into each batch (a crop store, or a folder
+    that `prepare` made), so that what 2D does not hold is not unlearned; only the photographs are held out to judge by.
+    With thousands of photographs try --trainable 4 or all. On several GPUs use `prepare --val-share`, then
+    `train --start`.
     """
     from tokenizer import load_body, load_tokenizer
 
@@ -95,7 +99,7 @@ def finetune(
     click.echo(f"Fine-tuning {regressor_file} on {', '.join(map(str, annotations))} in {run_path}")
     with closing(_Bars()) as bars:
         result = fine_tune(
-            Photographs(annotations, images, data_format, val_share), regressor_file, vocabulary, body, run_path,
+            Photographs(annotations, images, data_format, val_share, also), regressor_file, vocabulary, body, run_path,
             Settings(tals, trainable, steps, minutes, assignments), device=device, resume=resume,
             preparing=bars.preparing, training=bars.training, say=bars.say,
         )  # fmt: skip

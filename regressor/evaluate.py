@@ -14,6 +14,7 @@ from torch import Tensor
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, keypoint_index
 from tokenizer.engine.errors import fail
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.precision import Precision, resolve_device
 
 from .baselines import Means, training_means
@@ -147,6 +148,7 @@ def evaluate_split(
     return evaluate_batches(regressors, parts, judge, about)
 
 
+@memory_errors("in evaluation", "Try --precision bf16, or --device cpu")
 def evaluate_files(
     regressor_files: Sequence[Path],
     store: CropStore,

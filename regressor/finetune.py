@@ -20,12 +20,15 @@ from torch import Tensor
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.options import resolve
 from tokenizer.engine.precision import resolve_device
 from tokenizer.engine.run import RunFolder
 
 from .batches import num_samples, take, to_device
+from .bodies_of_data import note_on_body
 from .config import RegressorConfig, with_loss
+from .datasets.mixtures import mixed_in, open_beside
 from .datasets.photo import ReadOptions
 from .datasets.prepare import StoreOptions, prepare_shards
 from .datasets.sample import Sample
@@ -33,7 +36,7 @@ from .datasets.shards import INDEX
 from .datasets.store import CropStore, open_crops
 from .model import Regressor, normalise
 from .start_file import check_same_start, starting_config
-from .train import Progress, train_regressor
+from .train import MEMORY_STEP, Progress, train_regressor
 from .validation import joint_errors, judged_by, known_figures, score_predictions
 from .weights import check_body, load_regressor
 
@@ -49,12 +52,14 @@ _LOOKED_AT = 64
 @dataclass(frozen=True)
 class Photographs:
     """What to learn from: ``sources`` of a ``data_format`` of ``pose-regressor prepare`` with ``images`` elsewhere, or
-    one folder that it prepared; ``val_share`` of the photographs is held out."""
+    one folder that it prepared; ``val_share`` of the photographs is held out. ``also``: ``PATH=SHARE``, crops of other
+    data and their share of a training batch, against forgetting what the regressor could."""
 
     sources: tuple[Path, ...]
     images: Path | None = None
     data_format: str = "coco"
     val_share: float = 0.2
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,17 @@ class Finetuned:
         return self.after[self.judged] < self.before[self.judged]
 
 
-def finetune_config(start: RegressorConfig, people: int, settings: Settings) -> RegressorConfig:
+def finetune_config(
+    start: RegressorConfig, people: int, settings: Settings, share: float = 1.0
+) -> RegressorConfig:  # fmt: skip
     """The configuration to fine-tune ``start`` on with so many ``people``.
 
     The published loss, in which only what is known counts, with TALS at ``settings.tals``. The rate is the one it was
-    trained with, and at most 1e-4. Steps: twenty passes over the people, but at least 200, so that the average of the
-    weights leaves the start, and at most 2000, so that a large set is not learned by heart. ``settings.assignments``
-    come last. Raises ``UserError`` for settings that are none.
+    trained with, and at most 1e-4. Steps: twenty passes over the people, who are ``share`` of each batch, but at least
+    200, so that the average of the weights leaves the start, and at most 2000, so that a large set is not learned by
+    heart. ``settings.assignments`` come last. Raises ``UserError`` for settings that are none.
     """
-    steps = settings.steps or int(np.clip(_PASSES * people / _BATCH, _FEWEST_STEPS, _MOST_STEPS))
+    steps = settings.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
     often = max(1, steps // _VALIDATIONS)
     optim = replace(
         start.optim, steps=steps, batch=_BATCH, accumulate=1, lr=min(start.optim.lr, _HIGHEST_RATE),
@@ -106,6 +113,7 @@ def finetune_config(start: RegressorConfig, people: int, settings: Settings) -> 
     return resolve(config, assignments=[f"backbone.trainable={settings.trainable}", *settings.assignments])
 
 
+@memory_errors("in fine-tuning", MEMORY_STEP)
 def finetune(
     photographs: Photographs, start: Path, tokenizer: FrozenTokenizer, body: Body, run_path: Path, settings: Settings,
     *, device: str = "auto", resume: bool = False, preparing: Callable[[int, int, int], object] | None = None,
@@ -131,9 +139,11 @@ def finetune(
         check_same_start(RunFolder.open(run_path).config.get("start"), start)
     begun = starting_config(start)
     finetune_config(begun, 0, settings)  # what is wrong with the settings is told before any work
+    beside = open_beside(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)
     store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
+    mixture = mixed_in(store, beside)
     held_out = store.sample(np.arange(store.count("val")), "val")
     if "keypoints_2d_pct" not in known_figures(held_out):
         raise fail(f"Nobody held out in {store.path} has a 2D keypoint", next_step="Annotate more, or hold out more")
@@ -141,10 +151,13 @@ def finetune(
     before, joints = _means(score_predictions(regressor, held_out, body)), _joints(regressor, held_out, body)
     del regressor
 
-    config = finetune_config(begun, store.count("train"), settings)
+    for note in (mixture.note, note_on_body(mixture.stores.values(), body)):
+        if note:
+            say(note)
+    config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
     config = replace(config, device=device if device != "auto" else config.device)
     say(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
-    path = train_regressor(store, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training)
+    path = train_regressor(mixture, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training)
 
     body = body.to(target)
     tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))

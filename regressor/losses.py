@@ -117,8 +117,8 @@ def _weights(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
     confidence_2d, confidence_3d = sample["keypoints_2d"][..., 2], sample["keypoints_3d"][..., 3]
     return {
         "orientation": sample["has_global_orient"], "body_pose": posed, "joints": oriented & measured,
-        "body_joints": posed & measured, "vertices": posed & measured, "betas": sample["has_betas"], "token": posed,
-        "keypoints_2d": confidence_2d, "pointed": confidence_2d,
+        "body_joints": posed & measured, "vertices": posed & measured, "betas": sample["has_betas"],
+        "token": posed & is_true_3d(sample), "keypoints_2d": confidence_2d, "pointed": confidence_2d,
         "keypoints_3d": confidence_3d * confidence_3d[:, pelvis : pelvis + 1],
     }  # fmt: skip
 
@@ -131,7 +131,8 @@ def regression_loss(
     confidences) does not count. Rotations, joints and keypoints need ``body`` to be the one of the annotation.
 
     ``config.form`` ``published`` gives the sums of ``published_loss`` (and the cross-entropy of tokens, where it has a
-    weight) in place of the means. With TALS, positions of joints and vertices count on data with true 3D alone.
+    weight) in place of the means. Tokens are asked for on data with true 3D alone, for those of a pseudo label are no
+    truth; with TALS positions of joints and vertices, too.
     ``totals``: the ``weight_sums`` of a larger batch, of which this is a part; terms of its parts add up to its own.
     """
     orientation, pose = prediction.global_orient[:, 0], prediction.body_pose
@@ -157,7 +158,8 @@ def regression_loss(
     if prediction.factor_logits is not None and config.token_weight:
         with torch.no_grad():
             digits = tokenizer.split_ids(tokenizer.encode(true_pose[:, :NUM_BODY_JOINTS]))
-        tokens["token"] = token_cross_entropy(prediction.factor_logits, digits, posed, config.label_smoothing,
+        tokens["token"] = token_cross_entropy(prediction.factor_logits, digits, weights["token"],
+                                              config.label_smoothing,
                                               total=totals["token"])  # fmt: skip
     if config.form == "published":
         sums = published_terms(orientation, pose, prediction.betas, camera_keypoints, projected, sample, config)

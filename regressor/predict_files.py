@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokenizer import Body
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.precision import Precision
 
 from .boxes import Box, check_box, parse_box, read_boxes
@@ -95,7 +96,8 @@ def predict_files(
     for job in jobs:
         count += 1
         try:
-            written += _predict_file(regressor, body, job, out, fov_deg)
+            with memory_errors(f"at {job.image}", "Try --precision bf16, or --device cpu; or a smaller image"):
+                written += _predict_file(regressor, body, job, out, fov_deg)
         except UserError as error:
             problems.append(str(error))
     if problems and count == 1:

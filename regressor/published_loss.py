@@ -31,7 +31,8 @@ def published_terms(
 
     With ``config.compat_reference``, while TALS is on: 2D errors meet their threshold multiplied by the confidence;
     3D keypoints of pseudo labels count where their 2D is above the threshold and trusted, and else not at all;
-    rotations of data with true 3D count whether known or not; betas count on data with true 3D alone.
+    rotations of data with true 3D count whether known or not; betas count on data with true 3D alone. With it, on or
+    off, 3D keypoints count even where the pelvis that all are relative to is not known.
     """
     tals = config.tals if training else type(config.tals)()
     confidence_2d, confidence_3d = sample["keypoints_2d"][..., 2], sample["keypoints_3d"][..., 3]
@@ -51,6 +52,8 @@ def published_terms(
         scales = loss_scales(orientation, body_pose, keypoints_2d, sample, tals)
 
     pelvis = keypoint_index("mpii_pelvis")
+    if not config.compat_reference:
+        confidence_3d = confidence_3d * (confidence_3d[:, pelvis : pelvis + 1] > 0)
     truth_3d = sample["keypoints_3d"][..., :3] - sample["keypoints_3d"][:, pelvis : pelvis + 1, :3]
     apart_3d = keypoints_3d - keypoints_3d[:, pelvis : pelvis + 1] - known(truth_3d, confidence_3d)
     apart_2d = keypoints_2d - known(sample["keypoints_2d"][..., :2], confidence_2d)

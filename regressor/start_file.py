@@ -1,4 +1,5 @@
-"""Training that begins with an exported regressor: its weights and means, under settings of training of one's own."""
+"""Training that begins with a file, and notes down which: an exported regressor, whose weights and means it takes under
+settings of training of its own, or a backbone."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from tokenizer import FrozenTokenizer
 from tokenizer.engine.errors import fail
 from tokenizer.engine.options import from_dict, to_dict
 
+from .backbone_file import saved_backbone
 from .config import DataConfig, RegressorConfig
 from .model import RegressorNetwork
 from .weights import check_body, check_vocabulary, load_strictly, read_exported
@@ -53,11 +55,18 @@ def about_start(path: str | Path, config: RegressorConfig, tokenizer: FrozenToke
     return {"file": Path(path).name, "sha256": _sha256(path), "provenance": state["provenance"]}
 
 
-def check_same_start(about: dict[str, Any] | None, path: str | Path | None) -> None:
-    """Raise ``UserError`` unless a run of this ``about_start`` (None: without) is given the same file again."""
+def about_backbone(path: str | Path) -> dict[str, Any]:
+    """Name, SHA-256 and provenance of the backbone's file that a run begins with. Raises ``UserError`` for another kind
+    of file."""
+    return {"file": Path(path).name, "provenance": saved_backbone(path)["provenance"], "sha256": _sha256(path)}
+
+
+def check_same_start(about: dict[str, Any] | None, path: str | Path | None, what: str = "regressor") -> None:
+    """Raise ``UserError`` unless a run of this ``about_start`` or ``about_backbone`` (None: without) is given the same
+    file again; ``what`` it is."""
     begun = None if about is None else about["sha256"]
     if begun != (None if path is None else _sha256(path)):
-        raise fail("This run began with another regressor", got=path or "none", next_step="Give the same again",
+        raise fail(f"This run began with another {what}", got=path or "none", next_step="Give the same again",
                    expected=about["file"] if about else "none")  # fmt: skip
 
 
@@ -69,7 +78,7 @@ def start_from_regressor(network: RegressorNetwork, path: str | Path) -> None:
 
 def _sha256(path: str | Path) -> str:
     if not Path(path).is_file():
-        raise fail(f"No regressor at {path}", next_step="Check the path")
+        raise fail(f"No file at {path}", next_step="Check the path")
     with Path(path).open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

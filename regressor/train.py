@@ -27,6 +27,7 @@ from tokenizer.engine.distributed import (
 )
 from tokenizer.engine.errors import fail
 from tokenizer.engine.gpu import GpuUse
+from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
@@ -45,12 +46,16 @@ from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
 from .panels import Panels
 from .parameter_groups import frozen_parts, make_optimizer
-from .start_file import about_start, check_same_start, start_from_regressor
+from .start_file import about_backbone, about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
 from .validation import judged_by, score_predictions
 from .weights import check_vocabulary, load_strictly, save_regressor
 
 _PACE_STEPS = 30
+MEMORY_STEP = (
+    "Start another run with --set optim.accumulate=4 (the same steps, a quarter of the batch at a time) or a smaller "
+    "optim.batch; a ViT needs far less with --set backbone.recompute=true"
+)
 _KNOWN_FROM = 4096
 """Samples whose annotation says where training begins."""
 Export = Literal["best", "last"]
@@ -81,10 +86,10 @@ def train_regressor(
     every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
     and calls ``progress``. Raises ``UserError`` for an empty split, other crops or another artifact than the run began
     with, a backbone or a start that does not fit, a batch that cannot be shared out, or a loss or gradient that is no
-    number (the batch is saved in the folder).
+    number (the batch is saved in the folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group():
+    with process_group(), memory_errors("in training", MEMORY_STEP):
         run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
         return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path
@@ -96,7 +101,8 @@ def _train(
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, start, resume, tensorboard)
+    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, backbone, start,
+                                   resume, tensorboard)  # fmt: skip
     run = RunFolder(run_path, settings, state)
     if first and tensorboard:
         run.open_tensorboard()
@@ -199,7 +205,7 @@ def _train(
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
             panels.save(run, step, averaged, body)
             record[judged] = figures[judged]
-            if best is None or figures[judged] < best["figures"][judged]:
+            if best is None or figures[judged] < best["figures"][judged] or math.isnan(best["figures"][judged]):
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
         if step % config.checkpoint_every == 0 or last:
@@ -216,7 +222,7 @@ def _train(
 
 def _open_run(
     path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body,
-    start: str | Path | None, resume: bool, tensorboard: bool,
+    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
     if tensorboard:
@@ -252,6 +258,7 @@ def _open_run(
     if run is not None:
         if run.state is None:
             check_same_start(run.config.get("start"), start)
+            check_same_start(run.config.get("backbone"), backbone, "backbone")
         return run.config, run.state
     if "suit" in mixture.domains:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
@@ -261,6 +268,8 @@ def _open_run(
     about = {"regressor": to_dict(config), "tokenizer": tokenizer.digest, "crops": mixture.digest}
     if start is not None:
         about["start"] = about_start(start, config, tokenizer, body.kind)
+    if backbone is not None:
+        about["backbone"] = about_backbone(backbone)
     return RunFolder.start(path, about).config, None
 
 
@@ -292,6 +301,6 @@ def _export(
     provenance = {
         "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
         "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
-        **({"start": run.config["start"]} if "start" in run.config else {}),
     }  # fmt: skip
+    provenance |= {name: run.config[name] for name in ("start", "backbone") if name in run.config}
     return save_regressor(out, network, config, tokenizer, provenance)

@@ -32,6 +32,7 @@ from .engine.distributed import (
     world_size,
 )
 from .engine.errors import fail
+from .engine.memory import memory_errors
 from .engine.options import from_dict, to_dict
 from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
@@ -69,7 +70,7 @@ def train_tokenizer(
     a mixture that the store cannot give, another store, a batch that cannot be shared out, or a loss or gradient that
     is no number (the batch is saved in the run folder).
     """
-    with process_group():
+    with process_group(), memory_errors("in training", "Start another run with a smaller --set optim.batch"):
         run = _train(store, Path(run_path), config, body, resume, tensorboard, progress)
         path = run.path / "tokenizer.h5"
         return export_run(run.path, path, export) if rank() == 0 else path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,51 @@ class Mixture:
                 parts.append(store.sample(rows, split))
             first += count
         return join(parts)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A data set of known people, mixed into the training on others: its name, its crops, its ``share`` of a batch."""
+
+    name: str
+    store: CropStore
+    share: float
+
+
+def open_beside(texts: Sequence[str]) -> list[Beside]:
+    """The train splits of what ``PATH=SHARE`` name, crop stores and folders of shards.
+
+    Raises ``UserError`` for a text of another form, shares that leave nothing to others, and what is no such data.
+    """
+    shares = parse_shares(",".join(texts), what="What is mixed in", most=1.0)
+    if sum(shares.values()) >= 1:
+        raise fail("What is mixed in leaves nothing of a batch to others", got=f"{sum(shares.values()):g} in all",
+                   expected="less than 1")  # fmt: skip
+    found = []
+    for text, share in shares.items():
+        store = open_crops(text).only("train")
+        if not store.count("train"):
+            raise fail(f"{text} has no training samples to mix in")
+        found.append(Beside(Path(text).name if Path(text).is_dir() else Path(text).stem, store, share))
+    return found
+
+
+def mixed_in(store: CropStore, others: Sequence[Beside]) -> Mixture:
+    """``store`` with ``others`` beside it in training; what is validated on is that of ``store`` alone.
+
+    Raises ``UserError`` for two data sets of one name.
+    """
+    alone = Mixture.of(store)
+    if not others:
+        return alone
+    (own,) = alone.stores
+    names = [own, *(other.name for other in others)]
+    twice = [name for number, name in enumerate(names) if folded(name) in map(folded, names[:number])]
+    if twice:
+        raise fail("Two data sets have one name", got=twice[0], next_step="Rename one of them")
+    shares = [1 - sum(other.share for other in others), *(other.share for other in others)]
+    mix = ",".join(f"{name}={share!r}" for name, share in zip(names, shares, strict=True))
+    return Mixture({own: store, **{other.name: other.store for other in others}}, mix)
 
 
 def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:

@@ -68,6 +68,12 @@ class ShardStore(CropStore):
         """The same crops at ``size`` pixels."""
         return ShardStore(self.path, self.shards, self._index, size, self._cache)
 
+    def only(self, split: str) -> ShardStore:
+        """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
+        self.count(split)
+        return ShardStore(self.path, [shard for shard in self.shards if shard.split == split], self._index, self.size,
+                          self._cache)  # fmt: skip
+
     def part_counts(self, split: str) -> list[int]:
         """How many samples each shard of a split holds, in their order."""
         self.count(split)

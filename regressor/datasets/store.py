@@ -121,6 +121,10 @@ class CropStore:
         """The same crops at ``size`` pixels where they can be cut anew; those of a crop store stay as they are."""
         return self
 
+    def only(self, split: str) -> CropStore:
+        """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
+        return CropStore(self.path, self.size, {split: self.count(split)}, self.digest, self.attributes)
+
     def part_counts(self, split: str) -> list[int]:
         """How many samples lie together in each part of a split: here all of them."""
         return [self.count(split)]

@@ -157,6 +157,20 @@ def test_the_command_writes_what_training_reads(
     assert done.exit_code == 0, done.output
     written = json.loads(out.read_text())["loss"]["tals"]
     assert set(written["rotations"]) == set(JOINT_NAMES) and written["rotations"]["left_knee"] > 0
-    for extra in ([], ["--tokenizer", str(tokenizer_file), "--camera", "true"]):
-        refused = CliRunner().invoke(main, [*arguments, *extra])
-        assert refused.exit_code == 2 and "needs its tokenizer" in refused.output
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2 and "needs its tokenizer" in refused.output
+    both = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--camera", "true"])
+    assert both.exit_code == 0, both.output
+    mixed = json.loads(out.read_text())["loss"]["tals"]
+    assert set(mixed["rotations"]) == set(JOINT_NAMES) and max(mixed["keypoints_2d"].values()) < 1e-5
+    assert "the camera true, joints those of r.pt" in mixed["source"]
+
+
+def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regressor, open_body):
+    prepared = CliRunner().invoke(main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"),
+                                         "--workers", "1"])  # fmt: skip
+    assert prepared.exit_code == 0, prepared.output
+    store = open_crops(tmp_path / "shards")
+    assert store.size != regressor.config.image_size
+    found = calibrate(store, "train", baseline=regressor.eval(), body=open_body)
+    assert found.used == 12 and set(found.tals.rotations) == set(JOINT_NAMES)

@@ -80,6 +80,14 @@ def test_tars_of_4d_humans(tmp_path):
     np.testing.assert_allclose(sample["betas"][1], people[1]["betas"], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("tar", "measured"), [("h36m-train/0.tar", True), ("H36M_0.tar", True), ("coco/0.tar", False)])
+def test_bodies_of_human36m_were_measured(tmp_path, tar, measured):
+    (tmp_path / tar).parent.mkdir(exist_ok=True)
+    write_tar(tmp_path / tar, [("x.jpg", jpeg()), ("x.data.pyd", pickle.dumps([fitted_person()]))])
+    prepare("4dhumans", [(tmp_path / tar)], tmp_path / "out")
+    assert open_crops(tmp_path / "out").sample(np.arange(1), "train")["true_3d"].tolist() == [measured]
+
+
 def test_what_is_wrong_in_a_tar_is_listed(tmp_path):
     people = pickle.dumps([fitted_person()])
     write_tar(tmp_path / "0.tar", [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from regressor import finetune as tuning
 from regressor.cli import main
 from regressor.config import preset
 from regressor.datasets.readers.joint_orders import COCO17
 from regressor.finetune import Photographs, Settings, finetune, finetune_config
 from regressor.model import build_regressor
+from regressor.train import train_regressor
 from regressor.weights import save_regressor
 from tokenizer.body.skeleton import keypoint_index
 from tokenizer.engine.checkpoint import load_state
@@ -193,7 +196,52 @@ def test_bad_options_are_one_message(tmp_path, photographs, start, tokenizer, op
     refused("no share", Photographs((photographs,), val_share=1.0))
     refused("Unknown format", Photographs((photographs,), data_format="cocoa"))
     refused("No file at", Photographs((tmp_path / "none.json",)))
-    refused("No regressor at", file=tmp_path / "none.pt")
+    refused("No file at|No regressor at", file=tmp_path / "none.pt")
     refused("holds no thresholds|Cannot read", settings=replace(FEW, tals="none.json"))
     refused("nobody in val.*held out is nothing", Photographs((photographs,), val_share=0.0))
     refused("holds other data.*another folder", Photographs((photographs, photographs)))
+
+
+def test_other_data_are_mixed_into_training_alone(
+    tmp_path, photographs, start, tokenizer, open_body, crops_file, monkeypatch
+):
+    trained, seen = [], []
+    monkeypatch.setattr(tuning, "train_regressor", lambda crops, *rest, **options: (
+        trained.append(crops), train_regressor(crops, *rest, **options))[1])  # fmt: skip
+    source = Photographs((photographs,), also=(f"{crops_file}=0.25",))
+    result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu",
+                      say=seen.append)  # fmt: skip
+    (mixture,) = trained
+    assert mixture.shares == pytest.approx({"data": 0.75, "crops": 0.25}) and mixture.count("train") > 12
+    assert mixture.count("val") == result.val, "only photographs are held out"
+    assert result.train + result.val == 12 and result.judged == "keypoints_2d_pct" and "mpjpe_mm" not in result.before
+    assert any("75.0% data, 25.0% crops" in text for text in seen)
+    kept = load_state(tmp_path / "run" / "regressor.pt")["provenance"]["crops_attributes"]
+    assert kept["mixture"] == mixture.shares and set(kept["data_sets"]) == {"data", "crops"}
+    with pytest.raises(UserError, match="other crops"):
+        finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu",
+                 resume=True)  # fmt: skip
+    shared = finetune_config(preset("vit-h"), 300, Settings(), 0.75)
+    assert shared.optim.steps == 500, "as many passes over the photographs as without the others"
+
+
+@pytest.mark.parametrize(
+    ("also", "says"),
+    [
+        (("{crops}",), "not of the form"),
+        (("{crops}=1",), "leaves nothing"),
+        (("{crops}=0.5", "{photos}=0.5"), "leaves nothing"),
+        (("{crops}=-0.5",), "above 0"),
+        (("none.h5=0.5",), "none.h5"),
+        (("{crops}=0.2", "{crops}=0.3"), "twice"),
+        (("{same}=0.2", "{crops}=0.3"), "one name.*crops"),
+    ],
+)
+def test_what_cannot_be_mixed_in_is_told(tmp_path, photographs, start, tokenizer, open_body, crops_file, also, says):
+    (tmp_path / "other").mkdir()
+    shutil.copy(crops_file, tmp_path / "other" / "Crops.h5")
+    names = {"crops": crops_file, "photos": photographs, "same": tmp_path / "other" / "Crops.h5"}
+    source = Photographs((photographs,), also=tuple(text.format(**names) for text in also))
+    with pytest.raises(UserError, match=says):
+        finetune(source, start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu")
+    assert not (tmp_path / "run" / "config.json").exists()

@@ -191,3 +191,15 @@ def test_choices_of_the_command_line(tmp_path):
     file.write_text("{}")
     with pytest.raises(UserError, match="holds no thresholds"):
         with_loss(config, tals=str(file))
+
+
+def test_3d_without_its_pelvis_counts_by_habit_alone():
+    """The annotation is relative to the pelvis: where that is unknown, what stands in its place is no truth."""
+    sample, predicted = people(2)
+    pelvis = KEYPOINT_NAMES.index("mpii_pelvis")
+    sample["keypoints_3d"][0, pelvis] = 0.0
+    for config, counts in ((PUBLISHED_LOSS, False), (COMPAT, True)):
+        term = terms_of(sample, predicted, replace(config, tals=OFF))["keypoints_3d"]
+        assert (float(term) > 1) == counts
+    sample["keypoints_3d"][0, pelvis] = torch.tensor([torch.nan, torch.nan, torch.nan, 0.0])
+    assert torch.isfinite(terms_of(sample, predicted, PUBLISHED_LOSS)["keypoints_3d"])

@@ -9,8 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from regressor.backbone_file import save_backbone
 from regressor.cli import main
-from regressor.config import DecoderConfig, HeadConfig, preset
+from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, preset
 from regressor.datasets.store import open_crops
 from regressor.model import build_regressor
 from regressor.start_file import network_settings, starting_config
@@ -95,7 +96,7 @@ def test_what_does_not_fit_is_told(tmp_path, crops_file, tokenizer, open_body, s
     refused(r"another network.*got preset 'small' with decoder.width 32; expected preset 'small' with decoder.width 16",
             replace(tiny_config, decoder=replace(tiny_config.decoder, width=32)))  # fmt: skip
     refused("head.pose rot6d", replace(tiny_config, head=HeadConfig(pose="rot6d")))
-    refused("No regressor at", file=tmp_path / "none.pt")
+    refused("No file at|No regressor at", file=tmp_path / "none.pt")
     refused("no exported regressor", file=_changed(start, tmp_path, format="else"))
     refused("another tokenizer", file=_changed(start, tmp_path, tokenizer="0" * 64))
     refused("predicts another body", file=_changed(start, tmp_path, provenance={"body": "smpl"}))
@@ -138,3 +139,33 @@ def test_the_command(tmp_path, crops_file, tokenizer_file, start):
                         (["--backbone", "b.pt"], "one file")):  # fmt: skip
         done = CliRunner().invoke(main, [*command, "--run", str(tmp_path / "other"), *extra])
         assert done.exit_code == 2 and says in done.output, done.output
+
+
+def test_the_backbone_is_noted_down_and_wanted_again(tmp_path, crops_file, tokenizer, open_body, tiny_config):
+    """Killed before its first checkpoint, a run that goes on without its backbone would learn from nothing."""
+    vit = replace(
+        preset("vit-s"), optim=replace(tiny_config.optim, steps=2), image_size=64, pictures=0, precision="fp32",
+        backbone=BackboneConfig(kind="vit", width=16, blocks=(1,), heads=2),
+        decoder=DecoderConfig(kind="single", dim=8, heads=2, layers=1, width=16, hidden=16),
+    )  # fmt: skip
+    weights = build_regressor(vit, tokenizer).network.backbone.state_dict()
+    save_backbone(tmp_path / "b.pt", weights, vit, {"imported_from": "vitpose.pth"})
+    prepared = CliRunner().invoke(main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"),
+                                         "--workers", "1"])  # fmt: skip
+    assert prepared.exit_code == 0, prepared.output
+
+    def go(**options):
+        return train_regressor(open_crops(tmp_path / "shards"), tokenizer, tmp_path / "run", vit, open_body, **options)
+
+    exported = load_state(go(backbone=tmp_path / "b.pt"))
+    noted = exported["provenance"]["backbone"]
+    assert noted["file"] == "b.pt" and noted["provenance"]["imported_from"] == "vitpose.pth"
+    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
+        checkpoint.unlink()
+    with pytest.raises(UserError, match=r"another backbone; got none; expected b\.pt"):
+        go(resume=True)
+    assert same(load_state(go(backbone=tmp_path / "b.pt", resume=True)), exported)
+
+
+def same(a, b):
+    return all(torch.equal(value, b["network"][name]) for name, value in a["network"].items())

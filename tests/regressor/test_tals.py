@@ -90,7 +90,7 @@ def test_no_thresholds_change_nothing_and_give_the_plain_gradient():
 
 
 def test_terms_of_a_training_step(regressor, sample, open_body, tokenizer):
-    """With TALS, pseudo labels: positions of joints stop counting; measured data keep every 3D term."""
+    """With TALS, pseudo labels: positions of joints, and tokens, stop counting; measured data keep every 3D term."""
     from regressor.model import normalise
 
     regressor.eval()
@@ -108,7 +108,7 @@ def test_terms_of_a_training_step(regressor, sample, open_body, tokenizer):
         kept = 0.1 if name == "keypoints_2d" else 1.0
         assert float(measured[name].detach()) == pytest.approx(kept * float(term.detach()), rel=1e-4), name
         kept = {"keypoints_2d": 0.1, "keypoints_3d": 0.1, "orientation": 0.1, "body_pose": 0.1, "joints": 0,
-                "body_joints": 0, "vertices": 0}.get(name, 1.0)  # fmt: skip
+                "body_joints": 0, "vertices": 0, "token": 0}.get(name, 1.0)  # fmt: skip
         assert float(pseudo[name].detach()) == pytest.approx(kept * float(term.detach()), rel=1e-4), name
 
 

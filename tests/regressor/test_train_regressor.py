@@ -100,6 +100,15 @@ def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_confi
     assert same(weights_of(whole), weights_of(resumed))
 
 
+def test_a_figure_that_is_no_number_is_never_best(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
+    figures = iter([float("nan"), 3.0, float("nan"), 5.0])
+    monkeypatch.setattr(training, "score_predictions",
+                        lambda *_: {"mpjpe_mm": torch.tensor([next(figures)])})  # fmt: skip
+    config = replace(tiny_config, validate_every=2, pictures=0)
+    state = load_state(train_regressor(crops, tokenizer, tmp_path / "run", config, open_body))
+    assert state["provenance"]["weights"] == "best, step 4" and state["provenance"]["metrics"] == {"val_mpjpe_mm": 3.0}
+
+
 def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     """From a scale that is too large the first steps overflow; a run broken among them ends as the whole one does."""
     monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**20))

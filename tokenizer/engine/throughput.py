@@ -10,28 +10,28 @@ class Throughput:
     until there are others."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[int, float, float]] = []
+        self.steps = 0
+        """How many steps were added."""
+        self._counted = 0
+        self._samples, self._seconds, self._waiting = 0, 0.0, 0.0
 
     def add(self, samples: int, seconds: float, waiting: float) -> None:
         """One step on ``samples`` samples of all processes: its whole time, and what of it went by for the data."""
-        self._steps.append((samples, seconds, waiting))
-
-    @property
-    def steps(self) -> int:
-        """How many steps were added."""
-        return len(self._steps)
+        if self.steps == _SKIPPED:
+            self._counted, self._samples, self._seconds, self._waiting = 0, 0, 0.0, 0.0
+        self.steps += 1
+        self._counted += 1
+        self._samples += samples
+        self._seconds += seconds
+        self._waiting += waiting
 
     def seconds_per_step(self) -> float:
         """Mean time of a step."""
-        counted = self._counted()
-        return sum(seconds for _, seconds, _ in counted) / len(counted)
+        return self._seconds / self._counted
 
     def figures(self) -> dict[str, float]:
         """``images_per_s`` and ``data_wait``, a share of the time; empty before the first step."""
-        samples, seconds, waiting = (sum(part) for part in zip(*self._counted())) if self._steps else (0, 0, 0)
-        return (
-            {"images_per_s": round(samples / seconds, 2), "data_wait": round(waiting / seconds, 4)} if seconds else {}
-        )
-
-    def _counted(self) -> list[tuple[int, float, float]]:
-        return self._steps[_SKIPPED:] or self._steps
+        if not self._seconds:
+            return {}
+        return {"images_per_s": round(self._samples / self._seconds, 2),
+                "data_wait": round(self._waiting / self._seconds, 4)}  # fmt: skip
