@@ -15,7 +15,7 @@ from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
 
 from .open_shard import OpenShard
-from .picture import PictureOf
+from .picture import PictureOf, as_images
 from .remote import Cache, beside, fetch, is_url
 from .sample import Sample
 from .shard_file import COLUMNS, REMEDY
@@ -26,8 +26,6 @@ from .warp import Framing
 INDEX = "shards.json"
 INDEX_FORMAT = "pose-token-hmr/shards"
 INDEX_VERSION = 1
-_KEPT_OPEN = 40
-"""Shards: as many as training shuffles at a time, and the next."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Shard:
 
 class ShardStore(CropStore):
     """A folder of shards, or one behind a URL; ``size`` is that of the crops it gives, cut anew from the stored
-    pictures. A few shards stay open; a copy sent to another process opens its own."""
+    pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
 
     def __init__(
         self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None
@@ -58,6 +56,7 @@ class ShardStore(CropStore):
         digest = hashlib.sha256("".join(f"{shard.split} {shard.digest} " for shard in shards).encode()).hexdigest()
         self._index, self._cache = attributes, cache
         self._open: dict[str, OpenShard] = {}
+        self._kept_open = 4
         super().__init__(path, size, counts, digest, {**attributes, "sequences": named})
         self.remote = cache is not None
 
@@ -67,6 +66,11 @@ class ShardStore(CropStore):
     def at_size(self, size: int) -> ShardStore:
         """The same crops at ``size`` pixels."""
         return ShardStore(self.path, self.shards, self._index, size, self._cache)
+
+    def keep_open(self, shards: int) -> int:
+        """Keep as many shards open, those used last, with their annotation in memory; returns how many that may be."""
+        self._kept_open = max(1, min(shards, len(self.shards)))
+        return self._kept_open
 
     def part_counts(self, split: str) -> list[int]:
         """How many samples each shard of a split holds, in their order."""
@@ -101,16 +105,15 @@ class ShardStore(CropStore):
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors; raises as ``people`` does."""
         sample, picture = self.people(indices, split)
-        framings = [Framing(tuple(box)) for box in sample["box"].tolist()]
-        crops = [picture(number, framing) for number, framing in enumerate(framings)]
-        images = np.stack(crops) if crops else np.zeros((0, self.size, self.size, 3), np.uint8)
-        sample["image"] = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        boxes, size = sample["box"].tolist(), self.size
+        crops = (picture(number, Framing(tuple(box))) for number, box in enumerate(boxes))
+        sample["image"] = as_images(crops, len(boxes)) if boxes else torch.zeros(0, 3, size, size, dtype=torch.uint8)
         return sample
 
     def _opened(self, shard: Shard) -> OpenShard:
         found = self._open.pop(shard.file, None)
         if found is None:
-            while len(self._open) >= _KEPT_OPEN:
+            while len(self._open) >= self._kept_open:
                 self._open.pop(next(iter(self._open))).close()
             found = OpenShard(self._local(shard), shard.digest)
         self._open[shard.file] = found  # the last of them is the one used last

@@ -15,13 +15,15 @@ from click.testing import CliRunner
 from regressor.batches import take
 from regressor.cli import main
 from regressor.config import AugmentConfig, DataConfig
-from regressor.datasets import remote, shards
+from regressor.datasets import remote
+from regressor.datasets.ahead import wanted_workers
 from regressor.datasets.mixtures import MIX_ALL, Mixture, open_mixture
 from regressor.datasets.photo import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.remote import Cache
+from regressor.datasets.shards import ShardStore
 from regressor.datasets.store import open_crops, write_crops
-from regressor.datasets.stream import Stream, wanted_workers
+from regressor.datasets.stream import Stream
 from regressor.train import train_regressor
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
@@ -145,7 +147,8 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
     config = replace(config, checkpoint_every=1, data=DataConfig(window=1, workers=0))
     whole = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "whole", config, open_body)
     lost = sorted((tmp_path / "two").glob("train-*.h5"))[0]
-    monkeypatch.setattr(shards, "_KEPT_OPEN", 1)
+    keep_open = ShardStore.keep_open
+    monkeypatch.setattr(ShardStore, "keep_open", lambda self, _: keep_open(self, 1))
 
     def delete(step, *_):
         if step == 3:
