@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.engine.errors import fail
+from tokenizer.engine.errors import UserError, fail
 
 from .open_shard import OpenShard
 from .picture import PictureOf, as_images
-from .remote import Cache, beside, fetch, is_url
+from .remote import Cache, beside, fetch, is_url, without_key
 from .sample import Sample
 from .shard_file import COLUMNS, REMEDY
 from .store import CropStore
@@ -115,14 +115,24 @@ class ShardStore(CropStore):
         if found is None:
             while len(self._open) >= self._kept_open:
                 self._open.pop(next(iter(self._open))).close()
-            found = OpenShard(self._local(shard), shard.digest)
+            found = self._opening(shard)
         self._open[shard.file] = found  # the last of them is the one used last
         return found
 
-    def _local(self, shard: Shard) -> Path:
+    def _opening(self, shard: Shard) -> OpenShard:
         if self._cache is None:
-            return Path(self.path) / shard.file
-        return self._cache.file(beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}")
+            return OpenShard(Path(self.path) / shard.file, shard.digest)
+        url, name = beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}"
+        wrong = UserError()
+        for _ in range(2):  # what was damaged on its way, or in the cache, is fetched anew
+            with self._cache.file(url, name) as path:
+                try:
+                    return OpenShard(path, shard.digest)
+                except UserError as error:
+                    path.unlink(missing_ok=True)
+                    wrong = error
+        raise fail(f"{without_key(url)} is not what its {INDEX} said when training began", got=wrong,
+                   next_step="Once the server has it whole, go on with --resume")  # fmt: skip
 
 
 def _sample(columns: dict[str, np.ndarray]) -> Sample:
@@ -146,22 +156,22 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
     whose index is damaged or newer.
     """
     if isinstance(path, str) and is_url(path):
-        index: Path | str = beside(path, INDEX)
-        data = fetch(str(index))
+        index = beside(path, INDEX)
+        data, shown = fetch(index), without_key(index)
         folder: Path | str = path
     else:
         folder, cache = Path(path), None
-        index = folder / INDEX
-        if not index.is_file():
+        shown = str(folder / INDEX)
+        if not (folder / INDEX).is_file():
             raise fail(f"No prepared data in {path}", got=f"no {INDEX}",
                        next_step="Run `pose-regressor prepare`, again if it did not end")  # fmt: skip
-        data = index.read_bytes()
+        data = (folder / INDEX).read_bytes()
     try:
         content = json.loads(data)
         if content["format"] != INDEX_FORMAT:
             raise ValueError(f"format {content['format']!r}")
         if content["format_version"] > INDEX_VERSION:
-            raise fail(f"{path} was written by a newer version", next_step="Upgrade pose-token-hmr")
+            raise fail(f"{shown} was written by a newer version", next_step="Upgrade pose-token-hmr")
         shards = [Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]})
                   for one in content["shards"]]  # fmt: skip
         wrong = [one.file for one in shards if Path(one.file).name != one.file or one.count < 1
@@ -170,6 +180,6 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
             raise ValueError(f"entries of {', '.join(wrong[:3])}" if wrong else "no shards")
         attributes, size = dict(content["attributes"]), int(content["attributes"]["pixels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise fail(f"Cannot read {index}", got=error, expected="the index of a folder of shards",
+        raise fail(f"Cannot read {shown}", got=error, expected="the index of a folder of shards",
                    next_step=REMEDY) from None  # fmt: skip
     return ShardStore(folder, shards, attributes, size, cache)
