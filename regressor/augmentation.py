@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .close_crops import close_crops
 from .config import AugmentConfig
-from .datasets.picture import PictureOf, own_pictures
+from .datasets.picture import PictureOf, as_images, own_pictures
 from .datasets.sample import Sample
 from .datasets.warp import Framing
 from .mirroring import mirror_annotation
@@ -49,8 +49,8 @@ def augment(
 
     In this order: mirror, roll, zoom and shift, or a frame around a part of the body instead of the last two; a patch
     in front; colour; noise. ``seeds``: of each sample, the only source of its draws. ``pelvis`` (B,3): where each
-    body's pelvis rests, see ``reframe``. ``picture`` takes crops from elsewhere than the given images, which then may
-    be empty.
+    body's pelvis rests, see ``reframe``. ``picture`` takes crops from elsewhere than the given images, which then
+    may be empty.
     """
     generators = [np.random.default_rng(list(seed)) for seed in seeds]
     drawn = np.stack([generator.random(sum(_COLUMNS.values())) for generator in generators])
@@ -60,14 +60,16 @@ def augment(
     mirrored = mirror_annotation(sample, flip, pelvis)
     changes = _changes(mirrored, flip, config, draws)
     out = reframe_annotation(mirrored, changes.roll, changes.zoom, changes.shift, pelvis)
-    own = picture or own_pictures(sample["image"])
-    crops = []
-    for i, (framing, generator) in enumerate(zip(framings(sample["box"], changes), generators, strict=True)):
-        crop = own(i, framing)
+    frames = framings(sample["box"], changes)
+    picture = picture or own_pictures(sample["image"])
+
+    def crop(i: int) -> np.ndarray:
+        plain = picture(i, frames[i])
         if draws["patch"][i, 0] < config.patch:
-            crop = cover(crop, draws["cover"][i])
-        crops.append(_recoloured(crop, config, {name: values[i] for name, values in draws.items()}, generator))
-    out["image"] = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+            plain = cover(plain, draws["cover"][i])
+        return _recoloured(plain, config, {name: values[i] for name, values in draws.items()}, generators[i])
+
+    out["image"] = as_images(map(crop, range(len(frames))), len(frames))
     return out
 
 
@@ -128,8 +130,8 @@ def reframe(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor, pelvis: T
     out = reframe_annotation(sample, roll, zoom, shift, pelvis)
     picture = own_pictures(sample["image"])
     changes = Changes(torch.zeros(len(roll), dtype=torch.bool), roll, zoom, shift)
-    crops = [picture(number, framing) for number, framing in enumerate(framings(sample["box"], changes))]
-    out["image"] = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+    crops = (picture(number, framing) for number, framing in enumerate(framings(sample["box"], changes)))
+    out["image"] = as_images(crops, len(roll))
     return out
 
 

@@ -21,6 +21,11 @@ def take(sample: Sample, chosen: Tensor | slice) -> Sample:
     return cast(Sample, {name: values[chosen] for name, values in cast(dict[str, Tensor], sample).items()})
 
 
+def without_images(sample: Sample) -> Sample:
+    """The same samples with images of no pixels, (B,3,0,0)."""
+    return cast(Sample, {**sample, "image": sample["image"][..., :0, :0]})
+
+
 def to_device(sample: Sample, device: torch.device) -> Sample:
     """The same samples on ``device``."""
     return cast(Sample, {name: values.to(device) for name, values in cast(dict[str, Tensor], sample).items()})

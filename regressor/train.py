@@ -39,9 +39,10 @@ from tokenizer.engine.throughput import Throughput
 from .backbone_file import start_from_backbone
 from .batches import to_device
 from .config import RegressorConfig
+from .datasets.ahead import named_deaths, wanted_workers
 from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
-from .datasets.stream import Stream, wanted_workers
+from .datasets.stream import Stream
 from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
 from .panels import Panels
@@ -89,7 +90,7 @@ def train_regressor(
     number (the batch is saved in the folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group(), memory_errors("in training", MEMORY_STEP):
+    with process_group(), memory_errors("in training", MEMORY_STEP), named_deaths():
         run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
         return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path

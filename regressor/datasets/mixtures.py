@@ -15,7 +15,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.shares import folded, parse_shares
 
 from ..batches import join
-from .remote import Cache, is_url
+from .remote import Cache, is_url, last_name
 from .sample import Sample
 from .shards import INDEX, open_shards
 from .store import CropStore, open_crops
@@ -184,7 +184,7 @@ def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
         named, path = (name, rest) if sign and not is_url(text) and not Path(text).exists() else ("", text)
         place = Path(path)
         if is_url(path):
-            found.append((named or path.rstrip("/").rpartition("/")[2], path))
+            found.append((named or last_name(path), path))
         elif place.suffix == ".txt" and place.is_file():
             lines = (line.partition("#")[0].strip() for line in place.read_text().splitlines())
             found += _found([line for line in lines if line])

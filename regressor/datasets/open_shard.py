@@ -20,8 +20,10 @@ class OpenShard:
     """
 
     def __init__(self, path: Path, digest: str) -> None:
-        self._path, self._stack = path, ExitStack()
-        with reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY) as file:
+        self._path = path
+        with ExitStack() as stack:
+            # Opened once: another file of that name, put there meanwhile, must not mix with this one.
+            file = stack.enter_context(reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY))
             if file.attrs["digest"] != digest:
                 raise fail(f"{path} was changed since the folder was prepared", next_step=REMEDY)
             found = plain_datasets(file)
@@ -35,8 +37,8 @@ class OpenShard:
                            next_step=REMEDY)  # fmt: skip
             self.columns = {name: found[name][:] for name in COLUMNS}
             self._ends = np.concatenate([[0], found["jpeg_end"][:]])
-        self._file = self._stack.enter_context(reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY))
-        self._bytes = self._file["jpeg"]
+            self._bytes = found["jpeg"]
+            self._stack = stack.pop_all()
 
     def jpeg(self, row: int) -> bytes:
         """The picture of one person. Raises ``UserError`` where the file is damaged."""

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.engine.errors import fail
+from tokenizer.engine.errors import UserError, fail
 
 from .open_shard import OpenShard
-from .picture import PictureOf
-from .remote import Cache, beside, fetch, is_url
+from .picture import PictureOf, as_images
+from .remote import Cache, beside, fetch, is_url, without_key
 from .sample import Sample
 from .shard_file import COLUMNS, REMEDY
 from .store import CropStore
@@ -26,8 +26,6 @@ from .warp import Framing
 INDEX = "shards.json"
 INDEX_FORMAT = "pose-token-hmr/shards"
 INDEX_VERSION = 1
-_KEPT_OPEN = 40
-"""Shards: as many as training shuffles at a time, and the next."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Shard:
 
 class ShardStore(CropStore):
     """A folder of shards, or one behind a URL; ``size`` is that of the crops it gives, cut anew from the stored
-    pictures. A few shards stay open; a copy sent to another process opens its own."""
+    pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
 
     def __init__(
         self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None
@@ -58,6 +56,7 @@ class ShardStore(CropStore):
         digest = hashlib.sha256("".join(f"{shard.split} {shard.digest} " for shard in shards).encode()).hexdigest()
         self._index, self._cache = attributes, cache
         self._open: dict[str, OpenShard] = {}
+        self._kept_open = 4
         super().__init__(path, size, counts, digest, {**attributes, "sequences": named})
         self.remote = cache is not None
 
@@ -73,6 +72,11 @@ class ShardStore(CropStore):
         self.count(split)
         return ShardStore(self.path, [shard for shard in self.shards if shard.split == split], self._index, self.size,
                           self._cache)  # fmt: skip
+
+    def keep_open(self, shards: int) -> int:
+        """Keep as many shards open, those used last, with their annotation in memory; returns how many that may be."""
+        self._kept_open = max(1, min(shards, len(self.shards)))
+        return self._kept_open
 
     def part_counts(self, split: str) -> list[int]:
         """How many samples each shard of a split holds, in their order."""
@@ -107,25 +111,34 @@ class ShardStore(CropStore):
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors; raises as ``people`` does."""
         sample, picture = self.people(indices, split)
-        framings = [Framing(tuple(box)) for box in sample["box"].tolist()]
-        crops = [picture(number, framing) for number, framing in enumerate(framings)]
-        images = np.stack(crops) if crops else np.zeros((0, self.size, self.size, 3), np.uint8)
-        sample["image"] = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        boxes, size = sample["box"].tolist(), self.size
+        crops = (picture(number, Framing(tuple(box))) for number, box in enumerate(boxes))
+        sample["image"] = as_images(crops, len(boxes)) if boxes else torch.zeros(0, 3, size, size, dtype=torch.uint8)
         return sample
 
     def _opened(self, shard: Shard) -> OpenShard:
         found = self._open.pop(shard.file, None)
         if found is None:
-            while len(self._open) >= _KEPT_OPEN:
+            while len(self._open) >= self._kept_open:
                 self._open.pop(next(iter(self._open))).close()
-            found = OpenShard(self._local(shard), shard.digest)
+            found = self._opening(shard)
         self._open[shard.file] = found  # the last of them is the one used last
         return found
 
-    def _local(self, shard: Shard) -> Path:
+    def _opening(self, shard: Shard) -> OpenShard:
         if self._cache is None:
-            return Path(self.path) / shard.file
-        return self._cache.file(beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}")
+            return OpenShard(Path(self.path) / shard.file, shard.digest)
+        url, name = beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}"
+        wrong = UserError()
+        for _ in range(2):  # what was damaged on its way, or in the cache, is fetched anew
+            with self._cache.file(url, name) as path:
+                try:
+                    return OpenShard(path, shard.digest)
+                except UserError as error:
+                    path.unlink(missing_ok=True)
+                    wrong = error
+        raise fail(f"{without_key(url)} is not what its {INDEX} said when training began", got=wrong,
+                   next_step="Once the server has it whole, go on with --resume")  # fmt: skip
 
 
 def _sample(columns: dict[str, np.ndarray]) -> Sample:
@@ -149,22 +162,22 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
     whose index is damaged or newer.
     """
     if isinstance(path, str) and is_url(path):
-        index: Path | str = beside(path, INDEX)
-        data = fetch(str(index))
+        index = beside(path, INDEX)
+        data, shown = fetch(index), without_key(index)
         folder: Path | str = path
     else:
         folder, cache = Path(path), None
-        index = folder / INDEX
-        if not index.is_file():
+        shown = str(folder / INDEX)
+        if not (folder / INDEX).is_file():
             raise fail(f"No prepared data in {path}", got=f"no {INDEX}",
                        next_step="Run `pose-regressor prepare`, again if it did not end")  # fmt: skip
-        data = index.read_bytes()
+        data = (folder / INDEX).read_bytes()
     try:
         content = json.loads(data)
         if content["format"] != INDEX_FORMAT:
             raise ValueError(f"format {content['format']!r}")
         if content["format_version"] > INDEX_VERSION:
-            raise fail(f"{path} was written by a newer version", next_step="Upgrade pose-token-hmr")
+            raise fail(f"{shown} was written by a newer version", next_step="Upgrade pose-token-hmr")
         shards = [Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]})
                   for one in content["shards"]]  # fmt: skip
         wrong = [one.file for one in shards if Path(one.file).name != one.file or one.count < 1
@@ -173,6 +186,6 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
             raise ValueError(f"entries of {', '.join(wrong[:3])}" if wrong else "no shards")
         attributes, size = dict(content["attributes"]), int(content["attributes"]["pixels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise fail(f"Cannot read {index}", got=error, expected="the index of a folder of shards",
+        raise fail(f"Cannot read {shown}", got=error, expected="the index of a folder of shards",
                    next_step=REMEDY) from None  # fmt: skip
     return ShardStore(folder, shards, attributes, size, cache)

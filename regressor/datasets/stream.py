@@ -1,54 +1,57 @@
 """The batches of a training run: which samples, how changed, all a function of (seed, step); read by several workers.
 
-A batch has lanes, each with its own part of the shards, so that processes that train together need not read the same
-ones. What a batch holds does not depend on how many processes or workers there are.
+A batch has lanes, each with its own part of the data. What a batch holds does not depend on how many processes or
+workers there are.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from tokenizer import Body
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
-from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.processes import available_cores
+from tokenizer.engine.errors import UserError
+from tokenizer.engine.open_files import allow_open_files
 
 from ..augmentation import augment
-from ..batches import join, take
+from ..batches import join, take, without_images
 from ..config import RegressorConfig
+from .ahead import made_ahead
+from .lanes import CHANGES, Lane
 from .mixtures import Mixture
-from .order import Order, Turns
 from .picture import PictureOf, own_pictures
 from .sample import Sample
 from .shards import ShardStore
 from .store import CropStore
+from .warp import Framing
 
 _HELD_BYTES = 1 << 30
 """A crop store of that size at most is read into memory."""
-_TURNS, _ORDER, _CHANGES = range(3)
 
 
 class Stream(Dataset[Any]):
-    """``stream[step]`` is what this process has of the batch of a step: the rows ``own`` of it."""
+    """``stream[step]`` is what this process has of the batch of a step: the rows ``own`` of it.
+
+    Raises ``UserError`` where the system does not let as many files be open as samples are shuffled among.
+    """
 
     def __init__(self, mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> None:
         self._config, self._own = config, own
-        self._names = list(mixture.shares)
-        self._stores = [mixture.stores[name] for name in self._names]
-        self._lanes = [_Lane(self._stores, list(mixture.shares.values()), config, lane)
+        self._stores = [mixture.stores[name] for name in mixture.shares]
+        self._lanes = [Lane(self._stores, list(mixture.shares.values()), config, lane)
                        for lane in range(max(1, config.data.lanes))]  # fmt: skip
         self._pelvis = _rest_pelvis(body)
         self._held: dict[int, Sample] = {}
+        # Each lane is in one window of shards, or between two of them; others may lie closed.
+        windows = len(np.unique(self._turns(0, own)[1])) + 1
+        shards = [store for store in self._stores if isinstance(store, ShardStore)]
+        allow_open_files(sum(store.keep_open(windows * config.data.window) for store in shards))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_held": {}}
@@ -67,23 +70,28 @@ class Stream(Dataset[Any]):
         for lane in np.unique(lanes).tolist():
             here = lanes == lane
             sources[here], rows[here] = self._lanes[lane].samples(turns[here])
-        seeds = np.stack([np.full(len(turns), self._config.seed), np.full(len(turns), _CHANGES), lanes, turns], 1)
-        parts, places = [], []
+        parts, places, pictures = [], [], {}
         for source in np.unique(sources).tolist():
-            here = np.flatnonzero(sources == source)
-            sample, picture = self._read(source, rows[here])
-            template, directions = self._pelvis
-            pelvis = template + sample["betas"] @ directions.T
-            parts.append(augment(sample, self._config.augment, seeds[here].tolist(), pelvis, picture))
-            places.append(here)
-        return take(join(parts), torch.from_numpy(np.argsort(np.concatenate(places))))
+            places.append(np.flatnonzero(sources == source))
+            part, pictures[source] = self._read(source, rows[places[-1]])
+            parts.append(part)
+        inside = np.concatenate([np.arange(len(some)) for some in places])
+        back = np.argsort(np.concatenate(places))
+        sample, inside = take(join(parts), torch.from_numpy(back)), inside[back]
+
+        def picture(number: int, framing: Framing) -> np.ndarray:
+            return pictures[int(sources[number])](int(inside[number]), framing)
+
+        seeds = np.stack([np.full(len(turns), self._config.seed), np.full(len(turns), CHANGES), lanes, turns], 1)
+        template, directions = self._pelvis
+        pelvis = template + sample["betas"] @ directions.T
+        return augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
 
     def annotation(self, at_most: int) -> Sample:
         """What is known of the first samples there will be, without images."""
         count = min(at_most, sum(store.count("train") for store in self._stores))
         sources, rows = self._lanes[0].samples(np.arange(count))
-        found = [self._read(source, rows[sources == source])[0] for source in np.unique(sources).tolist()]
-        return join([{**sample, "image": sample["image"][..., :0, :0]} for sample in found])
+        return join([self._read(source, rows[sources == source])[0] for source in np.unique(sources).tolist()])
 
     def _turns(self, step: int, own: slice) -> tuple[np.ndarray, np.ndarray]:
         """Number of each row in its lane, and its lane."""
@@ -92,66 +100,24 @@ class Stream(Dataset[Any]):
         return step * of_lane + places, lanes
 
     def _read(self, source: int, rows: np.ndarray) -> tuple[Sample, PictureOf]:
+        """The annotation of some rows of a data set, without images, and their pictures."""
         store = self._stores[source]
         if isinstance(store, ShardStore) or _bytes(store) > _HELD_BYTES:
-            return store.people(rows, "train")
+            sample, picture = store.people(rows, "train")
+            return without_images(sample), picture
         if source not in self._held:
             self._held[source] = store.sample(np.arange(store.count("train")), "train")
-        sample = take(self._held[source], torch.from_numpy(rows))
-        return sample, own_pictures(sample["image"])
+        held = self._held[source]
+        of_all = own_pictures(held["image"])
+        sample = take(without_images(held), torch.from_numpy(rows))
+        return sample, lambda number, framing: of_all(int(rows[number]), framing)
 
     def batches(self, first: int, last: int, workers: int, device: torch.device) -> Iterator[Sample]:
         """Those of the steps from ``first`` to before ``last``, made ahead by ``workers`` processes, or here by none.
 
-        Raises ``UserError`` where a shard cannot be read, or a worker dies.
+        Raises ``UserError`` where a shard cannot be read.
         """
-        steps = range(first, last)
-        loader: Any = (self[step] for step in steps)
-        if workers:
-            loader = DataLoader(
-                self, batch_size=None, sampler=cast(Any, steps), num_workers=workers, prefetch_factor=3,
-                pin_memory=device.type == "cuda", worker_init_fn=_start_worker,
-                multiprocessing_context=multiprocessing.get_context("spawn"),
-            )  # fmt: skip
-        try:
-            for batch in loader:
-                if isinstance(batch, UserError):
-                    raise batch
-                yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise fail("A process that reads training data ended", got=str(error).splitlines()[0],
-                       expected="enough memory, also in /dev/shm",
-                       next_step="Try --set data.workers=1, or 0") from None  # fmt: skip
-
-
-class _Lane:
-    def __init__(self, stores: list[CropStore], weights: list[float], config: RegressorConfig, lane: int) -> None:
-        self._turns = Turns(weights, [config.seed, _TURNS, lane])
-        self._parts = [_own_parts(store.part_counts("train"), lane, config.data.lanes) for store in stores]
-        self._orders = [Order([count for _, count in parts], [config.seed, _ORDER, lane, number], config.data.window)
-                        for number, parts in enumerate(self._parts)]  # fmt: skip
-
-    def samples(self, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers (N,) in this lane → which data set (N,), and which row of its train split (N,)."""
-        sources, positions = self._turns.take(turns)
-        rows = np.empty(len(turns), np.int64)
-        for source in np.unique(sources).tolist():
-            here = sources == source
-            found = self._orders[source].rows(positions[here])
-            starts, counts = np.array(self._parts[source], np.int64).T
-            ends = np.cumsum(counts)
-            part = np.searchsorted(ends, found, side="right")
-            rows[here] = starts[part] + found - (ends - counts)[part]
-        return sources, rows
-
-
-def _own_parts(counts: list[int], lane: int, lanes: int) -> list[tuple[int, int]]:
-    """(first row, count) of the shards of a lane; where there are fewer than lanes, each lane reads them all."""
-    starts = np.cumsum(counts) - counts
-    parts = list(zip(starts.tolist(), counts, strict=True))
-    return parts[lane::lanes] if len(parts) >= lanes > 0 else parts
+        return made_ahead(self, range(first, last), workers, device)
 
 
 def _bytes(store: CropStore) -> int:
@@ -164,20 +130,3 @@ def _rest_pelvis(body: Body) -> tuple[Tensor, Tensor]:
     rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
     places = body.cpu().joints(rest, betas=betas)[:, index("pelvis")]
     return places[0], (places[1:] - places[0]).T
-
-
-def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processes: int) -> int:
-    """``choice``, or for -1 as many as help: none on a CPU where everything is held in memory, else up to 8 a GPU."""
-    if choice >= 0:
-        return choice
-    held = all(not isinstance(store, ShardStore) for store in mixture.stores.values())
-    if held and device.type == "cpu":
-        return 0
-    return max(1, min(8, available_cores() // processes - 1))
-
-
-def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

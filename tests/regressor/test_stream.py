@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +12,13 @@ from click.testing import CliRunner
 from regressor.batches import take
 from regressor.cli import main
 from regressor.config import AugmentConfig, DataConfig
-from regressor.datasets import remote, shards
+from regressor.datasets.ahead import wanted_workers
 from regressor.datasets.mixtures import MIX_ALL, Mixture, open_mixture
 from regressor.datasets.photo import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
-from regressor.datasets.remote import Cache
+from regressor.datasets.shards import ShardStore
 from regressor.datasets.store import open_crops, write_crops
-from regressor.datasets.stream import Stream, wanted_workers
+from regressor.datasets.stream import Stream
 from regressor.train import train_regressor
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
@@ -145,7 +142,8 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
     config = replace(config, checkpoint_every=1, data=DataConfig(window=1, workers=0))
     whole = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "whole", config, open_body)
     lost = sorted((tmp_path / "two").glob("train-*.h5"))[0]
-    monkeypatch.setattr(shards, "_KEPT_OPEN", 1)
+    keep_open = ShardStore.keep_open
+    monkeypatch.setattr(ShardStore, "keep_open", lambda self, _: keep_open(self, 1))
 
     def delete(step, *_):
         if step == 3:
@@ -157,76 +155,6 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
     resumed = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, resume=True)
     first, second = (load_state(path)["network"] for path in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Counts what is asked for."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        super().do_GET()
-
-
-@pytest.fixture
-def served(data):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(data / "shards")))
-    server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server, f"http://127.0.0.1:{server.server_port}/two"
-    server.shutdown()
-    server.server_close()
-
-
-def test_each_process_fetches_its_own_shards_once(data, config, open_body, served, tmp_path):
-    server, url = served
-    near = stream_of(data, config, open_body, "shards/two")
-    far = stream_of(data, config, open_body, url, own=slice(0, 4), cache=Cache(tmp_path, 10**9))
-    for step in range(4):
-        expected = take(near[step], slice(0, 4))
-        assert all(torch.equal(far[step][name], expected[name]) for name in expected)
-    fetched = [path for path in server.asked if path.endswith(".h5")]
-    assert len(fetched) == len(set(fetched)) == 3, "half of the shards, once"
-    assert sum(path.suffix == ".h5" for path in tmp_path.iterdir()) == 3
-    assert open_mixture([url], "", Cache(tmp_path, 1)).remote
-
-
-def test_a_small_cache_forgets_what_was_not_used_for_longest(data, served, tmp_path):
-    _, url = served
-    names = sorted(path.name for path in (data / "shards" / "two").glob("train-*.h5"))[:3]
-    sizes = [(data / "shards" / "two" / name).stat().st_size for name in names]
-    cache = Cache(tmp_path, sum(sizes) - 1)
-    for name in (*names[:2], names[0], names[2]):
-        assert cache.file(remote.beside(url, name), name).stat().st_size == sizes[names.index(name)]
-    assert {path.name for path in tmp_path.glob("*.h5")} == {names[0], names[2]}
-
-
-def test_what_cannot_be_fetched_is_said(data, served, tmp_path, monkeypatch):
-    _, url = served
-    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
-    cache = Cache(tmp_path / "cache", 10**9)
-    with pytest.raises(UserError, match=r"404.*address"):
-        open_mixture([f"{url}/nothing"], "", cache)
-    with pytest.raises(UserError, match="cannot be read"):
-        open_mixture(["http://127.0.0.1:9/two"], "", cache)
-    with pytest.raises(UserError, match="cannot be read"):
-        open_mixture([f"file://{tmp_path}/nothing"], "", cache)
-
-    def cut(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
-        self.wfile.write(b"x" * 10)
-
-    monkeypatch.setattr(Quiet, "do_GET", cut)
-    with pytest.raises(UserError, match="10 of 1,000 bytes"):
-        cache.file(f"{url}/train-00000.h5", "cut.h5")
-    assert not list((tmp_path / "cache").glob("*.h5*"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--cache"):
-        Cache(tmp_path / "file", 1).file(url, "x.h5")
 
 
 def test_training_on_a_mixture_from_the_command_line(data, config, tokenizer_file, tmp_path, capsys):

@@ -15,12 +15,17 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process holds the lock file ``path``, and hold it. It is let go when the process dies, too.
 
-    Raises ``OSError`` where it cannot be made.
+    Gives whether it is held: without ``wait``, False where another holds it. Raises ``OSError`` where there can be
+    none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -1,0 +1,172 @@
+"""Shards behind a URL: fetched once, checked, kept within a limit; what goes wrong on the way is mended or said."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import threading
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from regressor.batches import take
+from regressor.config import AugmentConfig, DataConfig
+from regressor.datasets import remote
+from regressor.datasets.mixtures import open_mixture
+from regressor.datasets.photo import ReadOptions
+from regressor.datasets.prepare import StoreOptions, prepare_shards
+from regressor.datasets.remote import Cache
+from regressor.datasets.shards import open_shards
+from regressor.datasets.stream import Stream
+from tokenizer.engine.errors import UserError
+
+STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, crops_file):
+    """``two words``: shards of two people each, 6 of them of the split train."""
+    folder = tmp_path_factory.mktemp("served")
+    prepare_shards("synthetic", [crops_file], folder / "two words", ReadOptions(people=2), StoreOptions(), workers=1)
+    return folder
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Notes what is asked for; gives ``answers`` first, functions of itself, and None for the usual one."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answer = self.server.answers.pop(0) if self.server.answers else None
+        answer(self) if answer else super().do_GET()
+
+
+@pytest.fixture
+def served(folder, monkeypatch):
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
+    server.asked, server.answers = [], []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, f"http://127.0.0.1:{server.server_port}/two%20words"
+    server.shutdown()
+    server.server_close()
+
+
+def usual(size):
+    """An answer of that many bytes and no word of how many there should be."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b"x" * size)
+
+    return answer
+
+
+def status(code, **headers):
+    def answer(handler):
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def test_each_process_fetches_its_own_shards_once(folder, tiny_config, open_body, served, tmp_path):
+    server, url = served
+    config = replace(tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8),
+                     data=DataConfig(window=2, lanes=2))  # fmt: skip
+    near = Stream(open_mixture([str(folder / "two words")]).at_size(32), config, open_body, slice(0, 8))
+    there = open_mixture([url], "", Cache(tmp_path, 10**9))
+    assert there.remote and list(there.stores) == ["two words"]
+    far = Stream(there.at_size(32), config, open_body, slice(0, 4))
+    for step in range(4):
+        expected = take(near[step], slice(0, 4))
+        assert all(torch.equal(far[step][name], expected[name]) for name in expected)
+    fetched = [path for path in server.asked if path.endswith(".h5")]
+    assert len(fetched) == len(set(fetched)) == 3, "half of the shards, once"
+    assert sum(path.suffix == ".h5" for path in tmp_path.iterdir()) == 3
+
+
+def test_a_small_cache_forgets_what_was_not_used_for_longest(folder, served, tmp_path):
+    _, url = served
+    names = sorted(path.name for path in (folder / "two words").glob("train-*.h5"))[:3]
+    sizes = [(folder / "two words" / name).stat().st_size for name in names]
+    (tmp_path / "gone.h5").symlink_to(tmp_path / "nothing")  # another process removed it meanwhile
+    (tmp_path / f"{names[0]}.123.partial").touch()  # another process was killed
+    cache = Cache(tmp_path, sum(sizes) - 1)
+    for name in (*names[:2], names[0], names[2]):
+        with cache.file(remote.beside(url, name), name) as path:
+            assert path.stat().st_size == sizes[names.index(name)]
+    assert {path.name for path in tmp_path.glob("train*")} - {f"{name[:-3]}.lock" for name in names} == {
+        names[0], names[2]
+    }  # fmt: skip
+
+
+def test_what_is_about_to_be_opened_is_not_removed(folder, served, tmp_path):
+    _, url = served
+    names = sorted(path.name for path in (folder / "two words").glob("train-*.h5"))[:3]
+    cache = Cache(tmp_path, 1)
+    with cache.file(remote.beside(url, names[0]), names[0]) as first:
+        with cache.file(remote.beside(url, names[1]), names[1]) as second:
+            assert first.exists() and second.exists()
+        with cache.file(remote.beside(url, names[2]), names[2]) as third:
+            assert first.exists() and not second.exists() and third.exists()
+
+
+def test_what_goes_wrong_for_a_while_is_mended(folder, served, tmp_path):
+    """Servers that are busy, send elsewhere, or end in the middle without having said how much there is."""
+    server, url = served
+    store = open_shards(url, Cache(tmp_path, 10**9))
+    expected = open_shards(folder / "two words").sample(np.arange(2), "train")
+    server.asked.clear()
+    server.answers += [status(503), status(429), status(302, Location=f"{url}/train-00003.h5"), usual(100)]
+    found = store.sample(np.arange(2), "train")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert len(server.asked) == 5 and not server.answers
+
+
+def test_a_shard_that_is_another_one_by_now_is_said_and_not_kept(folder, served, tmp_path):
+    server, _ = served
+    other = folder / "changed"
+    shutil.copytree(folder / "two words", other)
+    store = open_shards(f"http://127.0.0.1:{server.server_port}/changed?key=secret", Cache(tmp_path, 10**9))
+    shutil.copy(other / "train-00004.h5", other / "train-00003.h5")
+    with pytest.raises(UserError, match=r"changed/train-00003\.h5 is not what its shards\.json said") as raised:
+        store.sample(np.arange(2), "train")
+    assert "secret" not in str(raised.value) and server.asked[-1].endswith(".h5?key=secret")
+    assert not list(tmp_path.glob("*.h5"))
+    shutil.copy(folder / "two words" / "train-00003.h5", other)
+    assert len(store.sample(np.arange(2), "train")["image"]) == 2
+
+
+def test_what_cannot_be_fetched_is_said(served, tmp_path, monkeypatch):
+    _, url = served
+    cache = Cache(tmp_path / "cache", 10**9)
+    with pytest.raises(UserError, match=r"404.*address"):
+        open_mixture([f"{url}/nothing"], "", cache)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_mixture(["http://127.0.0.1:9/two%20words"], "", cache)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_mixture([f"file://{tmp_path}/nothing"], "", cache)
+
+    def cut(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"x" * 10)
+
+    monkeypatch.setattr(Server, "do_GET", cut)
+    with pytest.raises(UserError, match="10 of 1,000 bytes"), cache.file(f"{url}/train-00000.h5", "cut.h5"):
+        pass
+    assert not list((tmp_path / "cache").glob("*.h5*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--cache"), Cache(tmp_path / "file", 1).file(url, "x.h5"):
+        pass
