@@ -142,6 +142,7 @@ def train(
     from tokenizer.engine.gpu import described
     from tokenizer.engine.options import resolve
     from tokenizer.engine.run import RunFolder
+    from tokenizer.engine.throughput import pace_described
 
     from .bodies_of_data import note_on_body
     from .config import preset, with_loss
@@ -196,10 +197,8 @@ def train(
         return
     if out is not None:
         copy_file(exported, out)
-    if "images_per_s" in pace:
-        click.echo(f"{pace['images_per_s']:.1f} images/s; {pace['data_wait']:.0%} of the time waiting for data")
-    if gpu := described(pace):
-        click.echo(gpu)
+    for line in filter(None, (pace_described(pace), described(pace))):
+        click.echo(line)
     click.echo(f"Wrote {out or exported}")
 
 

@@ -23,11 +23,13 @@ class _Bars:
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
+        self.pace: dict[str, float] = {}
 
     def preparing(self, done: int, total: int, people: int) -> None:
         self._show("prepare", "shard", done, total, {"people": people})
 
     def training(self, step: int, total: int, figures: dict[str, float]) -> None:
+        self.pace.update(figures)
         told = step % 20 == 0 or any(name.startswith("val_") for name in figures)
         self._show("finetune", "step", step, total, figures if told else {})
 
@@ -91,6 +93,8 @@ def finetune(
     `train --start`.
     """
     from tokenizer import load_body, load_tokenizer
+    from tokenizer.engine.gpu import described
+    from tokenizer.engine.throughput import pace_described
 
     from .finetune import Photographs, Settings
     from .finetune import finetune as fine_tune
@@ -103,6 +107,8 @@ def finetune(
             Settings(tals, trainable, steps, minutes, assignments), device=device, resume=resume,
             preparing=bars.preparing, training=bars.training, say=bars.say,
         )  # fmt: skip
+    for line in filter(None, (pace_described(bars.pace), described(bars.pace))):
+        click.echo(line)
     before, after = (figures["keypoints_2d_pct"] for figures in (result.before, result.after))
     click.echo(f"2D error of {result.val:,} held-out people: {before:.2f} % of the box before, {after:.2f} % after")
     if "mpjpe_mm" in result.after:

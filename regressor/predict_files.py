@@ -131,6 +131,9 @@ def _predict_file(regressor: Regressor, body: Body, job: Job, out: Path, fov_deg
         if number % _AT_ONCE == 0:
             some = boxes[number : number + _AT_ONCE]
             people = predict_people(regressor, body, image, some, K, where=str(job.image))
+            if not people.vertices.isfinite().all():
+                raise fail(f"What is predicted for {job.image} is no number", got=f"precision {regressor.precision}",
+                           next_step="Try --precision fp32")  # fmt: skip
             drawn += list(people.vertices[: max(0, _MOST_DRAWN - len(drawn))])
         arrays = person_arrays(people, number % _AT_ONCE)
         stem = out / f"{job.name}_{number}"

@@ -207,7 +207,8 @@ def _train(
             panels.save(run, step, averaged, body)
             record[judged] = figures[judged]
             if best is None or figures[judged] < best["figures"][judged] or math.isnan(best["figures"][judged]):
-                weights = {name: value.clone() for name, value in average.module.state_dict().items()}
+                # Beside a GPU, whose memory training needs; and a copy, for the average moves on.
+                weights = {name: value.to("cpu", copy=True) for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
         if step % config.checkpoint_every == 0 or last:
             # The best weights travel inside: one file, hence always of one moment.

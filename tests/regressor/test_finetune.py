@@ -69,6 +69,7 @@ def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_f
     before, after = (result[side]["keypoints_2d_pct"] for side in ("before", "after"))
     assert after < 0.8 * before and result["train"] + result["val"] == 12 and result["val"] >= 1
     assert f"{before:.2f} % of the box before, {after:.2f} % after" in done.output
+    assert "images/s; " in done.output
     assert "no 3D truth" in done.output and "mpjpe_mm" not in result["after"] and result["moved"]["mpjpe_mm"] > 0
     assert f"predict PHOTO.jpg --whole --regressor {run}/regressor.pt" in done.output
     state, begun = load_state(run / "regressor.pt"), load_state(start)

@@ -180,6 +180,18 @@ def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
     assert (tmp_path / "out" / "photo_0.npz").exists()
 
 
+def test_what_is_no_number_is_not_written(tmp_path, photo, tiny_config, tokenizer, tokenizer_file):
+    network = build_regressor(tiny_config, tokenizer).network
+    network.mean_betas.fill_(float("nan"))
+    file = save_regressor(tmp_path / "nan.pt", network, tiny_config, tokenizer, {"body": "open"})
+    done = CliRunner().invoke(main, [
+        "predict", str(photo), "--whole", "--regressor", str(file), "--tokenizer", str(tokenizer_file),
+        "--device", "cpu", "--out", str(tmp_path / "out"),
+    ])  # fmt: skip
+    assert done.exit_code == 2 and "is no number" in done.output and "--precision fp32" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_tokenizer_is_refused(run, photo, tmp_path, tokenizer_file):
     import h5py
 

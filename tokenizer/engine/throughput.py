@@ -35,3 +35,10 @@ class Throughput:
             return {}
         return {"images_per_s": round(self._samples / self._seconds, 2),
                 "data_wait": round(self._waiting / self._seconds, 4)}  # fmt: skip
+
+
+def pace_described(figures: dict[str, float]) -> str | None:
+    """What ``Throughput.figures`` found, in words; None where there is nothing."""
+    if "images_per_s" not in figures:
+        return None
+    return f"{figures['images_per_s']:.1f} images/s; {figures['data_wait']:.0%} of the time waiting for data"
