@@ -113,7 +113,7 @@ def _recoloured(
     strength = 255 * config.noise * draws["noise"][0] * (draws["noise_chosen"][0] < config.noise_share)
     if strength > 0:
         noise = generator.standard_normal(crop.shape, dtype=np.float32)
-        crop = (crop + np.float32(strength) * noise).clip(0, 255).astype(np.uint8)
+        crop = cv2.add(crop, np.float32(strength) * noise, dtype=cv2.CV_8U)  # rounds, and stays within 0 to 255
     return crop
 
 

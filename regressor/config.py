@@ -155,6 +155,12 @@ class DataConfig:
     workers: int = -1
     val_samples: int = 2000
 
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for numbers too small."""
+        for name, least in {"window": 1, "lanes": 0, "workers": -1, "val_samples": 1}.items():
+            if (value := getattr(self, name)) < least:
+                raise fail(f"data.{name} is too small", got=value, expected=f"{least} or more")
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -202,6 +208,11 @@ class RegressorConfig:
     validate_every: int = 500
     checkpoint_every: int = 500
     pictures: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for a seed that random generators do not take."""
+        if not 0 <= self.seed < 1 << 63:
+            raise fail("That is no seed", got=self.seed, expected="0 to 2^63 - 1")
 
 
 def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> RegressorConfig:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from tokenizer.engine.distributed import (
     on_every_rank,
     own_device,
     process_group,
+    processes_here,
     rank,
     sum_over_ranks,
     world_size,
@@ -112,6 +114,7 @@ def _train(
     precision = resolve_precision(config.precision, device)
 
     # 2. Crops: batches are made ahead by other processes; what is validated on is held in memory.
+    on_every_rank(mixture.check_digest, settings["crops"])  # machines may hold folders of their own
     mixture = mixture.at_size(config.image_size)
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
@@ -160,7 +163,7 @@ def _train(
 
     # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
     pace, gpu = Throughput(), GpuUse(device)
-    workers = wanted_workers(mixture, config.data.workers, device, world_size())
+    workers = wanted_workers(mixture, config.data.workers, device, processes_here())
     batches = stream.batches(step, steps, workers, device)
     while step < steps:
         began = time.monotonic()
@@ -186,7 +189,7 @@ def _train(
             # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
             # A twentieth is left for validations and checkpoints.
             left = 0.95 * (config.optim.budget_s - run.seconds)
-            steps = min(steps, step + from_rank_0(_steps_left, left, pace.seconds_per_step(), steps))
+            steps = min(steps, step + from_rank_0(partial(steps_within, at_most=steps), left, pace.seconds_per_step()))
             config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
             if first:
                 run.rewrite_config({**run.config, "regressor": to_dict(config)})
@@ -234,10 +237,7 @@ def _open_run(
         run = RunFolder.resume(path)
         config = from_dict(RegressorConfig, run.config["regressor"])
         check_vocabulary(f"The run in {path}", run.config["tokenizer"], tokenizer)
-        if run.config["crops"] != mixture.digest:
-            raise fail(
-                "This run was trained on other crops", got=mixture.digest[:12], expected=run.config["crops"][:12]
-            )
+        mixture.check_digest(run.config["crops"])
     parts = world_size() * config.optim.accumulate
     if config.optim.accumulate < 1 or config.optim.batch % parts:
         raise fail("The batch cannot be shared out", expected="as many for each", next_step="Change optim.batch",
@@ -245,9 +245,9 @@ def _open_run(
                        f"optim.accumulate {config.optim.accumulate}")  # fmt: skip
     if not run and not config.data.lanes:
         config = replace(config, data=replace(config.data, lanes=world_size() if mixture.remote else 1))
-    if config.data.lanes < 1 or config.optim.batch % config.data.lanes or config.data.window < 1:
+    if config.optim.batch % config.data.lanes:
         raise fail("The batch cannot be divided among lanes", got=f"{config.optim.batch} images, {config.data.lanes} "
-                   f"lanes, window {config.data.window}", next_step="Change data.lanes")  # fmt: skip
+                   "lanes", next_step="Change data.lanes")  # fmt: skip
     counts = {split: mixture.count(split) for split in ("train", "val")}
     if not all(counts.values()):
         raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
@@ -262,7 +262,8 @@ def _open_run(
             check_same_start(run.config.get("start"), start)
             check_same_start(run.config.get("backbone"), backbone, "backbone")
         return run.config, run.state
-    if "suit" in mixture.domains:
+    unmirrored = "suit" in mixture.domains and config.augment.flip > 0
+    if unmirrored:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
         config = replace(config, augment=replace(config.augment, flip=0.0))
     device = resolve_device(config.device)
@@ -272,7 +273,10 @@ def _open_run(
         about["start"] = about_start(start, config, tokenizer, body.kind)
     if backbone is not None:
         about["backbone"] = about_backbone(backbone)
-    return RunFolder.start(path, about).config, None
+    run = RunFolder.start(path, about)
+    if unmirrored:
+        run.note("Nothing is mirrored: the suit of synthetic people among the crops has a left and a right side")
+    return run.config, None
 
 
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
@@ -280,10 +284,6 @@ def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, fi
     save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
     raise fail(f"The loss is no number at step {step}", got=figures,
                next_step=f"See {path}; a lower optim.lr often helps")  # fmt: skip
-
-
-def _steps_left(seconds: float, pace: float, at_most: int) -> int:
-    return steps_within(seconds, pace, at_most=at_most)
 
 
 def _export(

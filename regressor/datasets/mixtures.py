@@ -56,6 +56,11 @@ class Mixture:
         parts = [(name, store.digest, self.shares.get(name, 0.0)) for name, store in self.stores.items()]
         return parts[0][1] if len(parts) == 1 else hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
+    def check_digest(self, digest: str) -> None:
+        """Raise ``UserError`` where this is not what a run with ``digest`` is trained on."""
+        if self.digest != digest:
+            raise fail("This run was trained on other crops", got=self.digest[:12], expected=digest[:12])
+
     @property
     def attributes(self) -> dict[str, Any]:
         """How the crops were made: of one store its own, of several by name; ``domain`` where one of them has one."""

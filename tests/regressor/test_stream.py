@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from regressor.batches import take
 from regressor.cli import main
-from regressor.config import AugmentConfig, DataConfig
+from regressor.config import AugmentConfig, DataConfig, RegressorConfig
 from regressor.datasets.ahead import wanted_workers
 from regressor.datasets.mixtures import MIX_ALL, Mixture, open_mixture
 from regressor.datasets.photo import ReadOptions
@@ -22,6 +22,7 @@ from regressor.datasets.stream import Stream
 from regressor.train import train_regressor
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.options import resolve
 
 STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
 CPU = torch.device("cpu")
@@ -170,3 +171,38 @@ def test_training_on_a_mixture_from_the_command_line(data, config, tokenizer_fil
     other = CliRunner().invoke(main, [*arguments, "--resume", "--mix", "one=1,two=2"])
     assert other.exit_code == 2 and "other crops" in other.output
     assert Mixture.of(open_crops(data / "one.h5")).digest == open_crops(data / "one.h5").digest
+
+
+def test_the_domain_of_synthetic_people_stays_known(crops_file, annotated_people, tmp_path):
+    """Training does not mirror the suit; prediction warns of what has never seen a photograph."""
+    prepare_shards("synthetic", [crops_file], tmp_path / "one", ReadOptions(), StoreOptions(), workers=1)
+    assert open_mixture([str(tmp_path / "one")]).domains == {"suit"}
+    with write_crops(tmp_path / "varied.h5", 32, {"train": 2}, {"domain": "varied"}) as writer:
+        writer.append("train", {name: values.numpy() for name, values in annotated_people(2).items()})
+    with pytest.raises(UserError, match=r"several domains; got suit, varied\. Prepare each"):
+        prepare_shards("synthetic", [crops_file, tmp_path / "varied.h5"], tmp_path / "two", ReadOptions(),
+                       StoreOptions(), workers=1)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "setting", ["data.window=0", "data.lanes=-1", "data.workers=-2", "data.val_samples=0", "seed=-1"]
+)
+def test_settings_that_cannot_be_are_named(setting):
+    with pytest.raises(UserError, match=setting.partition("=")[0].removeprefix("data.")):
+        resolve(RegressorConfig(), assignments=[setting])
+
+
+def test_as_many_shards_stay_open_as_are_drawn_from(data, config, open_body, monkeypatch):
+    """Two windows of two shards, for one lane, or three for two; none is opened again within a window."""
+    opened = []
+    real = ShardStore._opening
+    monkeypatch.setattr(ShardStore, "_opening", lambda self, shard: opened.append(shard.file) or real(self, shard))
+    config = replace(config, data=DataConfig(window=2, lanes=1), optim=replace(config.optim, batch=2))
+    stream = stream_of(data, config, open_body, "shards/two", own=slice(0, 2))
+    for step in range(6):
+        stream[step]
+    assert len(opened) == len(set(opened)) == 6, "one pass opens every shard once"
+    store = stream._stores[0]
+    assert len(store._open) == 4
+    stream_of(data, replace(config, data=DataConfig(window=2, lanes=2)), open_body, "shards/two", own=slice(0, 2))
+    assert store.keep_open(100) == len(store.shards)

@@ -18,8 +18,7 @@ def cache_folder() -> Path:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process holds the lock file ``path``, and hold it. It is let go when the process dies, too.
 
-    Gives whether it is held: without ``wait``, False where another holds it. Raises ``OSError`` where there can be
-    none.
+    Gives whether it is held: without ``wait``, False where another holds it. Raises ``OSError`` where none can be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -102,6 +102,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def processes_here() -> int:
+    """How many of those that train together run on this machine."""
+    return _number("LOCAL_WORLD_SIZE", world_size()) if world_size() > 1 else 1
+
+
 def own_device(device: torch.device) -> torch.device:
     """The device of this process: of several on one machine, each takes the GPU of its local number.
 

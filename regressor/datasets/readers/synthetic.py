@@ -36,15 +36,22 @@ class StorePart:
 def read(sources: list[Path], options: ReadOptions) -> Reading:
     """Read all splits of crop stores. Raises ``UserError`` for other files."""
     parts: list[Part] = []
+    domains: set[str] = set()
     for path in sources:
         if path.is_dir():
             raise fail(f"{path} is a folder", expected="a crop store of `pose-regressor synthesize`")
         store = open_crops(path)
+        domains.add(str(store.attributes.get("domain", "")))
         for split in store.splits:
             for first in range(0, store.count(split), options.people):
                 last = min(first + options.people, store.count(split))
                 parts.append(StorePart(path, f"{store.digest} {split} {first} {last}", split, first, last))
-    return Reading(parts, {"boxes": "those of the crop store", "cameras": "annotated"})
+    if len(domains) > 1:
+        raise fail("These crop stores are of several domains", got=", ".join(sorted(domains)),
+                   next_step="Prepare each domain into a folder of its own")  # fmt: skip
+    # What training and prediction go by.
+    domain = {"domain": next(iter(domains))} if any(domains) else {}
+    return Reading(parts, {"boxes": "those of the crop store", "cameras": "annotated", **domain})
 
 
 def _photo(sample: Sample, row: int, name: str) -> Photo:
