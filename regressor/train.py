@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -45,6 +45,7 @@ from .datasets.ahead import named_deaths, wanted_workers
 from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
 from .datasets.stream import Stream
+from .export_run import Export, export_run
 from .gradients import leave_gradients, without_gradient
 from .model import Regressor, build_regressor
 from .panels import Panels
@@ -52,7 +53,7 @@ from .parameter_groups import frozen_parts, make_optimizer
 from .start_file import about_backbone, about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
 from .validation import judged_by, score_predictions
-from .weights import check_vocabulary, load_strictly, save_regressor
+from .weights import check_vocabulary, load_strictly
 
 _PACE_STEPS = 30
 MEMORY_STEP = (
@@ -61,7 +62,6 @@ MEMORY_STEP = (
 )
 _KNOWN_FROM = 4096
 """Samples whose annotation says where training begins."""
-Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -95,7 +95,7 @@ def train_regressor(
     with process_group(), memory_errors("in training", MEMORY_STEP), named_deaths():
         run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
         path = run.path / "regressor.pt"
-        return _export(run, path, mixture, tokenizer, body, export) if rank() == 0 else path
+        return export_run(run.path, path, mixture, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
@@ -284,25 +284,3 @@ def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, fi
     save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
     raise fail(f"The loss is no number at step {step}", got=figures,
                next_step=f"See {path}; a lower optim.lr often helps")  # fmt: skip
-
-
-def _export(
-    run: RunFolder, out: Path, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, export: Export
-) -> Path:
-    """Averaged weights from the newest checkpoint: those of the best validation so far, or the last."""
-    run = RunFolder.open(run.path)
-    assert run.state is not None
-    chosen = run.state.get("best") if export == "best" else None
-    if chosen is None:
-        found = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
-        figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
-        export, chosen = "last", {**run.state, "figures": figures}
-    config = from_dict(RegressorConfig, run.config["regressor"])
-    network = build_regressor(config, tokenizer, empty=True).network
-    load_strictly(network, chosen["average"], what="the checkpoint", assign=True)
-    provenance = {
-        "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
-        "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
-    }  # fmt: skip
-    provenance |= {name: run.config[name] for name in ("start", "backbone") if name in run.config}
-    return save_regressor(out, network, config, tokenizer, provenance)
