@@ -53,7 +53,7 @@ bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in o
 
 install: $(READY)  ## Make .venv from the pinned versions in constraints.txt
 test: $(READY)  ## The fast tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .
 typecheck: $(READY)  ## mypy

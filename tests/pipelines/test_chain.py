@@ -16,8 +16,6 @@ from pipelines.cli import main
 from pipelines.report import write_report
 from pipelines.stages import PRESETS, Preset, Settings, stages
 
-# What is made once for all of these tests is made in one process.
-pytestmark = pytest.mark.xdist_group("chain")
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Preset(400, "compact", 0.005, "suit", (32, 16, 16), "small", 0.005)
 

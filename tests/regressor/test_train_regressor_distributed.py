@@ -20,8 +20,6 @@ from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.options import resolve, to_dict
 
-# What is made once for all of these tests is made in one process.
-pytestmark = pytest.mark.xdist_group("regressor")
 ROOT = Path(__file__).resolve().parents[2]
 LOSSES = ("orientation", "body_pose", "keypoints_2d", "betas", "token", "gradient_norm", "val_mpjpe_mm")
 VARIANTS = {

@@ -24,8 +24,6 @@ from tokenizer.engine.options import to_dict
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.train import train_tokenizer
 
-# What is made once for all of these tests is made in one process.
-pytestmark = pytest.mark.xdist_group("tokenizer")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = TokenizerConfig(
     network=NetworkConfig(width=32, blocks=1),
