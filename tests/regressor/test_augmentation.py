@@ -109,3 +109,19 @@ def test_crops_are_taken_from_where_they_are_said_to_be(sample, open_body):
         side = (corners[:, 2] - corners[:, 1]).norm()
         x0, _, x1, _ = out["box"][number].double()
         assert torch.isclose(side, x1 - x0, rtol=1e-5), "the new box is as large as what is shown"
+
+
+def test_noise_is_normal_of_its_strength_and_no_two_samples_have_the_same(sample, open_body):
+    grey = sample | {"image": torch.full((4, 3, 64, 64), 128, dtype=torch.uint8)}
+    config = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0.05)
+    noise = augment(grey, config, SEEDS, pelvis_of(open_body, sample))["image"].double() - 128
+    spread = noise.flatten(1).std(1)
+    assert (spread > 0).all() and (spread < 0.05 * 255 * 1.05).all()
+    assert (noise.flatten(1).mean(1).abs() < 0.1 * spread + 0.1).all()
+    strongest = noise[spread.argmax()] / spread.max()
+    assert (
+        0.66 < float((strongest.abs() < 1).double().mean()) < 0.71
+        and float((strongest.abs() > 2).double().mean()) > 0.03
+    )
+    other = torch.corrcoef(noise.flatten(1))
+    assert (other - torch.eye(4)).abs().max() < 0.1
