@@ -47,7 +47,7 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 @click.option("--poses", type=click.Path(path_type=Path), help="A pose store, instead of --mocap.")
 @click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--only", "names", multiple=True, metavar="NAME", help="A candidate; may be repeated (default: all).")
-@click.option("--minutes", default=1.0, help="Training time of each.")
+@click.option("--minutes", default=1.0, type=click.FloatRange(min=0, min_open=True), help="Training time of each.")
 @click.option("--seeds", default=3, type=click.IntRange(min=1), help="Trainings of each.")
 @reports_user_errors
 def bench_tokenizer(

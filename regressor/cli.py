@@ -101,7 +101,7 @@ def synthesize(
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
 @click.option("--start", type=click.Path(path_type=Path), help="Exported regressor whose weights to start from.")
-@click.option("--minutes", type=float, help="Fit the number of steps to this time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option(
     "--best-by",

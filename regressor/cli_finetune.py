@@ -69,7 +69,11 @@ class _Bars:
 @click.option("--trainable", default="none", metavar="all|none|N",
               help="Of the backbone: all, none, or its last N blocks; what is behind it always learns.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), help="Default: 20 passes over the people, 200 to 2000 steps.")
-@click.option("--minutes", type=float, help="Fit the number of steps to this time; fewer, never more.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Fit the number of steps to this time; fewer, never more.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=3e-5.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @body_option

@@ -39,7 +39,7 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
-@click.option("--minutes", type=float, help="Fit the number of steps to this time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Fit the number of steps to this time.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option("--export", type=_WEIGHTS, default="best", help="Which weights to export: best MPJPE on val, or last.")
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the networks.")

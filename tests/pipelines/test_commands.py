@@ -136,3 +136,18 @@ def test_help_is_quick_and_loads_nothing_heavy(program):
     assert "loaded: []" in done.stdout
     # Time on the processor, so that a busy machine does not fail the test.
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pose-tokenizer train poses.h5 --run run",
+        "pose-regressor train crops.h5 --tokenizer tok.h5 --run run",
+        "pose-regressor finetune mine.json --regressor r.pt --tokenizer tok.h5 --run run",
+        "pose-pipeline bench-tokenizer",
+    ],
+)
+@pytest.mark.parametrize("minutes", ["0", "-1"])
+def test_no_minutes_are_not_taken_for_no_limit(command, minutes):
+    with pytest.raises(click.UsageError, match="--minutes"):
+        parse([*command.split(), "--minutes", minutes])
