@@ -36,10 +36,28 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @click.argument("poses", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Crop store to write (.h5).")
 @click.option("--domain", default="suit", help="suit (what a CPU learns in minutes) | varied.")
-@click.option("--train", "train_count", default=6000, help="Images to train on, in poses of the train split.")
-@click.option("--val", "val_count", default=500, help="Images to validate on, in poses of the val split.")
-@click.option("--test", "test_count", default=500, help="Images to judge on, in other poses of the val split.")
-@click.option("--size", default=128, help="Pixels of a crop.")
+@click.option(
+    "--train",
+    "train_count",
+    default=6000,
+    type=click.IntRange(min=1),
+    help="Images to train on, in poses of the train split.",
+)
+@click.option(
+    "--val",
+    "val_count",
+    default=500,
+    type=click.IntRange(min=0),
+    help="Images to validate on, in poses of the val split.",
+)
+@click.option(
+    "--test",
+    "test_count",
+    default=500,
+    type=click.IntRange(min=0),
+    help="Images to judge on, in other poses of the val split.",
+)
+@click.option("--size", default=128, type=click.IntRange(min=16), help="Pixels of a crop.")
 @click.option("--seed", default=0, help="The same seed makes the same images.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that render (default: one a core).")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet to write (default: beside --out).")

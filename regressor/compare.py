@@ -11,6 +11,7 @@ import numpy as np
 
 from tokenizer.engine.errors import fail
 
+from .evaluate_2d import FORMAT as FORMAT_2D
 from .results import FORMAT, FORMAT_VERSION, METRICS
 from .statistics import Paired, clusters, paired_test
 
@@ -54,6 +55,12 @@ def read_result(path: str | Path) -> dict[str, Any]:
         values = json.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise fail(f"Cannot read result {path}", got=error, expected="JSON of `pose-regressor evaluate`") from None
+    if isinstance(values, dict) and values.get("format") == FORMAT_2D:
+        raise fail(
+            f"{path} holds errors of 2D keypoints, which are not compared",
+            expected="errors of bodies in mm",
+            next_step="See its `means` and `intervals`, or evaluate both by rules other than --protocol 2d",
+        )
     if (
         not isinstance(values, dict)
         or values.get("format") != FORMAT

@@ -141,13 +141,16 @@ def test_help_is_quick_and_loads_nothing_heavy(program):
 @pytest.mark.parametrize(
     "command",
     [
-        "pose-tokenizer train poses.h5 --run run",
-        "pose-regressor train crops.h5 --tokenizer tok.h5 --run run",
-        "pose-regressor finetune mine.json --regressor r.pt --tokenizer tok.h5 --run run",
-        "pose-pipeline bench-tokenizer",
+        "pose-tokenizer train poses.h5 --run run --minutes=",
+        "pose-regressor train crops.h5 --tokenizer tok.h5 --run run --minutes=",
+        "pose-regressor finetune mine.json --regressor r.pt --tokenizer tok.h5 --run run --minutes=",
+        "pose-pipeline bench-tokenizer --minutes=",
+        "pose-regressor synthesize poses.h5 --out crops.h5 --train=",
+        "pose-regressor synthesize poses.h5 --out crops.h5 --size=",
     ],
 )
-@pytest.mark.parametrize("minutes", ["0", "-1"])
-def test_no_minutes_are_not_taken_for_no_limit(command, minutes):
-    with pytest.raises(click.UsageError, match="--minutes"):
-        parse([*command.split(), "--minutes", minutes])
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_nothing_is_no_number_of_minutes_images_or_pixels(command, number):
+    parse(f"{command}16".split())
+    with pytest.raises(click.BadParameter, match="not in the range"):
+        parse(f"{command}{number}".split())

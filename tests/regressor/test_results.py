@@ -13,6 +13,7 @@ from regressor.cli import main
 from regressor.compare import compare_files, read_result
 from regressor.datasets.store import open_crops, write_crops
 from regressor.evaluate import CEILING_ROW, evaluate_files, evaluate_split
+from regressor.evaluate_2d import FORMAT as FORMAT_2D
 from regressor.protocols import protocol
 from regressor.published import published_rows
 from regressor.results import Report
@@ -102,6 +103,9 @@ def test_files_that_are_no_results_are_told(tmp_path, written):
     good = written("good.json", [1.0, 2.0])
     with pytest.raises(UserError, match="has no row 'mean'"):
         compare_files(good, good, row_b="mean")
+    (tmp_path / "2d.json").write_text(json.dumps({"format": FORMAT_2D, "format_version": 1}))
+    with pytest.raises(UserError, match="errors of 2D keypoints, which are not compared"):
+        compare_files(tmp_path / "2d.json", good)
     newer = json.loads(good.read_text()) | {"format_version": 99}
     (tmp_path / "newer.json").write_text(json.dumps(newer))
     damaged = json.loads(good.read_text())
