@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tokenizer.engine.errors import fail
-from tokenizer.engine.options import resolve
+from tokenizer.engine.options import require_at_least, resolve
 
 from .tals import PUBLISHED, TalsConfig
 
@@ -157,9 +157,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` for numbers too small."""
-        for name, least in {"window": 1, "lanes": 0, "workers": -1, "val_samples": 1}.items():
-            if (value := getattr(self, name)) < least:
-                raise fail(f"data.{name} is too small", got=value, expected=f"{least} or more")
+        require_at_least(self, "data.", window=1, lanes=0, workers=-1, val_samples=1)
 
 
 @dataclass(frozen=True)
@@ -181,6 +179,10 @@ class OptimConfig:
     average: float = 0.998
     accumulate: int = 1
     layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for numbers too small to train by."""
+        require_at_least(self, "optim.", steps=1, budget_s=0, batch=1, lr=0, warmup=0, accumulate=1)
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ class RegressorConfig:
     pictures: int = 8
 
     def __post_init__(self) -> None:
-        """Raises ``UserError`` for a seed that random generators do not take."""
+        """Raises ``UserError`` for a seed that random generators do not take, and for intervals of no step."""
+        require_at_least(self, "", validate_every=1, checkpoint_every=1, pictures=0)
         if not 0 <= self.seed < 1 << 63:
             raise fail("That is no seed", got=self.seed, expected="0 to 2^63 - 1")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .engine.errors import fail
+from .engine.options import require_at_least
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class OptimConfig:
     clip: float = 1.0
     average: float = 0.995
 
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for numbers too small to train by."""
+        require_at_least(self, "optim.", steps=1, budget_s=0, batch=1, lr=0, warmup=0)
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -104,6 +109,10 @@ class TokenizerConfig:
     compile: bool = False
     validate_every: int = 500
     checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for intervals of no step."""
+        require_at_least(self, "", validate_every=1, checkpoint_every=1)
 
 
 _COMPACT = TokenizerConfig()

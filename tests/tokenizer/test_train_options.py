@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from regressor.config import RegressorConfig
 from tokenizer import train
 from tokenizer.artifact import read_artifact
 from tokenizer.batch import draw_batch
@@ -19,6 +20,7 @@ from tokenizer.describe import describe
 from tokenizer.engine import compilation, run
 from tokenizer.engine.checkpoint import load_latest
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.options import resolve
 from tokenizer.engine.scaling import LossScale
 from tokenizer.mixture import Mixture
 from tokenizer.mocap.store import PoseStoreWriter, open_store
@@ -233,3 +235,14 @@ def test_compiled_training_leaves_no_trace_and_resumes(store, tmp_path, open_bod
     assert list(states[0]["tokenizer"]) == list(states[1]["tokenizer"])
     for ours, theirs in zip(weights_of(whole).values(), weights_of(plain).values(), strict=True):
         assert float((ours - theirs).norm()) <= 1e-4 * float(theirs.norm())
+
+
+@pytest.mark.parametrize(
+    "setting", ["validate_every=0", "checkpoint_every=-1", "optim.steps=0", "optim.batch=0", "optim.lr=-1"]
+)
+def test_numbers_that_nothing_can_be_trained_by_are_refused(setting):
+    name, _, value = setting.partition("=")
+    with pytest.raises(UserError, match=rf"{name} is too small; got {value}"):
+        resolve(TokenizerConfig(), assignments=[setting])
+    with pytest.raises(UserError, match=rf"{name} is too small; got {value}"):
+        resolve(RegressorConfig(), assignments=[setting])

@@ -22,6 +22,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
+def require_at_least(config: Any, where: str, **least: float) -> None:
+    """Raises ``UserError`` where a number of ``config`` lies below what ``least`` says of its name; ``where`` begins
+    the key it is told by: ``optim.``, or nothing."""
+    for name, bound in least.items():
+        if (value := getattr(config, name)) < bound:
+            raise fail(f"{where}{name} is too small", got=value, expected=f"{bound} or more")
+
+
 def from_dict(schema: type[C], values: Mapping[str, Any], *, base: C | None = None, where: str = "") -> C:
     """Build ``schema`` from ``values`` over the defaults (or over ``base``).
 
