@@ -21,7 +21,7 @@ from .sample import Sample
 
 FORMAT = "pose-token-hmr/crops"
 FORMAT_VERSION = 1
-_REMEDY = "Make one with `pose-regressor synthesize`"
+_REMEDY = "Make one with `pose-regressor synthesize` or `prepare`, or check the path"
 _SHAPES: dict[str, tuple[int, ...]] = {
     "keypoints_2d": (44, 3), "keypoints_3d": (44, 4), "global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,),
     "translation": (3,), "has_global_orient": (), "has_body_pose": (), "has_betas": (), "box": (4,),
