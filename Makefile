@@ -16,6 +16,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PACKAGES := tokenizer regressor pipelines
+# A worker that crashes ends the run at once; pytest names the test that it ran.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart=0
+NETWORK_TESTS = tests/regressor/test_backbone.py tests/regressor/test_model.py tests/regressor/test_vit.py \
+	tests/regressor/test_train_regressor.py tests/tokenizer/test_networks.py
 STAGES := poses tokenizer crops regressor evaluate report
 PRODUCTS := $(addprefix $(RUNS)/,poses.h5 tokenizer.h5 crops.h5 regressor.pt evaluation.json report.html)
 
@@ -26,10 +30,10 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test lint typecheck clean FORCE
+.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test test-avx2 lint typecheck clean FORCE
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo '  Variables: RUNS=DIR PRESET=demo|smoke|varied MOCAP=DIR PHOTO=FILE BOX=x0,y0,x1,y1 PYTHON=python3.12 TORCH_INDEX=URL'
 
 demo: $(RUNS)/report.html  ## Both stages end to end, at most 15 minutes on 2 cores; prints the report's path
@@ -53,7 +57,9 @@ bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in o
 
 install: $(READY)  ## Make .venv from the pinned versions in constraints.txt
 test: $(READY)  ## The fast tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 8
+test-avx2: $(READY)  ## Tests of networks and their training as on a CPU without AVX-512
+	@ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 2 $(NETWORK_TESTS)
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .
 typecheck: $(READY)  ## mypy

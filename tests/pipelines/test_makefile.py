@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,17 @@ def test_an_interrupted_installation_is_done_again(clone):
 
 def test_runs_must_be_one_path(clone):
     assert "RUNS must be one path" in make(clone, "demo", "RUNS=a b", fails=True)
+
+
+def test_a_crashed_test_worker_ends_the_run_at_once_with_its_name(tmp_path):
+    """With the options of `make test`: hanging or starting anew would give no verdict for minutes."""
+    command = make(ROOT, "--dry-run", "test").splitlines()[-1]
+    (tmp_path / "test_crash.py").write_text(
+        "import os, time\n\ndef test_dies():\n    os.abort()\n\n"
+        + "".join(f"def test_waits_{i}():\n    time.sleep(0.5)\n\n" for i in range(100))
+    )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    words = command.replace(".venv/bin/python", sys.executable)
+    done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "test_crash.py::test_dies" in done.stdout and "crashed" in done.stdout and "100 passed" not in done.stdout

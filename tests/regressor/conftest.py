@@ -40,7 +40,7 @@ def tiny_config():
 
     return RegressorConfig(
         image_size=32,
-        backbone=BackboneConfig(width=4, blocks=(1, 1, 1), channels=8),
+        backbone=BackboneConfig(width=8, blocks=(1, 1, 1), channels=8),
         decoder=DecoderConfig(dim=8, heads=2, width=16, blocks=1, dropout=0.1),
         augment=AugmentConfig(),
         optim=OptimConfig(steps=8, batch=4, warmup=2),

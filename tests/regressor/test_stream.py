@@ -160,7 +160,7 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
 
 def test_training_on_a_mixture_from_the_command_line(data, config, tokenizer_file, tmp_path, capsys):
     arguments = ["train", str(data / "one.h5"), str(data / "shards"), "--tokenizer", str(tokenizer_file), "--run",
-                 str(tmp_path / "run"), "--set", "image_size=32", "--set", "backbone.width=4", "--set",
+                 str(tmp_path / "run"), "--set", "image_size=32", "--set", "backbone.width=8", "--set",
                  "backbone.blocks=[1,1,1]", "--set", "optim.batch=4", "--set", "data.workers=0", "--set",
                  "optim.steps=2", "--device", "cpu"]  # fmt: skip
     done = CliRunner().invoke(main, [*arguments, "--mix", "one=1,two=1"], catch_exceptions=False)
