@@ -17,8 +17,8 @@ from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 
 from .camera import project_to_crop
 from .config import LossConfig
-from .datasets.sample import Sample, is_true_3d
-from .masking import known, valid_mean
+from .datasets.sample import Sample, has_neutral_betas, is_true_3d
+from .masking import checked_confidences, known, valid_mean
 from .prediction import Prediction
 from .published_loss import published_terms
 from .tals import loss_scales
@@ -59,14 +59,15 @@ def keypoints_3d_loss(
     """
     relative = predicted - predicted[:, pelvis : pelvis + 1]
     truth = target[..., :3] - target[:, pelvis : pelvis + 1, :3]
-    return joints_loss(relative, truth, target[..., 3] * target[:, pelvis : pelvis + 1, 3], scale=scale, total=total)
+    confidence = checked_confidences(target[..., 3])
+    return joints_loss(relative, truth, confidence * confidence[:, pelvis : pelvis + 1], scale=scale, total=total)
 
 
 def keypoints_2d_loss(
     predicted: Tensor, target: Tensor, *, scale: Tensor | None = None, total: Tensor | None = None
 ) -> Tensor:
     """Keypoints (B,J,2) against (B,J,3) with confidence, crop units: mean L1 distance, capped at a whole crop."""
-    confidence = target[..., 2]
+    confidence = checked_confidences(target[..., 2])
     return valid_mean(
         (predicted - known(target[..., :2], confidence)).abs().clamp_max(1.0).sum(-1), confidence, scale, total
     )
@@ -114,10 +115,11 @@ def _weights(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
     oriented = sample["has_global_orient"] & posed
     measured = is_true_3d(sample) if config.tals.on else torch.ones_like(posed)
     pelvis = keypoint_index("mpii_pelvis")
-    confidence_2d, confidence_3d = sample["keypoints_2d"][..., 2], sample["keypoints_3d"][..., 3]
+    confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
+    confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
     return {
         "orientation": sample["has_global_orient"], "body_pose": posed, "joints": oriented & measured,
-        "body_joints": posed & measured, "vertices": posed & measured, "betas": sample["has_betas"],
+        "body_joints": posed & measured, "vertices": posed & measured, "betas": has_neutral_betas(sample),
         "token": posed & is_true_3d(sample), "keypoints_2d": confidence_2d, "pointed": confidence_2d,
         "keypoints_3d": confidence_3d * confidence_3d[:, pelvis : pelvis + 1],
     }  # fmt: skip
@@ -128,7 +130,9 @@ def regression_loss(
     totals: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The weighted terms of the training loss; terms of weight 0 are left out. What a sample does not know (``has_*``,
-    confidences) does not count. Rotations, joints and keypoints need ``body`` to be the one of the annotation.
+    confidences) does not count, neither directly nor through another term: where the shape is not known, or is that of
+    a female or male body, joints and vertices compare poses of the predicted shape, which they do not change.
+    Rotations, joints and keypoints need ``body``, neutral, to be of the kind of the annotation.
 
     ``config.form`` ``published`` gives the sums of ``published_loss`` (and the cross-entropy of tokens, where it has a
     weight) in place of the means. Tokens are asked for on data with true 3D alone, for those of a pseudo label are no
@@ -166,12 +170,17 @@ def regression_loss(
         return weighted(sums | tokens)
 
     scales = loss_scales(orientation, pose, projected, sample, config.tals)
-    true_betas = known(sample["betas"], sample["has_betas"])
+    # Of an unknown shape nothing is learned: both bodies have the predicted one, and no gradient leads to it.
+    shaped = has_neutral_betas(sample)[:, None]
+    own_betas = prediction.betas.detach()
+    betas, true_betas = (torch.where(shaped, some, own_betas) for some in (prediction.betas, sample["betas"]))
     with torch.no_grad():
         true_joints = body.joints(true_pose, betas=true_betas)
         true_pelvis = true_joints[:, root : root + 1]
         true_joints = true_joints - true_pelvis
         true_camera_joints = true_joints @ known(sample["global_orient"], oriented).transpose(-1, -2)
+    joints = body.joints(pose, betas=betas)
+    pelvis = joints[:, root : root + 1]
     joints = joints - pelvis
     bodies = slice(0, NUM_BODY_JOINTS)
     terms = {
@@ -201,7 +210,7 @@ def regression_loss(
         "keypoints_2d": keypoints_2d_loss(
             projected, sample["keypoints_2d"], scale=scales.keypoints_2d, total=totals["keypoints_2d"]
         ),
-        "betas": betas_loss(prediction.betas, sample["betas"], sample["has_betas"], total=totals["betas"]),
+        "betas": betas_loss(prediction.betas, sample["betas"], weights["betas"], total=totals["betas"]),
     }
     if prediction.pointed is not None:
         # Where the queries look is no body seen through a camera: TALS has nothing to say about it.
@@ -209,6 +218,6 @@ def regression_loss(
     if config.vertices_weight:
         with torch.no_grad():
             true_mesh = body.vertices(true_pose, betas=true_betas) - true_pelvis
-        mesh = body.vertices(pose, betas=prediction.betas) - pelvis
+        mesh = body.vertices(pose, betas=betas) - pelvis
         terms["vertices"] = vertices_loss(mesh, true_mesh, weights["vertices"], total=totals["vertices"])
     return weighted(terms | tokens)

@@ -11,8 +11,8 @@ from torch import Tensor
 from tokenizer.body.skeleton import keypoint_index
 
 from .config import LossConfig
-from .datasets.sample import Sample, is_true_3d
-from .masking import known, valid_sum
+from .datasets.sample import Sample, has_neutral_betas, is_true_3d
+from .masking import checked_confidences, known, valid_sum
 from .tals import Scales, keypoints_2d_scale, loss_scales
 
 _TRUSTED = 0.5
@@ -35,9 +35,10 @@ def published_terms(
     off, 3D keypoints count even where the pelvis that all are relative to is not known.
     """
     tals = config.tals if training else type(config.tals)()
-    confidence_2d, confidence_3d = sample["keypoints_2d"][..., 2], sample["keypoints_3d"][..., 3]
+    confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
+    confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
     posed, oriented, shaped = (
-        sample["has_body_pose"].float(), sample["has_global_orient"].float(), sample["has_betas"].float()
+        sample["has_body_pose"].float(), sample["has_global_orient"].float(), has_neutral_betas(sample).float()
     )  # fmt: skip
     if config.compat_reference and tals.on:
         true_3d = is_true_3d(sample).float()

@@ -31,7 +31,7 @@ from .crops import decode_image, read_image
 from .holding_out import held_out_below, place
 from .photo import LeftOut, Part, Person, Photo, ReadOptions
 from .readers import reader
-from .sample import GENDERS
+from .sample import GENDERS, capped_confidences
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
 
@@ -270,6 +270,14 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
     if wrong:
         raise fail(f"{', '.join(wrong)} of {where} hold numbers that are not finite, or beyond all measure",
                    expected=f"below {_LARGEST:g}")  # fmt: skip
+    for name in ("keypoints_2d", "keypoints_3d"):
+        if values[name] is None:
+            continue
+        values[name] = capped_confidences(values[name])
+        sure = values[name][:, -1]
+        if not ((sure >= 0) & (sure <= 1)).all():
+            raise fail(f"{name} of {where} have confidences that are none", expected="0 to 1",
+                       got=f"{sure.min():g} to {sure.max():g}")  # fmt: skip
     if values["K"] is None:
         values["K"] = _assumed_K(width, height)
     square = square_box(torch.from_numpy(box), margin=1.0).numpy()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
 GENDERS = ("neutral", "female", "male")
+_MOST_SURE = 1.1
+"""Scores of detectors are heights of peaks, which come out a little above 1 now and then."""
 
 
 class _Extras(TypedDict, total=False):
     true_3d: Tensor
     """(B,) bool: rotations and 3D were measured or rendered, not fitted to 2D (pseudo labels). Absent: all true."""
     gender: Tensor
-    """(B,) int64: index into ``GENDERS`` of the body the annotation is of. Absent: all neutral."""
+    """(B,) int64: index into ``GENDERS`` of the body whose shape ``betas`` describe. Absent: all neutral."""
 
 
 class Sample(_Extras):
@@ -54,3 +57,18 @@ def is_true_3d(sample: Sample) -> Tensor:
     """(B,) bool: whose rotations and 3D keypoints are no pseudo labels."""
     everybody = torch.ones(len(sample["keypoints_2d"]), dtype=torch.bool, device=sample["keypoints_2d"].device)
     return sample.get("true_3d", everybody)
+
+
+def has_neutral_betas(sample: Sample) -> Tensor:
+    """(B,) bool: whose betas are known and of the neutral body, which all predictions are of.
+
+    The same numbers mean another shape on a female or male body: they are no truth for the neutral one.
+    """
+    known = sample["has_betas"]
+    return known & (sample["gender"] == 0) if "gender" in sample else known
+
+
+def capped_confidences(points: np.ndarray) -> np.ndarray:
+    """Keypoints (...,J,D) whose last column, confidences, ends at 1 where a detector went up to a tenth beyond it."""
+    sure = points[..., -1:]
+    return np.concatenate([points[..., :-1], np.where((sure > 1) & (sure <= _MOST_SURE), 1, sure)], -1)

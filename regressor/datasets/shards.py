@@ -17,7 +17,7 @@ from tokenizer.engine.errors import UserError, fail
 from .open_shard import OpenShard
 from .picture import PictureOf, as_images
 from .remote import Cache, beside, fetch, is_url, without_key
-from .sample import Sample
+from .sample import Sample, capped_confidences
 from .shard_file import COLUMNS, REMEDY
 from .store import CropStore
 from .stored_crop import crop_stored
@@ -100,6 +100,7 @@ class ShardStore(CropStore):
             here = owners == number
             for name, values in self._opened(shards[number]).columns.items():
                 columns[name][here] = values[places[here]]
+        columns |= {name: capped_confidences(columns[name]) for name in ("keypoints_2d", "keypoints_3d")}
         stored, size = columns["stored"], self.size
 
         def picture(number: int, framing: Framing) -> np.ndarray:

@@ -22,6 +22,7 @@ from tokenizer.engine.open_files import allow_open_files
 from ..augmentation import augment
 from ..batches import join, take, without_images
 from ..config import RegressorConfig
+from ..masking import checked_confidences
 from .ahead import made_ahead
 from .lanes import CHANGES, Lane
 from .mixtures import Mixture
@@ -64,7 +65,8 @@ class Stream(Dataset[Any]):
             return error
 
     def rows(self, step: int, own: slice) -> Sample:
-        """Some rows of the batch of ``step``. Raises ``UserError`` where a shard cannot be read."""
+        """Some rows of the batch of ``step``. Raises ``UserError`` where a shard cannot be read, and for confidences
+        outside [0, 1]."""
         turns, lanes = self._turns(step, own)
         sources, rows = np.empty(len(turns), np.int64), np.empty(len(turns), np.int64)
         for lane in np.unique(lanes).tolist():
@@ -78,6 +80,8 @@ class Stream(Dataset[Any]):
         inside = np.concatenate([np.arange(len(some)) for some in places])
         back = np.argsort(np.concatenate(places))
         sample, inside = take(join(parts), torch.from_numpy(back)), inside[back]
+        for points in (sample["keypoints_2d"], sample["keypoints_3d"]):
+            checked_confidences(points[..., -1])
 
         def picture(number: int, framing: Framing) -> np.ndarray:
             return pictures[int(sources[number])](int(inside[number]), framing)

@@ -47,8 +47,9 @@ def prepare(name, sources, out, *, split="train", **reading):
 def fitted_person(**changes):
     draw = np.random.default_rng(1)
     points = np.tile([100.0, 75.0, 1.0], (44, 1))
+    points_3d = np.concatenate([draw.normal(size=(44, 3)), draw.random((44, 1))], 1)
     return {
-        "keypoints_2d": points.astype(np.float32), "keypoints_3d": draw.normal(size=(44, 4)).astype(np.float32),
+        "keypoints_2d": points.astype(np.float32), "keypoints_3d": points_3d.astype(np.float32),
         "center": np.array([100.0, 75.0]), "scale": np.array([0.3, 0.4]), "body_pose": 0.2 * draw.normal(size=72),
         "betas": draw.normal(size=10), "has_body_pose": np.array(1.0), "has_betas": np.array(0.0),
         "extra_info": {"detection_npz_idx": 0}, **changes,
@@ -120,6 +121,22 @@ def test_what_is_wrong_in_a_tar_is_listed(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="No tars"):
         prepare("4dhumans", [tmp_path / "empty"], tmp_path / "none")
+
+
+@pytest.mark.parametrize(("sure", "taken"), [(1.05, True), (-0.1, False), (1.5, False)])
+@pytest.mark.parametrize("name", ["keypoints_2d", "keypoints_3d"])
+def test_confidences_outside_0_to_1_are_no_confidences(tmp_path, name, sure, taken):
+    """A detector's score of 1.05 counts as 1; what is below 0 or far above 1 is refused, and listed."""
+    other = fitted_person()
+    other[name][3, -1] = sure
+    write_tar(tmp_path / "0.tar", [("x.jpg", jpeg()), ("x.data.pyd", pickle.dumps([fitted_person(), other]))])
+    report = prepare("4dhumans", [tmp_path / "0.tar"], tmp_path / "out")
+    assert report.people == {"train": 1 + taken} and len(report.broken) == 1 - taken
+    if taken:
+        assert open_crops(tmp_path / "out").sample(np.array([1]), "train")[name][0, 3, -1] == 1
+    else:
+        where, reason = report.broken[0]
+        assert "person 1" in where and f"{name} of" in reason and "confidences" in reason and "0 to 1" in reason
 
 
 def bedlam_person(open_body, width=200, height=150):

@@ -44,7 +44,7 @@ def evaluation_arrays(names, **changes):
         "body_pose": 0.2 * draw.normal(size=(count, 72)), "has_body_pose": np.ones(count),
         "betas": draw.normal(size=(count, 10)), "has_betas": np.ones(count),
         "body_keypoints_2d": np.tile([100.0, 75.0, 1.0], (count, 25, 1)),
-        "extra_keypoints_3d": draw.normal(size=(count, 19, 4)) ** 2, "gender": np.array(["m", "f"] * count)[:count],
+        "extra_keypoints_3d": draw.random((count, 19, 4)), "gender": np.array(["m", "f"] * count)[:count],
     }  # fmt: skip
     return {name: value for name, value in {**arrays, **changes}.items() if value is not None}
 
