@@ -109,7 +109,7 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
         for command in commands:
             _run(say, command)
         lines = tuple(shlex.join(command) for command in commands)
-        found = json.loads(judged.read_text())
+        found = json.loads(judged.read_text(encoding="utf-8"))
         errors.append(found["mpjpe_mm"])
         where = f"tokenizer, {preset.tokenizer_minutes:g} min on the {name}, judged on real val clips"
         figures += [
@@ -128,7 +128,7 @@ def _regressor(runs: Path) -> list[Figure]:
     file = runs / "evaluation.json"
     if not file.exists():
         return []
-    evaluation = json.loads(file.read_text())
+    evaluation = json.loads(file.read_text(encoding="utf-8"))
     row, ratios = next(iter(evaluation["ratios"].items()))
     errors = evaluation["errors_mm"][row]
     beside = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"

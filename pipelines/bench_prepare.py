@@ -68,7 +68,7 @@ def _timed(command: tuple[str, ...]) -> tuple[float, float | None]:
 
 def _family(pid: int) -> list[int]:
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     except OSError:
         return [pid]
     return [pid, *(member for child in children for member in _family(int(child)))]
@@ -77,7 +77,7 @@ def _family(pid: int) -> list[int]:
 def _resident(pid: int) -> int:
     """Bytes of memory, shared libraries counted in every process; 0 for one that has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

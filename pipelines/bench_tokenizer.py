@@ -231,7 +231,7 @@ def markdown(rows: list[Row]) -> str:
 
 def _pace(run: Path) -> tuple[float, float]:
     """Steps of a training, and the poses it went through in a second, validations included but the last."""
-    batch = json.loads((run / "config.json").read_text())["tokenizer"]["optim"]["batch"]
+    batch = json.loads((run / "config.json").read_text(encoding="utf-8"))["tokenizer"]["optim"]["batch"]
     last = [record for record in read_metrics(run) if "loss" in record][-1]
     return float(last["step"]), last["step"] * batch / last["seconds"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -187,11 +187,16 @@ def _rotations(prediction: Prediction) -> Tensor:
 
 
 def peak_memory_gib() -> float:
-    """The most memory this process ever held, in GiB."""
+    """The most memory this process ever held, in GiB; no number where the system does not tell (Windows)."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        try:
+            import resource
+        except ImportError:
+            return float("nan")
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
     # Where there is such a file: getrusage would count the parent's memory at the moment of the start as ours.
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     return int(found.group(1)) / 2**20 if found else float("nan")

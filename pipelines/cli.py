@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tokenizer.engine.cli_options import Program
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -19,7 +20,7 @@ from .cli_bench import (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
     """Both stages in order: poses, tokenizer, images, regressor, evaluation, report."""

@@ -79,7 +79,7 @@ def run_stage(stage: Stage, runs: Path, say: Say) -> None:
         run_command((*command, *extra))
     record = {"stage": stage.name, "commands": stage.command_lines(), "resumed": resumed,
               "seconds": round(time.monotonic() - began, 1), **surroundings()}  # fmt: skip
-    with (runs / "history.jsonl").open("a") as file:
+    with (runs / "history.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
@@ -92,7 +92,7 @@ def run_command(command: tuple[str, ...]) -> None:
 def last_runs(runs: Path) -> dict[str, dict[str, Any]]:
     """The newest record of every stage in ``runs/history.jsonl``, by stage name."""
     file = runs / "history.jsonl"
-    records = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     return {record["stage"]: record for record in records}
 
 
@@ -115,7 +115,7 @@ def surroundings() -> dict[str, Any]:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -127,7 +127,7 @@ def _prepare_run(stage: Stage, run: Path, say: Say) -> bool:
     """
     about = {"commands": stage.command_lines(), "data": [content_digest(path) for path in stage.needs]}
     note = run / "stage.json"
-    if note.exists() and json.loads(note.read_text()) == about:
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) == about:
         return (run / "config.json").exists()
     if run.exists():
         previous = run.with_name(f"{run.name}.previous")

@@ -82,7 +82,7 @@ class Chain:
     def figures(self, name: str) -> dict[str, Any]:
         """The JSON file ``name`` of figures. Raises ``UserError`` where there is none."""
         try:
-            values: dict[str, Any] = json.loads((self.runs / name).read_text())
+            values: dict[str, Any] = json.loads((self.runs / name).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             raise fail(f"There is no {self.runs / name}", next_step="Make it with `make evaluate`") from None
         return values

@@ -31,7 +31,7 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
     """
     path = Path(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         named = _from_json(json.loads(text), path) if path.suffix.lower() == ".json" else _from_csv(text, path)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise fail(f"Cannot read boxes from {path}", got=error, expected=_FORMS) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tokenizer.engine.cli_options import body_option, device_option
+from tokenizer.engine.cli_options import Program, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
     """Stage 2: learn to see those poses in images, through the frozen vocabulary of stage 1."""

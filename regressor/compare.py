@@ -52,7 +52,7 @@ class Comparison:
 def read_result(path: str | Path) -> dict[str, Any]:
     """A result file of ``pose-regressor evaluate --json``. Raises ``UserError`` for any other file."""
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise fail(f"Cannot read result {path}", got=error, expected="JSON of `pose-regressor evaluate`") from None
     if isinstance(values, dict) and values.get("format") == FORMAT_2D:

@@ -10,14 +10,14 @@ import click
 from .cli_clips import complete, decode, encode
 from .cli_poses import fit_prior, prepare, sample
 from .cli_report import report
-from .engine.cli_options import body_option, device_option
+from .engine.cli_options import Program, body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
 
 _WEIGHTS = click.Choice(["best", "last"])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
     """Stage 1: learn a vocabulary of body poses from mocap and freeze it into one file."""

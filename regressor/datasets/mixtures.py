@@ -191,7 +191,7 @@ def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
         if is_url(path):
             found.append((named or last_name(path), path))
         elif place.suffix == ".txt" and place.is_file():
-            lines = (line.partition("#")[0].strip() for line in place.read_text().splitlines())
+            lines = (line.partition("#")[0].strip() for line in place.read_text(encoding="utf-8-sig").splitlines())
             found += _found([line for line in lines if line])
         elif place.is_dir() and not (place / INDEX).is_file() and (inner := sorted(place.glob(f"*/{INDEX}"))):
             found += [(index.parent.name, str(index.parent)) for index in inner]

@@ -1,4 +1,4 @@
-"""The house keeps its shape: arrows between packages, top-level entries, file sizes, style."""
+"""The house keeps its shape: arrows between packages, top-level entries, file sizes, style, text in UTF-8."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ TOP_LEVEL = {
     *PACKAGES, "tests", ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "README.md",
     "constraints.txt", "pyproject.toml", "setup.cfg",
 }  # fmt: skip
+
+TEXT_METHODS = {"read_text": 0, "write_text": 1, "open": 1}
+"""Ways to a text file, and where ``encoding`` stands among the arguments when it has no name."""
 
 
 def sources(package: str) -> list[Path]:
@@ -108,3 +111,42 @@ def test_the_linter_agrees():
         pytest.skip("ruff is not installed beside this Python")
     done = subprocess.run([ruff, "check", "--quiet", "."], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def opened_in_the_systems_encoding(tree: ast.AST) -> list[int]:
+    """Lines that open a text file without saying its encoding."""
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        builtin = isinstance(node.func, ast.Name) and node.func.id == "open"
+        if not builtin and not (isinstance(node.func, ast.Attribute) and node.func.attr in TEXT_METHODS):
+            continue
+        name = "open" if builtin else node.func.attr
+        given = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        mode = next((value for value in given if isinstance(value, str) and set(value) <= set("rwaxbt+")), None)
+        if name == "open" and (mode is None or "b" in mode):
+            continue  # of something else (RunFolder, tarfile), or of bytes
+        unnamed = name == "open" or len(node.args) <= TEXT_METHODS[name]
+        if unnamed and not any(word.arg == "encoding" for word in node.keywords):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_an_unnamed_encoding_is_found():
+    found = {
+        "path.read_text()": True, "path.write_text(text)": True, "path.open('a')": True, "open(path, 'w')": True,
+        "path.read_text('utf-8')": False, "path.read_text(encoding='utf-8')": False, "path.open('wb')": False,
+        "RunFolder.open(path)": False, "path.open('w', encoding='utf-8')": False,
+    }  # fmt: skip
+    assert {line: bool(opened_in_the_systems_encoding(ast.parse(line))) for line in found} == found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_text_files_are_utf_8_whatever_the_system(package):
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if (lines := opened_in_the_systems_encoding(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}

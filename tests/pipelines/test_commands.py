@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -121,6 +120,7 @@ def test_readme_is_short_and_its_links_lead_somewhere(readme):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_is_quick_and_loads_nothing_heavy(program):
+    resource = pytest.importorskip("resource")
     code = (
         f"import sys; from {PROGRAMS[program]} import main\n"
         "try: main(['--help'])\n"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-
 import numpy as np
 import pytest
 
 from regressor.datasets.lanes import own_parts
-from tokenizer.engine import open_files
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.open_files import allow_open_files
 
@@ -36,9 +33,10 @@ def test_each_lane_has_all_of_very_few():
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(monkeypatch):
+    resource = pytest.importorskip("resource")
     asked = []
-    monkeypatch.setattr(open_files.resource, "setrlimit", lambda kind, limits: asked.append((kind, limits)))
-    monkeypatch.setattr(open_files.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: asked.append((kind, limits)))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     allow_open_files(10)
     allow_open_files(2000)
     allow_open_files(3900)
@@ -46,6 +44,6 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(monkeypatch):
     assert asked == [(kind, (3000, 4096)), (kind, (4096, 4096))]
     with pytest.raises(UserError, match=r"got 4,000.*4,096.*data\.window"):
         allow_open_files(4000)
-    monkeypatch.setattr(open_files.resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     allow_open_files(10**6)
     assert len(asked) == 2

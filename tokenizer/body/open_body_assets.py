@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -50,7 +51,7 @@ class Assets:
         vertices: list[list[float]] = []
         quads: dict[str, list[list[int]]] = {}
         group = ""
-        for line in (self.folder / "3dobjs" / "base.obj").read_text().splitlines():
+        for line in (self.folder / "3dobjs" / "base.obj").read_text(encoding="utf-8").splitlines():
             kind, _, rest = line.partition(" ")
             if kind == "v":
                 vertices.append([float(number) for number in rest.split()])
@@ -63,7 +64,7 @@ class Assets:
     @cached_property
     def mirror(self) -> np.ndarray:
         """For each vertex, the index of its mirror image (19158,)."""
-        rows = (self.folder / "mesh_metadata" / "hm08.mirror").read_text().split("\n")
+        rows = (self.folder / "mesh_metadata" / "hm08.mirror").read_text(encoding="utf-8").split("\n")
         pairs = np.array([[int(number) for number in row.split()[:2]] for row in rows if row.strip()])
         mirror = np.empty(len(pairs), dtype=np.int64)
         mirror[pairs[:, 0]] = pairs[:, 1]
@@ -99,7 +100,7 @@ class Assets:
     @cached_property
     def heads(self) -> sparse.csr_matrix:
         """(163, 19158): bone heads as averages of vertices; joint cubes are helper geometry of the mesh."""
-        groups = json.loads((self.folder / "mesh_metadata" / "basemesh_vertex_groups.json").read_text())
+        groups = self._json("mesh_metadata", "basemesh_vertex_groups.json")
         rows, columns, values = [], [], []
         for row, name in enumerate(self.bones[0]):
             head = self._rig[name]["head"]
@@ -117,16 +118,19 @@ class Assets:
     @cached_property
     def weights(self) -> np.ndarray:
         """Skinning weights (19158, 163), rows summing to 1 where a vertex has any."""
-        table = json.loads((self.folder / "rigs" / "standard" / "weights.default.json").read_text())["weights"]
+        table = self._json("rigs", "standard", "weights.default.json")["weights"]
         weights = np.zeros((len(self.mesh[0]), len(self.bones[0])))
         for column, name in enumerate(self.bones[0]):
             for vertex, weight in table.get(name, []):
                 weights[vertex, column] = weight
         return weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
 
+    def _json(self, *parts: str) -> Any:
+        return json.loads(self.folder.joinpath(*parts).read_text(encoding="utf-8"))
+
     @cached_property
     def _rig(self) -> dict[str, dict]:
-        rig: dict[str, dict] = json.loads((self.folder / "rigs" / "standard" / "rig.default.json").read_text())
+        rig: dict[str, dict] = self._json("rigs", "standard", "rig.default.json")
         return rig.get("bones", rig)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def cache_folder() -> Path:
@@ -18,13 +19,17 @@ def cache_folder() -> Path:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process holds the lock file ``path``, and hold it. It is let go when the process dies, too.
 
-    Gives whether it is held: without ``wait``, False where another holds it. Raises ``OSError`` where none can be.
+    Gives whether it is held: without ``wait``, False where another holds it. The file stays. Raises ``OSError`` where
+    none can be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import h5py
 
+from .checkpoint import sync_folder
 from .errors import fail
 from .hdf5 import format_of
 
@@ -60,7 +61,14 @@ class _Disk(io.RawIOBase):
 
     def sync_and_close(self) -> None:
         self._attempt(lambda: os.fsync(self._file.fileno()), None)
-        self._attempt(self._file.close, None)
+        self.close_file()
+
+    def close_file(self) -> None:
+        """Let go of the file, which systems such as Windows do not remove while it is open."""
+        try:
+            self._file.close()
+        except OSError as error:
+            self.refusal = self.refusal or error
 
 
 class WholeFile(h5py.File):
@@ -92,16 +100,21 @@ def writing(path: str | Path, file_format: str, version: int) -> Iterator[WholeF
     path = Path(path)
     refuse_other(path, file_format)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    disk: _Disk | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with WholeFile(partial) as file:
+            disk = file.disk
             file.attrs["format"], file.attrs["format_version"] = file_format, version
             yield file
-        file.disk.sync_and_close()
+        disk.sync_and_close()
         file.check()
         partial.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         remedy = "Free some disk space, or choose another --out; nothing was changed"
         raise fail(f"Cannot write {path}", got=error.strerror or error, next_step=remedy) from None
     finally:
+        if disk is not None:
+            disk.close_file()
         partial.unlink(missing_ok=True)

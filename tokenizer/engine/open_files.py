@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-
 from .errors import fail
 
 _OTHERS = 1000
@@ -13,8 +11,12 @@ _OTHERS = 1000
 def allow_open_files(count: int) -> None:
     """Raise the limit of this process, and of those it starts, to ``count`` files and some others.
 
-    Raises ``UserError`` where the system allows fewer than ``count`` and a hundred.
+    Windows has no such limit. Raises ``UserError`` where the system allows fewer than ``count`` and a hundred.
     """
+    try:
+        import resource
+    except ImportError:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = float("inf") if hard == resource.RLIM_INFINITY else hard
     if most < count + 100:

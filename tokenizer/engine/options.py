@@ -126,7 +126,7 @@ def resolve(preset: C, *, file: str | Path | None = None, assignments: Iterable[
     config = preset
     if file is not None:
         try:
-            values = json.loads(Path(file).read_text())
+            values = json.loads(Path(file).read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise fail(f"Cannot read configuration {file}", got=error, expected="a JSON object") from None
         if not isinstance(values, dict):

@@ -50,7 +50,7 @@ class RunFolder:
     def settings(path: Path) -> dict[str, Any]:
         """The configuration of the run at ``path``. Raises ``UserError`` if there is no run."""
         try:
-            config: dict[str, Any] = json.loads((path / "config.json").read_text())
+            config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise fail(f"No run at {path}", got=error, next_step="Start one with `train`, without --resume") from None
         return config
@@ -81,7 +81,7 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record (it should hold ``step``) to ``metrics.jsonl``, and show it in TensorBoard if asked to."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if self._tensorboard is not None:
             add_record(self._tensorboard, record)
@@ -101,7 +101,7 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Append one dated line to ``log.txt``."""
-        with (self.path / "log.txt").open("a") as file:
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     file = Path(path) / "metrics.jsonl"
     records = []
     if file.exists():
-        for line in file.read_text().splitlines():
+        for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:

@@ -44,7 +44,7 @@ class _Joint:
 def read_joint_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     """A JSON object from SMPL joint names to a BVH joint name or a list of them. Raises ``UserError`` otherwise."""
     try:
-        table = json.loads(Path(path).read_text())
+        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         joint_map = {str(k): (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in table.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise fail(f"Cannot read joint map {path}", got=error, expected='JSON like {"left_knee": "lShin"}') from None

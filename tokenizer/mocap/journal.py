@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import zlib
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from ..engine.cache import locked
 from ..engine.errors import fail
 
 
@@ -30,21 +31,25 @@ class Journal:
         self._offsets: dict[str, int] = {}
 
     def __enter__(self) -> Journal:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file: IO[bytes] = self.path.open("a+b", buffering=0)
-            _lock(self._file, self.path)
-            self._recover()
-        except OSError as error:
-            raise fail(f"Cannot write {self.path}", got=error.strerror or error) from None
+        with ExitStack() as stack:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._lock(stack):
+                    what = f"Another process is writing {self.path.with_suffix('')}"
+                    raise fail(what, next_step="Wait until it has ended")
+                self._file: IO[bytes] = stack.enter_context(self.path.open("a+b", buffering=0))
+                self._recover()
+            except OSError as error:
+                raise fail(f"Cannot write {self.path}", got=error.strerror or error) from None
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._offsets:
-            self.discard()
-        self._file.close()
+        with self._held:
+            if not self._offsets:
+                self.discard()
 
     def __contains__(self, key: str) -> bool:
         return key in self._offsets
@@ -73,7 +78,19 @@ class Journal:
     def discard(self) -> None:
         """Remove the file: its work is done, or of no use."""
         self._offsets.clear()
+        self._file.close()
         self.path.unlink(missing_ok=True)
+
+    def _lock(self, held: ExitStack) -> bool:
+        """Keep other processes out while ``held`` is; whether they are. Some network disks have no locks: then so."""
+        path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            ours = held.enter_context(locked(path, wait=False))
+        except (OSError, NotImplementedError):
+            return True
+        if ours:
+            held.callback(_remove, path)
+        return ours
 
     def _recover(self) -> None:
         self._file.seek(0)
@@ -116,16 +133,7 @@ class Journal:
             return None
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        output = path.with_suffix("")
-        raise fail(f"Another process is writing {output}", next_step="Wait until it has ended") from None
-    except OSError:
-        return  # some network disks have no locks
+def _remove(lock: Path) -> None:
+    """Before it is let go; where a lock in use cannot be removed (Windows) it stays."""
+    with suppress(OSError):
+        lock.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -117,14 +116,10 @@ def prepare(
 
 
 def _remove_orphans(out: Path) -> None:
-    """Half-written stores of processes that were killed."""
+    """Half-written stores of processes that were killed: nobody else writes this one while its journal is ours."""
     for partial_store in out.parent.glob(f"{escape(out.name)}.*.partial"):
-        owner = partial_store.name.split(".")[-2]
-        with suppress(ValueError, PermissionError):
-            try:
-                os.kill(int(owner), 0)
-            except ProcessLookupError:
-                partial_store.unlink(missing_ok=True)
+        with suppress(PermissionError):
+            partial_store.unlink(missing_ok=True)
 
 
 def _read_the_rest(

@@ -31,7 +31,7 @@ def comparison(file: Path) -> str:
     text names it. Raises ``UserError`` for a file that is something else.
     """
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise fail(f"Cannot read benchmark {file}", got=error, expected="JSON") from None
     rows = about.get("rows") if isinstance(about, dict) else None
