@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.text_files import read_json
 
 from .evaluate_2d import FORMAT as FORMAT_2D
 from .results import FORMAT, FORMAT_VERSION, METRICS
@@ -52,8 +52,8 @@ class Comparison:
 def read_result(path: str | Path) -> dict[str, Any]:
     """A result file of ``pose-regressor evaluate --json``. Raises ``UserError`` for any other file."""
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
         raise fail(f"Cannot read result {path}", got=error, expected="JSON of `pose-regressor evaluate`") from None
     if isinstance(values, dict) and values.get("format") == FORMAT_2D:
         raise fail(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tokenizer.engine.errors import fail
 from tokenizer.engine.shares import folded, parse_shares
+from tokenizer.engine.text_files import read_text
 
 from ..batches import join
 from .remote import Cache, is_url, last_name
@@ -191,10 +192,18 @@ def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
         if is_url(path):
             found.append((named or last_name(path), path))
         elif place.suffix == ".txt" and place.is_file():
-            lines = (line.partition("#")[0].strip() for line in place.read_text(encoding="utf-8-sig").splitlines())
-            found += _found([line for line in lines if line])
+            found += _found(_listed(place))
         elif place.is_dir() and not (place / INDEX).is_file() and (inner := sorted(place.glob(f"*/{INDEX}"))):
             found += [(index.parent.name, str(index.parent)) for index in inner]
         else:
             found.append((named or (place.name if place.is_dir() else place.stem), path))
     return found
+
+
+def _listed(path: Path) -> list[str]:
+    """The lines of a text file, comments behind # left out."""
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"Cannot read the list {path}", got=error, expected="a text file with a path a line") from None
+    return [text for line in lines if (text := line.partition("#")[0].strip())]

@@ -42,6 +42,32 @@ def test_boxes_in_files(tmp_path, name, content, images, expected):
     assert read_boxes(boxes_file(tmp_path / name, content), images) == expected
 
 
+ROWS = "image,x0,y0,x1,y1\r\nMärz.jpg,10,10.5,290,400\r\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS, ROWS.partition("\n")[2], ROWS.replace(",", ";"), ROWS.replace(",", ";").replace(".5", ",5"),
+        ROWS.replace(",", "\t"), "sep=;\r\n" + ROWS.replace(",", ";"), ROWS.replace("\r\n", ",,\r\n") + ",,,\r\n",
+        "filename,score,y1,x1,y2,x2\nMärz.jpg,.9,10.5,10,400,290\n", "image;x;y;w;h\nMärz.jpg;10;10,5;280;389,5\n",
+        "image,x0,y0,x1,y1\nC:\\photos\\März.jpg,10,10.5,290,400\n",
+    ],
+)  # fmt: skip
+def test_tables_as_spreadsheets_save_them(tmp_path, text, encoding):
+    (tmp_path / "b.csv").write_bytes(text.encode(encoding))
+    assert read_boxes(tmp_path / "b.csv", [Path("in/März.jpg")]) == [[(10, 10.5, 290, 400)]]
+
+
+def test_json_of_other_programs(tmp_path):
+    """Notepad's mark in front; detectors' lists, in which ``bbox`` is COCO's: x, y, width, height."""
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a.jpg": [[1, 2, 3, 4]]}).encode())
+    assert read_boxes(tmp_path / "a.json", [A]) == [[(1, 2, 3, 4)]]
+    found = [{"image": "a.jpg", "bbox": [10, 20, 5, 6], "score": 0.9}, {"image": "a.jpg", "bbox": [1, 2, 5, 6]}]
+    assert read_boxes(boxes_file(tmp_path / "b.json", found), [A]) == [[(10, 20, 15, 26), (1, 2, 6, 8)]]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -49,6 +75,9 @@ def test_boxes_in_files(tmp_path, name, content, images, expected):
         ("b.json", {"a.jpg": [[1, 2, 3, 4]]}, "no box for in/b.jpg"), ("b.json", {"a.jpg": []}, "No list of boxes"),
         ("b.json", [[1, 2, 3, 4], [1, 2, 3]], "is no box"), ("b.json", 5, "No list of boxes"),
         ("b.json", {"a.jpg": [1, 2, 3, 4], "b.jpg": [1, 2, 3, 4], "c.jpg": [1, 2, 3, 4]}, "not given; got c.jpg"),
+        ("b.json", [{"bbox": [1, 2, 3, 4]}], "names no image"),
+        ("b.json", {"a.jpg": [[1, 2, 3, 4, 0.9]]}, "four numbers"),
+        ("b.csv", "image,cx,cy,r\n", "names no columns of boxes"), ("b.csv", "\0\xff", "Cannot read|no box"),
         ("b.csv", "a.jpg,1,2,3\n", "line 1 is no box"), ("none.csv", None, "Cannot read boxes"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import UserError, fail
+from .text_files import read_json
 
 C = TypeVar("C")
 
@@ -126,8 +127,8 @@ def resolve(preset: C, *, file: str | Path | None = None, assignments: Iterable[
     config = preset
     if file is not None:
         try:
-            values = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            values = read_json(file)
+        except (OSError, ValueError) as error:
             raise fail(f"Cannot read configuration {file}", got=error, expected="a JSON object") from None
         if not isinstance(values, dict):
             raise fail(f"Configuration {file}", got=type(values).__name__, expected="a JSON object")

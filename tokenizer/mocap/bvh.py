@@ -6,7 +6,6 @@ joints make one SMPL joint their rotations are multiplied in order.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from ..body.skeleton import BODY_JOINT_NAMES, JOINT_NAMES
 from ..engine.errors import fail
+from ..engine.text_files import read_json
 from .clip import Clip
 
 _SIDES = (("left", "l"), ("right", "r"))
@@ -44,7 +44,7 @@ class _Joint:
 def read_joint_map(path: str | Path) -> dict[str, tuple[str, ...]]:
     """A JSON object from SMPL joint names to a BVH joint name or a list of them. Raises ``UserError`` otherwise."""
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        table = read_json(path)
         joint_map = {str(k): (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in table.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise fail(f"Cannot read joint map {path}", got=error, expected='JSON like {"left_knee": "lShin"}') from None
