@@ -22,6 +22,7 @@ from tokenizer.engine.errors import fail
 from .batches import to_device
 from .camera import project_to_crop
 from .camera_models import CameraModel, fit_translation
+from .datasets.posed_keypoints import with_posed_keypoints
 from .datasets.sample import Sample, is_true_3d
 from .datasets.store import CropStore
 from .model import Regressor, normalise
@@ -67,23 +68,6 @@ class Calibration:
                     lines.append(f"| {row.name} | {row.count:,} | " + " | ".join(f"{f:.2f}" for f in figures) + " |")
                 lines.append("")
         return "\n".join(lines).rstrip()
-
-
-@torch.no_grad()
-def with_posed_keypoints(sample: Sample, body: Body) -> Sample:
-    """``sample``, with the 44 keypoints of the annotated body where pose, orientation and shape are known, and no 3D
-    keypoint is: BEDLAM has true bodies, and 2D alone. Where it stands is kept: ``translation``."""
-    known = sample["has_body_pose"] & sample["has_global_orient"] & sample["has_betas"]
-    missing = known & ~(sample["keypoints_3d"][..., 3] > 0).any(1)
-    if not missing.any():
-        return sample
-    points = body.keypoints(
-        sample["body_pose"][missing], root=sample["global_orient"][missing], betas=sample["betas"][missing],
-        translation=sample["translation"][missing],
-    )  # fmt: skip
-    keypoints = sample["keypoints_3d"].clone()
-    keypoints[missing] = torch.cat([points, torch.ones_like(points[..., :1])], -1).to(keypoints.dtype)
-    return {**sample, "keypoints_3d": keypoints}
 
 
 def camera_errors(sample: Sample, camera: CameraModel) -> Tensor:

@@ -36,7 +36,7 @@ from .shard_file import Row, about_shard, encode_person, person_columns, runs, w
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
 
 LEFT_OUT = "left_out.txt"
-_VERSION = 1
+_VERSION = 2
 """Raised when the same data and options would give other shards."""
 _LARGEST_BOX = 10.0
 _LARGEST = 1e6

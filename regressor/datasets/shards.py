@@ -101,6 +101,8 @@ class ShardStore(CropStore):
             for name, values in self._opened(shards[number]).columns.items():
                 columns[name][here] = values[places[here]]
         columns |= {name: capped_confidences(columns[name]) for name in ("keypoints_2d", "keypoints_3d")}
+        if self.attributes.get("format") == "bedlam":
+            columns["gender"][:] = 0  # its shapes are the neutral body's, whatever earlier versions wrote
         stored, size = columns["stored"], self.size
 
         def picture(number: int, framing: Framing) -> np.ndarray:

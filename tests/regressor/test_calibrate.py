@@ -9,10 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.calibrate import baseline_errors, calibrate, camera_errors, with_posed_keypoints
+from regressor.calibrate import baseline_errors, calibrate, camera_errors
 from regressor.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.cli import main
 from regressor.config import RegressorConfig, with_loss
+from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.datasets.store import open_crops, write_crops
 from regressor.weights import save_regressor
 from tokenizer.body.camera import project

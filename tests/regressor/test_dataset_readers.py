@@ -182,7 +182,8 @@ def test_bedlam_is_true_to_its_camera(form, open_body, tmp_path):
             torch.testing.assert_close(found[:2], seen[row], atol=1e-4, rtol=0)
             checked += int(found[2])
     assert checked == 14
-    assert sample["true_3d"].all() and sample["has_betas"].all() and sample["gender"].tolist() == [1]
+    assert sample["true_3d"].all() and sample["has_betas"].all()
+    assert sample["gender"].tolist() == [0], "the labels are those of the neutral body"
     np.testing.assert_allclose(sample["betas"][0], np.linspace(-1, 1, 11)[:10], atol=1e-6)
 
 
@@ -363,13 +364,18 @@ def test_training_reads_shards(crops_file, tmp_path, tokenizer, tiny_config, ope
 def test_bedlam_scenes_lie_as_they_are_unpacked(open_body, tmp_path):
     person = bedlam_person(open_body)
     labels = {name: np.array([value]) for name, value in person.items()}
-    for scene, folder in (("a_batch01", "images/a_batch01/png"), ("b_batch02", "images/b_batch02"), ("c", "images")):
+    for scene, folder in (
+        ("a_batch01", "images/a_batch01/png"), ("b_batch02", "images/b_batch02"), ("c", "images"),
+        ("d_batch03", "images/d_batch03_6fps/png"), ("e_30fps", "images/e/png"), ("f", "images/f_30fps"),
+        ("g", "images/g_6fps/png"),
+    ):  # fmt: skip
+        (tmp_path / "images" / "g" / "png").mkdir(parents=True, exist_ok=True)  # the same scene at another frame rate
         (tmp_path / folder / "seq_0").mkdir(parents=True)
         (tmp_path / folder / "seq_0" / f"{scene}.png").write_bytes(jpeg())
         (tmp_path / "labels").mkdir(exist_ok=True)
         np.savez(tmp_path / "labels" / f"{scene}.npz", imgname=np.array([f"seq_0/{scene}.png"]), **labels)
     report = prepare("bedlam", [tmp_path / "labels"], tmp_path / "out", images=tmp_path / "images")
-    assert report.people == {"train": 3} and not report.broken
+    assert report.people == {"train": 7} and not report.broken
 
 
 WRONG = (

@@ -2,6 +2,8 @@
 
 Black et al., BEDLAM (CVPR 2023). OpenCV axes; boxes in units of 200 pixels, their margin of 1.2 included. Bodies of
 SMPL-X (165 numbers a pose) give their 21 body joints; their shape is none of SMPL's and counts as unknown.
+``gender`` is not read: it names whom the rendered person looks like, while the labels are those of the neutral body
+that its makers fitted to it (https://github.com/pixelite1201/BEDLAM/issues/55).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.npz import read_npz
 
 from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
-from .fields import box_around, field, flat_numbers, gender_of, keypoints_by_name, numbers, text
+from .fields import box_around, field, flat_numbers, keypoints_by_name, numbers, text
 from .joint_orders import SMPL45
 from .tars import tar_parts
 
@@ -24,7 +26,7 @@ _UNIT = 200.0
 _TURNED = "closeup"
 """In the names of scenes whose camera stood on its side: annotated as seen upright."""
 _SMPL, _SMPLX = 72, 165
-_KEYS = ("imgname", "center", "scale", "pose_cam", "shape", "trans_cam", "cam_int", "cam_ext", "gtkps", "gender")
+_KEYS = ("imgname", "center", "scale", "pose_cam", "shape", "trans_cam", "cam_int", "cam_ext", "gtkps")
 
 
 def read(sources: list[Path], options: ReadOptions) -> Reading:
@@ -41,7 +43,7 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
         parts += tar_parts(tars, options.split, person_of, _TURNED)
     for path in labels:
         key, arrays = file_key(path), _arrays(path)
-        images = _folder(options.images or path.parent, path.stem)
+        images = _folder(options.images or path.parent, path.stem, text(arrays["imgname"][0]))
         parts += listed_parts(f"{key} {images}", options.split, _photos(path, arrays, images), options.people)
     return Reading(parts, {"boxes": "those of the annotation", "cameras": "annotated"})
 
@@ -73,13 +75,12 @@ def person_of(content: Any, where: str) -> Person:
         betas=None if smplx else shape[:10],
         translation=of("trans_cam", 3) + of("cam_ext", 4, 4)[:3, 3],
         K=of("cam_int", 3, 3),
-        gender="neutral" if smplx else gender_of(content.get("gender", "neutral"), where),
     )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     arrays = read_npz(path, "BEDLAM labels", _KEYS)
-    missing = [name for name in _KEYS if name not in arrays and name != "gender"]
+    missing = [name for name in _KEYS if name not in arrays]
     if missing:
         raise fail(f"{path} holds no labels of BEDLAM", got=f"no {', '.join(missing)}", expected=", ".join(_KEYS))
     lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
@@ -88,9 +89,14 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _folder(images: Path, scene: str) -> Path:
-    """Where the names of a scene's images begin: in its own folder, as unpacked, or in ``images`` itself."""
-    return next((folder for folder in (images / scene / "png", images / scene) if folder.is_dir()), images)
+def _folder(images: Path, scene: str, name: str) -> Path:
+    """Where the names of a scene's images, ``name`` among them, begin: the folder that the scene was unpacked into, or
+    ``images`` itself. Labels and folders are called by the scene, and folders by its frame rate, too."""
+    plain = scene.removesuffix("_6fps").removesuffix("_30fps")
+    called = dict.fromkeys((scene, plain, f"{plain}_6fps", f"{plain}_30fps"))
+    folders = [images / one / inner for one in called for inner in ("png", "")]
+    holding = (folder for folder in (*folders, images) if (folder / name).is_file())
+    return next(holding, next((folder for folder in folders if folder.is_dir()), images))
 
 
 def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator[Photo | LeftOut]:
