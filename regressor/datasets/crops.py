@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 
-from tokenizer.engine.errors import fail
-
+from .image_files import decode_image, read_image
 from .warp import Framing, warp
 
-
-def read_image(path: str | Path) -> np.ndarray:
-    """An image file, turned as its EXIF says → (H,W,3) uint8 RGB. Raises ``UserError`` for a file that is none."""
-    path = Path(path)
-    if not path.is_file():
-        raise fail(f"No image at {path}", next_step="Check the path")
-    return decode_image(path.read_bytes(), str(path))
-
-
-def decode_image(data: bytes, name: str) -> np.ndarray:
-    """``read_image`` of bytes that were read already; ``name`` is what messages call them."""
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise fail(f"{name} is no image", expected="a JPEG, PNG or other picture OpenCV reads")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+__all__ = ["cut_crop", "decode_image", "read_image", "whole_pixel_box"]
 
 
 def whole_pixel_box(box: np.ndarray) -> np.ndarray:

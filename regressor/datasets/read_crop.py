@@ -9,6 +9,7 @@ import numpy as np
 
 from tokenizer.engine.errors import fail
 
+from .image_header import image_header
 from .jpeg_header import jpeg_header
 from .warp import Framing, scale_of, warp
 
@@ -24,6 +25,7 @@ def read_crop(
     resampling. Raises ``UserError`` for bytes that are no image, a box without area or one that shows nothing of the
     image.
     """
+    image_header(data, where)  # of a size that can be decoded
     image, matrix = decode_as_needed(data, framing.image_from_crop(size))
     if image is None:
         raise fail(f"{where} cannot be read", expected="a JPEG, PNG or other picture OpenCV reads")

@@ -77,7 +77,7 @@ def test_other_formats_and_turned_pictures_are_read_whole():
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff\xe0 cut short"])
 def test_bytes_that_are_no_image(data):
-    with pytest.raises(UserError, match=r"a\.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"a\.jpg (cannot be read|is no image)"):
         read_crop(data, Framing((0, 0, 9, 9)), 8, where="a.jpg")
 
 
