@@ -21,39 +21,47 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart=0
 NETWORK_TESTS = tests/regressor/test_backbone.py tests/regressor/test_model.py tests/regressor/test_vit.py \
 	tests/regressor/test_train_regressor.py tests/tokenizer/test_networks.py
 STAGES := poses tokenizer crops regressor evaluate report
-PRODUCTS := $(addprefix $(RUNS)/,poses.h5 tokenizer.h5 crops.h5 regressor.pt evaluation.json report.html)
 
-ifneq ($(words $(RUNS)),1)
-$(error RUNS must be one path without spaces, got "$(RUNS)")
-endif
+# Values reach the shell through its environment, as they are: with spaces, quotes and dollars.
+export DEMO_RUNS := $(value RUNS)
+export DEMO_PRESET := $(value PRESET)
+export DEMO_MOCAP := $(value MOCAP)
+export DEMO_PHOTO := $(value PHOTO)
+export DEMO_BOX := $(value BOX)
+CHAIN = $(BIN)/pose-pipeline demo --runs "$$DEMO_RUNS" --preset "$$DEMO_PRESET" --mocap "$$DEMO_MOCAP" \
+	--photo "$$DEMO_PHOTO" --box "$$DEMO_BOX"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test test-avx2 lint typecheck clean FORCE
+.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test test-avx2 lint typecheck clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@echo '  Variables: RUNS=DIR PRESET=demo|smoke|varied MOCAP=DIR PHOTO=FILE BOX=x0,y0,x1,y1 PYTHON=python3.12 TORCH_INDEX=URL'
 
-demo: $(RUNS)/report.html  ## Both stages end to end, at most 15 minutes on 2 cores; prints the report's path
-	@echo $(RUNS)/report.html
+# `pose-pipeline demo` decides what is up to date; commands and sizes of every stage stand in pipelines/stages.py.
+demo: $(READY)  ## Both stages end to end, at most 15 minutes on 2 cores; prints the report's path
+	@$(CHAIN)
 
-poses: $(RUNS)/poses.h5  ## Body poses to learn from: drawn from the embedded source, or read from MOCAP
-tokenizer: $(RUNS)/tokenizer.h5  ## Stage 1: the vocabulary of poses, in one file
-crops: $(RUNS)/crops.h5  ## Synthetic images of people in those poses
-regressor: $(RUNS)/regressor.pt  ## Stage 2: from an image to tokens and a body
-evaluate: $(RUNS)/evaluation.json  ## Errors of both stages beside their baselines
-report: $(RUNS)/report.html  ## One page with everything that was made, and PHOTO
+poses: $(READY)  ## Body poses to learn from: drawn from the embedded source, or read from MOCAP
+tokenizer: $(READY)  ## Stage 1: the vocabulary of poses, in one file
+crops: $(READY)  ## Synthetic images of people in those poses
+regressor: $(READY)  ## Stage 2: from an image to tokens and a body
+evaluate: $(READY)  ## Errors of both stages beside their baselines
+report: $(READY)  ## One page with everything that was made, and PHOTO
+$(STAGES):
+	@$(CHAIN) --until $@
 
-drift: $(RUNS)/tokenizer.h5  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
-	@$(BIN)/pose-pipeline drift --runs $(RUNS)
+drift: tokenizer  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
+	@$(BIN)/pose-pipeline drift --runs "$$DEMO_RUNS"
 
 bench: $(READY)  ## The figures of the README, each printed with its command (MOCAP for those on real motion)
-	@$(BIN)/pose-pipeline bench --runs $(RUNS) --mocap '$(MOCAP)'
+	@$(BIN)/pose-pipeline bench --runs "$$DEMO_RUNS" --mocap "$$DEMO_MOCAP"
 
 bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in one table (MOCAP; MINUTES of each, SEEDS)
-	@$(BIN)/pose-pipeline bench-tokenizer --out $(dir $(RUNS))bench --mocap '$(MOCAP)' --minutes $(MINUTES) --seeds $(SEEDS)
+	@$(BIN)/pose-pipeline bench-tokenizer --out "$$(dirname "$$DEMO_RUNS")/bench" --mocap "$$DEMO_MOCAP" \
+		--minutes $(MINUTES) --seeds $(SEEDS)
 
 install: $(READY)  ## Make .venv from the pinned versions in constraints.txt
 test: $(READY)  ## The fast tests
@@ -67,23 +75,6 @@ typecheck: $(READY)  ## mypy
 clean:  ## Remove caches and build products; never runs, data or .venv
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
-
-# The chain. Commands and sizes of every stage stand in pipelines/stages.py.
-$(RUNS)/poses.h5: $(RUNS)/.MOCAP $(RUNS)/.PRESET
-$(RUNS)/tokenizer.h5: $(RUNS)/poses.h5 $(RUNS)/.PRESET
-$(RUNS)/crops.h5: $(RUNS)/poses.h5 $(RUNS)/.PRESET
-$(RUNS)/regressor.pt: $(RUNS)/tokenizer.h5 $(RUNS)/crops.h5 $(RUNS)/.PRESET
-$(RUNS)/evaluation.json: $(RUNS)/poses.h5 $(RUNS)/tokenizer.h5 $(RUNS)/crops.h5 $(RUNS)/regressor.pt
-$(RUNS)/report.html: $(RUNS)/evaluation.json $(RUNS)/.PHOTO $(RUNS)/.BOX
-
-$(PRODUCTS): | $(READY)
-	@$(BIN)/pose-pipeline demo --only $(notdir $@) --runs $(RUNS) --preset '$(PRESET)' \
-		--mocap '$(MOCAP)' --photo '$(PHOTO)' --box '$(BOX)'
-
-# Remembers a variable's value; rewritten only when that changes, so that what was made with another is made again.
-$(RUNS)/.%: FORCE
-	@mkdir -p $(@D)
-	@printf '%s\n' '$($*)' | cmp -s - $@ || printf '%s\n' '$($*)' > $@
 
 $(READY): constraints.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tokenizer.engine.cli_options import Program
-from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.errors import fail, reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
 from .cli_bench import (
@@ -40,22 +40,28 @@ for command in (
 
 @main.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder for everything made.")
-@click.option("--preset", default="demo", help="demo | smoke | varied.")
-@click.option("--mocap", default="", help="AMASS-layout folder to learn from (default: the embedded source).")
-@click.option("--photo", default="", help="A photo to try the regressor on.")
-@click.option("--box", default="", help="x0,y0,x1,y1 of the person in it (default: the whole photo).")
-@click.option("--only", metavar="STAGE", help="Make this stage alone, whatever its state.")
+@click.option("--preset", default="demo", help="demo (at most 15 minutes on 2 cores) | smoke (2 minutes, tries the "
+              "commands) | varied (as demo, with images harder to learn from).")  # fmt: skip
+@click.option("--mocap", default="", help="Folder of mocap files to learn poses from (default: the embedded source).")
+@click.option("--photo", default="", help="A photo to try the regressor on (default: an unseen synthetic image).")
+@click.option("--box", default="", metavar="X0,Y0,X1,Y1", help="The person in the photo, pixels (default: all of it).")
+@click.option("--until", metavar="STAGE", help="Stop after this stage: poses, tokenizer, crops, regressor, evaluate.")
+@click.option("--only", metavar="STAGE", help="Make this stage alone, also where it is up to date.")
 @reports_user_errors
-def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, only: str | None) -> None:
-    """Run the chain; what is up to date is kept. Prints the report's path last."""
+def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str | None, only: str | None) -> None:
+    """Run both stages end to end: poses, tokenizer, crops, regressor, evaluate, report.
+
+    What is up to date is kept: what was made with the same settings from the same data. A training that was cut off
+    goes on where it was. Prints last the path of what it made.
+    """
     from .demo import run_demo, run_one
     from .stages import Settings
 
+    if only is not None and until is not None:
+        raise fail("What to make is not clear", got="--only and --until", next_step="Give one of them")
     settings = Settings(runs, preset, mocap, photo, box)
-    if only is not None:
-        run_one(settings, only, click.echo)
-    else:
-        click.echo(run_demo(settings, click.echo))
+    made = run_one(settings, only, click.echo) if only else run_demo(settings, click.echo, until)
+    click.echo(made)
 
 
 @main.command()

@@ -1,22 +1,25 @@
-"""Runs stages: says what is made and where, goes on with a training that was cut off, notes down how it was done."""
+"""Runs the stages that are not up to date; a training that was cut off goes on; how all was done is noted down."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib
 import json
 import platform
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizer import __version__
+from tokenizer.engine.cache import locked
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
 from tokenizer.engine.processes import available_cores
 
+from .history import attempt, last_finished, take_over
 from .stages import Settings, Stage, stages
 
 PROGRAMS = {
@@ -27,15 +30,23 @@ PROGRAMS = {
 Say = Callable[[str], None]
 
 
-def run_demo(settings: Settings, say: Say) -> Path:
-    """Make every stage that is missing, older than what it reads, or was made by other commands; the report's path."""
+def run_demo(settings: Settings, say: Say, until: str | None = None) -> Path:
+    """Make every stage, up to the one called ``until``, that is missing or was made from other data or by other
+    commands; the path of what the last one makes.
+
+    What the caller gives is checked first. While another process is at work in the same folder this one waits. Raises
+    ``UserError`` for what cannot be used, and for an unknown stage.
+    """
     chain = stages(settings)
-    for stage in chain:
-        if is_current(stage, settings.runs):
-            say(f"{stage.makes} is up to date")
-        else:
-            run_stage(stage, settings.runs, say)
-    return chain[-1].makes
+    last = chain[-1] if until is None else _called(until, chain)
+    check_given(settings)
+    with _alone(settings.runs, say):
+        for stage in chain[: chain.index(last) + 1]:
+            if is_current(stage, settings.runs):
+                say(f"{stage.makes} is up to date")
+            else:
+                run_stage(stage, settings.runs, say)
+    return last.makes
 
 
 def run_one(settings: Settings, target: str, say: Say) -> Path:
@@ -43,57 +54,74 @@ def run_one(settings: Settings, target: str, say: Say) -> Path:
 
     Raises ``UserError`` for an unknown name or a missing input.
     """
-    chain = stages(settings)
-    for stage in chain:
-        if target in (stage.name, stage.makes.name):
-            missing = [str(path) for path in stage.needs if not path.exists()]
-            if missing:
-                raise fail(f"Stage {stage.name} lacks its input", got=f"no {', '.join(missing)}",
-                           next_step="Make the stages before it first")  # fmt: skip
-            run_stage(stage, settings.runs, say)
-            return stage.makes
-    raise fail(f"Unknown stage {target!r}", expected=f"one of {', '.join(stage.name for stage in chain)}")
+    stage = _called(target, stages(settings))
+    check_given(settings)
+    missing = [str(path) for path in stage.needs if not path.exists()]
+    if missing:
+        raise fail(f"Stage {stage.name} lacks its input", got=f"no {', '.join(missing)}",
+                   next_step=f"Make the stages before it, too: --until {stage.name}")  # fmt: skip
+    with _alone(settings.runs, say):
+        run_stage(stage, settings.runs, say)
+    return stage.makes
+
+
+def check_given(settings: Settings) -> None:
+    """Raise ``UserError`` unless mocap, photo and box are what the last stage, minutes from now, can use."""
+    from regressor.boxes import check_box, parse_box
+    from regressor.datasets.crops import read_image
+    from tokenizer.mocap.files import find_files
+
+    if settings.mocap and not find_files([Path(settings.mocap)]):
+        raise fail(f"There is no motion to learn from in {settings.mocap}",
+                   expected="mocap files as `pose-tokenizer prepare` reads them, archives unpacked")  # fmt: skip
+    box = parse_box(settings.box) if settings.box else None
+    if box and not settings.photo:
+        raise fail("A box was given, but no photo that it belongs to", got=f"the box {settings.box}",
+                   next_step="Give the photo, too: --photo FILE, or make demo PHOTO=FILE BOX=…")  # fmt: skip
+    if settings.photo:
+        height, width = read_image(settings.photo).shape[:2]
+        if box:
+            check_box(box, width, height, settings.photo)
 
 
 def is_current(stage: Stage, runs: Path) -> bool:
-    """Whether the stage's product is there, not older than its inputs, and made by these very commands."""
-    if not all(path.exists() for path in (stage.makes, *stage.needs)):
+    """Whether the stage's product is there, as it was made, by these very settings from inputs of this content.
+
+    Digests decide, no times: a copy of the folder is as current as the folder.
+    """
+    done = last_finished(runs).get(stage.name)
+    if done is None or not all(path.exists() for path in (stage.makes, *stage.needs)):
         return False
-    made = stage.makes.stat().st_mtime
-    done = last_runs(runs).get(stage.name, {})
-    return all(path.stat().st_mtime <= made for path in stage.needs) and done.get("commands") == stage.command_lines()
+    if "made" not in done:  # noted down by an earlier version, without digests
+        made = stage.makes.stat().st_mtime
+        return all(path.stat().st_mtime <= made for path in stage.needs) and done["commands"] == stage.command_lines()
+    # `drift` writes the page anew.
+    whole = stage.makes.suffix == ".html" or done["made"] == file_digest(stage.makes)
+    return whole and done["recipe"] == stage.recipe(runs) and done["inputs"] == _inputs(stage)
 
 
 def run_stage(stage: Stage, runs: Path, say: Say) -> None:
-    """Run the stage's commands in this process and note them down in ``runs/history.jsonl``.
+    """Run the stage's commands in this process and note them down in the history of ``runs``.
 
     A command that fails says why and raises ``SystemExit``, which leaves the stage to be made again.
     """
     runs.mkdir(parents=True, exist_ok=True)
     say(f"\n== {stage.name}: {stage.purpose} → {stage.makes}")
-    resumed = stage.run is not None and _prepare_run(stage, stage.run, say)
-    began = time.monotonic()
-    for command, line in zip(stage.commands, stage.command_lines(), strict=True):
-        extra = ("--resume",) if resumed else ()
-        say(f"$ {line}{' --resume' if resumed else ''}")
-        run_command((*command, *extra))
-    record = {"stage": stage.name, "commands": stage.command_lines(), "resumed": resumed,
-              "seconds": round(time.monotonic() - began, 1), **surroundings()}  # fmt: skip
-    with (runs / "history.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    resumed = stage.run is not None and _prepare_run(stage, stage.run, runs, say)
+    about = {"stage": stage.name, "commands": stage.command_lines(), "recipe": stage.recipe(runs),
+             "inputs": _inputs(stage), "resumed": resumed}  # fmt: skip
+    with attempt(runs, about) as record:
+        for command, line in zip(stage.commands, stage.command_lines(), strict=True):
+            extra = ("--resume",) if resumed else ()
+            say(f"$ {line}{' --resume' if resumed else ''}")
+            run_command((*command, *extra))
+        record |= {"made": file_digest(stage.makes), **surroundings()}
 
 
 def run_command(command: tuple[str, ...]) -> None:
     """Run one of our console commands in this process: whoever ends the process has ended the training, too."""
     program = importlib.import_module(PROGRAMS[command[0]]).main
     program(args=list(command[1:]), prog_name=command[0], standalone_mode=False)
-
-
-def last_runs(runs: Path) -> dict[str, dict[str, Any]]:
-    """The newest record of every stage in ``runs/history.jsonl``, by stage name."""
-    file = runs / "history.jsonl"
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    return {record["stage"]: record for record in records}
 
 
 def surroundings() -> dict[str, Any]:
@@ -120,15 +148,37 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _prepare_run(stage: Stage, run: Path, say: Say) -> bool:
+def _called(name: str, chain: list[Stage]) -> Stage:
+    for stage in chain:
+        if name in (stage.name, stage.makes.name):
+            return stage
+    raise fail(f"Unknown stage {name!r}", expected=f"one of {', '.join(stage.name for stage in chain)}")
+
+
+@contextmanager
+def _alone(runs: Path, say: Say) -> Iterator[None]:
+    """Within, no other process makes stages in ``runs``; waits where one does."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if not stack.enter_context(locked(runs / ".lock", wait=False)):
+            say(f"Another process is at work in {runs}; waiting until it has ended (Ctrl-C to give up)")
+            stack.enter_context(locked(runs / ".lock"))
+        take_over(runs)
+        yield
+
+
+def _prepare_run(stage: Stage, run: Path, runs: Path, say: Say) -> bool:
     """Whether ``run`` was begun by the same commands on the same data, so that it can go on.
 
     A run of other commands or data makes room: it is kept as ``<run>.previous``, in place of an earlier one.
     """
-    about = {"commands": stage.command_lines(), "data": [content_digest(path) for path in stage.needs]}
+    about = {"commands": stage.recipe(runs), "data": [content_digest(path) for path in stage.needs]}
     note = run / "stage.json"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) == about:
-        return (run / "config.json").exists()
+    if note.exists():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        # Earlier versions noted the commands with the folder's name in them.
+        if found["data"] == about["data"] and found["commands"] in (about["commands"], stage.command_lines()):
+            return (run / "config.json").exists()
     if run.exists():
         previous = run.with_name(f"{run.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
@@ -139,9 +189,43 @@ def _prepare_run(stage: Stage, run: Path, say: Say) -> bool:
     return False
 
 
+def _inputs(stage: Stage) -> dict[str, str]:
+    """Digests of what the stage reads: content of what earlier stages made and of a photo; of mocap folders, which may
+    hold hours, the names, sizes and times of the files."""
+    made = {path.name: content_digest(path) for path in stage.needs}
+    given = {str(path): listing_digest(path) if path.is_dir() else file_digest(path) for path in stage.given}
+    return made | given
+
+
 def content_digest(path: Path) -> str:
-    """The digest that our HDF5 file ``path`` carries: the same data give the same, whenever written."""
+    """The digest that our HDF5 file ``path`` carries: the same data give the same, whenever written. Of others, of all
+    bytes."""
     import h5py
 
-    with h5py.File(path, "r") as file:
-        return str(file.attrs.get("digest") or file.attrs["sha256"])
+    if path.suffix != ".h5":
+        return file_digest(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("digest") or file.attrs["sha256"])
+    except (OSError, KeyError):
+        raise fail(f"{path} is damaged, or something else", next_step="Remove it, and it is made again") from None
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def listing_digest(folder: Path) -> str:
+    """The sha256 over the mocap files under ``folder``: names, sizes, times of change; hex."""
+    from tokenizer.mocap.files import find_files
+
+    digest = hashlib.sha256()
+    for file in find_files([folder]):
+        status = file.path.stat()
+        digest.update(f"{file.name}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -39,8 +39,9 @@ from tokenizer.mocap.store import PoseStore, open_store
 from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical_poses
 
 from . import sheets
-from .demo import last_runs, surroundings
-from .stages import UNSEEN
+from .demo import surroundings
+from .history import last_runs
+from .stages import UNSEEN, Settings, stages
 
 
 class Chain:
@@ -228,12 +229,13 @@ def _photo(prediction: Path | None) -> str:
 
 
 def _history(chain: Chain) -> str:
-    records = last_runs(chain.runs).values()
-    if not records:
+    found = last_runs(chain.runs)
+    if not found:
         raise fail(f"No commands are noted down in {chain.runs / 'history.jsonl'}")
+    order = [stage.name for stage in stages(Settings(chain.runs))]
     items = []
-    for record in records:
-        resumed = ", resumed" if record["resumed"] else ""
+    for record in sorted(found.values(), key=lambda record: order.index(record["stage"])):
+        resumed = f", {record['attempts']} attempts" if record["attempts"] > 1 else ""
         lines = "\n".join(f"$ {line}" for line in record["commands"])
         items.append(f"<li><span>{record['seconds']:.0f} s{resumed}</span><b>{escape(record['stage'])}</b>"
                      f"<pre>{escape(lines)}</pre></li>")  # fmt: skip

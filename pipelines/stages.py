@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step: reads ``needs``, runs ``commands`` in order, leaves ``makes``. ``run`` is its training folder."""
+    """One step: reads ``needs``, runs ``commands`` in order, leaves ``makes``. ``run`` is its training folder.
+
+    ``needs`` are made by earlier stages, ``given`` by the caller.
+    """
 
     name: str
     purpose: str
@@ -54,6 +58,16 @@ class Stage:
     needs: tuple[Path, ...]
     commands: tuple[tuple[str, ...], ...]
     run: Path | None = None
+    given: tuple[Path, ...] = ()
+
+    def recipe(self, runs: Path) -> list[str]:
+        """``command_lines`` with RUNS for the folder of the chain: the same in a copy of it."""
+        inside = f"{runs}{os.sep}"
+        return [
+            shlex.join(f"RUNS/{word.removeprefix(inside)}" if word.startswith(inside) else
+                       "RUNS" if word == str(runs) else word for word in command)
+            for command in self.commands
+        ]  # fmt: skip
 
     def command_lines(self) -> list[str]:
         """The commands as one would type them."""
@@ -77,7 +91,8 @@ def stages(settings: Settings) -> list[Stage]:
     else:
         source = ("pose-tokenizer", "sample", "--count", str(preset.poses), "--out", str(poses))
     return [
-        Stage("poses", "body poses to learn from", poses, (), (source,)),
+        Stage("poses", "body poses to learn from", poses, (), (source,),
+              given=(Path(settings.mocap),) if settings.mocap else ()),
         Stage(
             "tokenizer", "stage 1, the vocabulary of poses", tokenizer, (poses,),
             (("pose-tokenizer", "train", str(poses), "--run", str(tokenizer_run), "--preset", preset.tokenizer,
@@ -101,8 +116,10 @@ def stages(settings: Settings) -> list[Stage]:
              ("pose-regressor", "evaluate", str(regressor), str(crops), "--tokenizer", str(tokenizer),
               "--json", str(evaluation))),
         ),
-        Stage("report", "a prediction, and one page with all of it", report, (evaluation,),
-              _report(settings, tokenizer, crops, regressor)),
+        Stage("report", "a prediction, and one page with all of it", report,
+              (poses, tokenizer, crops, regressor, evaluation),
+              _report(settings, tokenizer, crops, regressor),
+              given=(Path(settings.photo),) if settings.photo else ()),
     ]  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -76,9 +78,17 @@ def test_the_report_is_whole_and_stands_alone(folder):
     assert 'class="missing"' not in html
     for words in ("mm", "perplexity", "mean pose, true orientation", "synthetic people only", "EIA-0196217", "sha256"):
         assert words in text
-    for name in ("poses", "evaluate"):
-        stage = next(stage for stage in stages(Settings(Path("runs/demo"), "tiny")) if stage.name == name)
-        assert all(line in text for line in stage.command_lines())
+    shown = [line for stage in stages(Settings(Path("runs/demo"), "tiny")) for line in stage.command_lines()]
+    places = [text.index(f"$ {line}") for line in shown]
+    assert places == sorted(places), "every command, in order"
+
+
+def test_a_copy_is_not_made_again(folder):
+    shutil.copytree(folder / "runs/demo", folder / "elsewhere")
+    for path in (folder / "elsewhere").rglob("*"):
+        os.utime(path)  # `cp -r` keeps neither times nor their order
+    done = CliRunner().invoke(main, ["demo", "--preset", "tiny", "--runs", str(folder / "elsewhere")])
+    assert done.exit_code == 0 and done.output.count("is up to date") == 6, done.output
 
 
 def test_digests_in_the_report_are_those_of_the_files(folder):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
 import click
+import cv2
 import h5py
+import numpy as np
 import pytest
 
-from pipelines import demo
+from pipelines import demo, history
 from pipelines.stages import Stage
 from tokenizer.engine.errors import UserError
 
@@ -67,7 +72,7 @@ def test_a_stage_says_runs_and_notes_down(tmp_path, ran):
     assert demo.is_current(stage, tmp_path)
 
 
-def test_newer_inputs_and_other_commands_make_a_stage_stale(tmp_path, ran):
+def test_other_inputs_and_other_commands_make_a_stage_stale(tmp_path, ran):
     data(tmp_path / "data.h5", "one")
     stage = training(tmp_path)
     demo.run_stage(stage, tmp_path, str)
@@ -75,6 +80,55 @@ def test_newer_inputs_and_other_commands_make_a_stage_stale(tmp_path, ran):
     assert not demo.is_current(training(tmp_path, "--die"), tmp_path)
     later = stage.makes.stat().st_mtime + 5
     os.utime(tmp_path / "data.h5", (later, later))
+    assert demo.is_current(stage, tmp_path), "times say nothing"
+    data(tmp_path / "data.h5", "two")
+    assert not demo.is_current(stage, tmp_path)
+    data(tmp_path / "data.h5", "one")
+    assert demo.is_current(stage, tmp_path)
+    stage.makes.write_text("damaged")
+    assert not demo.is_current(stage, tmp_path)
+
+
+def test_a_copy_of_the_folder_is_as_current_as_the_folder(tmp_path, ran):
+    (tmp_path / "one").mkdir()
+    data(tmp_path / "one" / "data.h5", "same")
+    demo.run_stage(training(tmp_path / "one"), tmp_path / "one", str)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for path in (tmp_path / "two").rglob("*"):
+        os.utime(path, (0, 0) if path.name == "made.h5" else None)
+    shutil.rmtree(tmp_path / "one")
+    assert demo.is_current(training(tmp_path / "two"), tmp_path / "two")
+    (tmp_path / "two" / "made.h5").unlink()
+    demo.run_stage(training(tmp_path / "two"), tmp_path / "two", str)
+    assert ran == [["make"], ["make", "--resume"]], "its training goes on as well"
+
+
+def test_a_folder_of_an_earlier_version_is_current_by_its_times(tmp_path, ran):
+    data(tmp_path / "data.h5", "one")
+    stage = training(tmp_path)
+    stage.makes.write_text("made")
+    record = {"stage": stage.name, "commands": stage.command_lines(), "resumed": False, "seconds": 5.0,
+              "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    (tmp_path / "history.jsonl").write_text(json.dumps(record) + "\n")
+    assert demo.is_current(stage, tmp_path)
+    later = stage.makes.stat().st_mtime + 5
+    os.utime(tmp_path / "data.h5", (later, later))
+    assert not demo.is_current(stage, tmp_path)
+    (tmp_path / "run").mkdir()
+    about = {"commands": stage.command_lines(), "data": ["one"]}
+    (tmp_path / "run" / "stage.json").write_text(json.dumps(about))
+    (tmp_path / "run" / "config.json").write_text("{}")
+    demo.run_stage(stage, tmp_path, str)
+    assert ran == [["make", "--resume"]], "a training it began goes on"
+
+
+def test_another_photo_under_the_same_name_makes_the_page_anew(tmp_path, ran):
+    photo, page = tmp_path / "me.jpg", tmp_path / "made"
+    photo.write_bytes(b"one")
+    stage = Stage("plain", "a test", page, (), (("fake", "make", "--out", str(page)),), given=(photo,))
+    demo.run_stage(stage, tmp_path, str)
+    assert demo.is_current(stage, tmp_path)
+    photo.write_bytes(b"two")
     assert not demo.is_current(stage, tmp_path)
 
 
@@ -85,7 +139,7 @@ def test_a_cut_off_training_goes_on(tmp_path, ran):
         with pytest.raises(SystemExit):
             demo.run_stage(stage, tmp_path, str)
     assert ran == [["make"], ["make", "--resume"]]
-    assert demo.last_runs(tmp_path) == {}
+    assert not demo.is_current(stage, tmp_path) and history.last_runs(tmp_path)["train"]["attempts"] == 2
 
 
 def test_the_same_data_written_again_does_not_start_over(tmp_path, ran):
@@ -126,4 +180,121 @@ def test_the_whole_chain_skips_what_is_current(tmp_path, ran, monkeypatch):
     assert len(ran) == 2
     first.makes.unlink()
     demo.run_demo(demo.Settings(tmp_path), str)
-    assert len(ran) == 4
+    assert len(ran) == 3, "the same again: what was made from it stays"
+    first.makes.write_text("other")
+    second.makes.unlink()
+    demo.run_demo(demo.Settings(tmp_path), str)
+    assert len(ran) == 5
+
+
+def test_the_chain_stops_where_it_is_told(tmp_path, ran, monkeypatch):
+    chain = [Stage(name, "", tmp_path / name, (), (("fake", "make", "--out", str(tmp_path / name)),)) for name in "abc"]
+    monkeypatch.setattr(demo, "stages", lambda settings: chain)
+    assert demo.run_demo(demo.Settings(tmp_path), str, until="b") == tmp_path / "b"
+    assert len(ran) == 2
+    with pytest.raises(UserError, match="Unknown stage 'd'; expected one of a, b, c"):
+        demo.run_demo(demo.Settings(tmp_path), str, until="d")
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"photo": "nowhere.jpg"}, "No image at nowhere.jpg"),
+        ({"photo": "words.jpg"}, "words.jpg"),
+        ({"photo": "me.png", "box": "1,2,3"}, "four numbers"),
+        ({"photo": "me.png", "box": "100,100,200,200"}, "outside the image; got 100,100,200,200; .*within 0,0,40,30"),
+        ({"photo": "me.png", "box": "20,20,10,25"}, "no area"),
+        ({"box": "1,2,3,4"}, "no photo that it belongs to"),
+        ({"mocap": "nowhere"}, "No file or folder at nowhere"),
+        ({"mocap": "empty"}, "no motion to learn from in empty"),
+        ({"preset": "demoo"}, "demo, smoke, varied"),
+    ],
+)
+def test_what_the_caller_gives_is_checked_before_anything_is_made(tmp_path, ran, monkeypatch, choice, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words.jpg").write_text("words")
+    cv2.imwrite("me.png", np.zeros((30, 40, 3), np.uint8))
+    with pytest.raises(UserError, match=says):
+        demo.run_demo(demo.Settings(Path("runs"), **choice), str)
+    with pytest.raises(UserError, match=says):
+        demo.run_one(demo.Settings(Path("runs"), **choice), "report", str)
+    assert ran == [] and not (tmp_path / "runs").exists()
+
+
+def test_a_second_demo_in_one_folder_waits(tmp_path, ran, monkeypatch):
+    first = Stage("one", "", tmp_path / "a", (), (("fake", "make", "--out", str(tmp_path / "a")),))
+    monkeypatch.setattr(demo, "stages", lambda settings: [first])
+    code = (
+        "import sys, time; from pathlib import Path; from tokenizer.engine.cache import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('at work', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    said = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "at work\n"
+
+        def say(text):
+            said.append(text)
+            if "at work" in text:
+                assert ran == []
+                other.stdin.close()
+
+        demo.run_demo(demo.Settings(tmp_path), say)
+    assert said[0].startswith(f"Another process is at work in {tmp_path}; waiting") and len(ran) == 1
+
+
+def worked(runs: Path, name: str, seconds: float, *, ends: bool, resumed: bool = False, recipe: str = "x") -> None:
+    """Leave the record of an attempt in the history."""
+    record = {"stage": name, "commands": [recipe], "recipe": [recipe], "inputs": {}, "resumed": resumed,
+              "seconds": seconds, "began": time.time(), **({"finished": "now"} if ends else {})}  # fmt: skip
+    with (runs / "history.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def test_times_of_interrupted_attempts_add_up(tmp_path):
+    worked(tmp_path, "train", 7, ends=True, recipe="another")
+    for _ in range(3):
+        worked(tmp_path, "train", 10, ends=False)
+    worked(tmp_path, "train", 20, ends=True, resumed=True)
+    worked(tmp_path, "train", 2, ends=True, resumed=True)  # `--only train`, when it had ended
+    worked(tmp_path, "plain", 30, ends=True)
+    worked(tmp_path, "plain", 40, ends=True)  # made anew: the first time is no part of it
+    found = history.last_runs(tmp_path)
+    assert {name: (record["seconds"], record["attempts"]) for name, record in found.items()} == {
+        "train": (52, 5), "plain": (40, 1)
+    }  # fmt: skip
+
+
+def test_a_stage_begun_anew_does_not_hide_what_it_last_made(tmp_path):
+    worked(tmp_path, "train", 20, ends=True)
+    worked(tmp_path, "train", 5, ends=False, recipe="another")
+    assert history.last_runs(tmp_path)["train"]["seconds"] == 20
+    worked(tmp_path, "train", 6, ends=True, recipe="another")
+    assert history.last_runs(tmp_path)["train"]["seconds"] == 11
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_stage_killed_before_its_record_is_not_forgotten(tmp_path, torn):
+    """The product is there, the record is not: only what was noted down while it was at work tells of it."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path; from pipelines.history import attempt\n"
+        "with attempt(Path(sys.argv[1]), {'stage': 'crops', 'commands': ['make'], 'recipe': ['make'], 'inputs': {}}):\n"
+        "    time.sleep(1.6)\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    if torn:
+        (tmp_path / "history.jsonl").write_text('{"stage": "poses", "comma')
+    found = history.last_runs(tmp_path)["crops"]
+    assert found["commands"] == ["make"] and 1 <= found["seconds"] < 3
+    assert "crops" not in history.last_finished(tmp_path)
+    history.take_over(tmp_path)
+    history.take_over(tmp_path)
+    assert [record["stage"] for record in history.records(tmp_path)] == ["crops"]
+    about = {"stage": "crops", "commands": ["make"], "recipe": ["make"], "inputs": {}}
+    with history.attempt(tmp_path, about) as record:
+        assert history.last_runs(tmp_path)["crops"]["attempts"] == 2, "a page written now shows the stage at work"
+        record["finished"] = "now"
+    again = history.last_runs(tmp_path)["crops"]
+    assert again["attempts"] == 2 and again["seconds"] >= found["seconds"] and again["finished"] == "now"
+    assert not (tmp_path / "attempt.json").exists()
