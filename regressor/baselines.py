@@ -10,7 +10,7 @@ from torch import Tensor
 from tokenizer import Body
 from tokenizer.body.skeleton import index
 
-from .datasets.sample import Sample
+from .datasets.sample import Sample, has_neutral_betas
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,16 @@ def chordal_mean(rotations: Tensor) -> Tensor:
 
 @torch.no_grad()
 def training_means(samples: Sample, body: Body) -> Means:
-    """The image-blind knowledge of a training split, for the baselines."""
+    """The image-blind knowledge of a training split, for the baselines, of the neutral ``body``: shapes of other bodies
+    are left out, and the mean shape stands in for them."""
     root = index("pelvis")
-    joints = body.joints(samples["body_pose"], root=samples["global_orient"], betas=samples["betas"])
+    shaped = has_neutral_betas(samples)
+    betas = samples["betas"][shaped].mean(0) if shaped.any() else torch.zeros_like(samples["betas"][0])
+    shapes = torch.where(shaped[:, None], samples["betas"], betas)
+    joints = body.joints(samples["body_pose"], root=samples["global_orient"], betas=shapes)
     return Means(
         joints=(joints - joints[:, root : root + 1]).mean(0),
         body_pose=chordal_mean(samples["body_pose"]),
         orientation=chordal_mean(samples["global_orient"]),
-        betas=samples["betas"].mean(0),
+        betas=betas,
     )

@@ -154,7 +154,7 @@ def train(
 
     from tqdm import tqdm
 
-    from tokenizer import load_body, load_tokenizer
+    from tokenizer import load_tokenizer
     from tokenizer.engine.distributed import rank
     from tokenizer.engine.errors import fail
     from tokenizer.engine.gpu import described
@@ -167,6 +167,7 @@ def train(
     from .datasets.mixtures import open_mixture
     from .datasets.remote import default_cache
     from .export import copy_file
+    from .scoring_bodies import load_scoring_bodies
     from .start_file import starting_config
     from .train import train_regressor
 
@@ -190,7 +191,8 @@ def train(
     if mix is not None:
         config = replace(config, data=replace(config.data, mix=mix))
     mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
-    vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
+    vocabulary, bodies = load_tokenizer(tokenizer_file), load_scoring_bodies(body_source)
+    body = bodies.predicted
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
@@ -209,7 +211,7 @@ def train(
 
         exported = train_regressor(
             mixture, vocabulary, run_path, config, body, backbone=backbone_file, start=start, resume=resuming,
-            export=export, tensorboard=tensorboard, progress=progress,
+            export=export, tensorboard=tensorboard, true_bodies=bodies.true, progress=progress,
         )  # fmt: skip
     if not first:
         return

@@ -19,25 +19,26 @@ from tokenizer.engine.precision import Precision, resolve_device
 
 from .baselines import Means, training_means
 from .batches import num_samples, take, to_device
-from .datasets.sample import GENDERS, Sample
+from .datasets.sample import Sample
 from .datasets.store import CropStore
 from .evaluate_2d import KeypointReport, evaluate_keypoints
 from .model import Regressor, normalise
 from .protocols import Posed, Protocol, protocol
 from .results import REFERENCE_ROW, Report
 from .robustness import changes
+from .scoring_bodies import genders_of
 from .weights import check_body, load_regressor
 
 _BODY_FLAGS = ("has_body_pose", "has_global_orient", "has_betas")
-CEILING_ROW = "true pose through the tokens (ceiling)"
+BEST_ROW = "true pose through the tokens (best possible with these tokens)"
 Wrap = Callable[[Iterable[int]], Iterable[int]]
 Scores = dict[str, list[dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Judge:
-    """How samples are scored: the rule, the body of predictions, true bodies by gender, the vocabulary (its ceiling is
-    a row), and what the baselines know (None: no baselines)."""
+    """How samples are scored: the rule, the body of predictions, true bodies by gender, the vocabulary (the best that
+    its tokens can do is a row), and what the baselines know (None: no baselines)."""
 
     protocol: Protocol
     body: Body
@@ -49,20 +50,7 @@ class Judge:
 
 def true_points(sample: Sample, judge: Judge) -> Posed:
     """The annotated bodies of ``sample``, each of its gender, posed as the rule needs them."""
-    bodies = judge.true_bodies or {"neutral": judge.body}
-    numbers = sample.get("gender", torch.zeros(num_samples(sample), dtype=torch.int64)).tolist()
-    names = ["female" if judge.protocol.neutral_is_female and GENDERS[n] == "neutral" else GENDERS[n] for n in numbers]
-    names = [name if name in bodies else "neutral" for name in names]
-    posed: Posed | None = None
-    for name in sorted(set(names)):
-        body = bodies[name]
-        if len(body.v_template) != len(judge.body.v_template):
-            raise fail("True bodies have another mesh than the predicted ones", got=f"{len(body.v_template)} vertices",
-                       expected=f"{len(judge.body.v_template)}")  # fmt: skip
-        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
-        rows = torch.tensor([other == name for other in names], device=some.joints.device)
-        posed = some if posed is None else posed.replaced(rows, some)
-    assert posed is not None
+    posed = _of_their_gender(sample, judge)
     if posed.keypoints is not None:
         # Annotated keypoints may stand anywhere: their pelvis goes to that of the body, which keeps the mesh's place.
         extra, pelvis = keypoint_index("lsp_right_ankle"), keypoint_index("mpii_pelvis")
@@ -73,13 +61,28 @@ def true_points(sample: Sample, judge: Judge) -> Posed:
     return posed
 
 
+def _of_their_gender(sample: Sample, judge: Judge) -> Posed:
+    """The bodies of ``sample``, each of its gender, posed as the rule needs them."""
+    bodies = judge.true_bodies or {"neutral": judge.body}
+    posed: Posed | None = None
+    for name, rows in genders_of(sample, bodies, neutral_is_female=judge.protocol.neutral_is_female).items():
+        body = bodies[name]
+        if len(body.v_template) != len(judge.body.v_template):
+            raise fail("True bodies have another mesh than the predicted ones", got=f"{len(body.v_template)} vertices",
+                       expected=f"{len(judge.body.v_template)}")  # fmt: skip
+        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
+        posed = some if posed is None else posed.replaced(rows, some)
+    assert posed is not None
+    return posed
+
+
 @torch.no_grad()
 def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, scores: Scores, first: int) -> None:
     """Append to ``scores`` those of one batch, on the CPU, whose first sample is number ``first`` of its split.
 
     Rows: ``regressors`` by name (and each after every change of ``robustness``, as ``name, change``), the baselines,
-    the ceiling of the vocabulary with true orientation and shape. Raises ``UserError`` for predictions that are no
-    numbers: a dropped sample would flatter.
+    the best possible with these tokens: those of the true pose, with true orientation and shape. Raises ``UserError``
+    for predictions that are no numbers: a dropped sample would flatter.
     """
     device = next(iter(regressors.values())).network.mean_betas.device
     inputs = {"": sample}
@@ -116,7 +119,7 @@ def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, 
         add(REFERENCE_ROW, _pose(judge.body, mean_pose, orientation, mean_betas, rules))
     through_tokens = judge.tokenizer.decode(judge.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
     rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
-    add(CEILING_ROW, _pose(judge.body, rebuilt, orientation, betas, judge.protocol))
+    add(BEST_ROW, _of_their_gender({**some, "body_pose": rebuilt}, judge))
 
 
 def evaluate_batches(
@@ -194,10 +197,8 @@ def evaluate_files(
     means = None
     if rules.name == "synthetic" and not only_2d:
         training = store.sample(np.arange(store.count("train")), "train")
-        _check(training, store, "train", rules, true_bodies)
+        _check(training, store, "train", true_bodies)
         means = training_means(training, body).to(target)
-    if not rules.gendered:
-        true_bodies = None
     judge = Judge(
         rules, body.to(target), tokenizer.to(target), means,
         {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
@@ -208,7 +209,7 @@ def evaluate_files(
         for start in progress(starts) if progress else starts:
             some = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
             if not only_2d:
-                _check(some, store, split, rules, true_bodies)
+                _check(some, store, split, true_bodies)
             yield some
 
     about = {
@@ -231,17 +232,17 @@ def _data(store: CropStore, split: str) -> str:
     return f"{kind} ({sources}), split {split}"
 
 
-def _check(some: Sample, store: CropStore, split: str, rules: Protocol, true_bodies: dict[str, Body] | None) -> None:
+def _check(some: Sample, store: CropStore, split: str, true_bodies: dict[str, Body] | None) -> None:
     unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
     if unknown:
         raise fail(f"Split {split!r} of {store.path} cannot be scored in 3D", next_step="Judge 2D with --protocol 2d",
                    got=f"samples without {', '.join(unknown)}",
                    expected="everybody's pose, orientation and shape annotated")  # fmt: skip
-    if rules.gendered and "gender" in some:
-        missing = {GENDERS[number] for number in some["gender"].tolist()} - {"neutral"} - set(true_bodies or {})
+    if "gender" in some:
+        missing = genders_of(some).keys() - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
-            raise fail(f"Protocol {rules.name!r} wants true bodies by gender", got=got,
+            raise fail(f"Shapes in split {split!r} of {store.path} are of female and male bodies", got=got,
                        next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
 
 

@@ -50,8 +50,8 @@ class Posed:
 class Protocol:
     """One rule. ``points`` gives the joints (B,J,3) that are compared and the root (B,3) that is put on the other's.
 
-    ``keypoints``: whether the 44 keypoints are needed, and taken from the annotation where it has them; ``gendered``:
-    true bodies are those of the annotated gender; ``neutral_is_female``: a habit of the released code.
+    ``keypoints``: whether the 44 keypoints are needed, and taken from the annotation where it has them;
+    ``neutral_is_female``: a habit of the released code. True bodies are those of the annotated gender.
     """
 
     name: str
@@ -59,7 +59,6 @@ class Protocol:
     joint_names: tuple[str, ...]
     points: Callable[[Posed], tuple[Tensor, Tensor]]
     keypoints: bool = False
-    gendered: bool = True
     neutral_is_female: bool = False
 
     def score(self, predicted: Posed, target: Posed) -> dict[str, Tensor]:
@@ -87,7 +86,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             name, "MPJPE: mean distance over the 24 SMPL joints, camera axes, pelvis joints put on each other; "
             f"PA-MPJPE: the same joints after the best similarity (Umeyama, no reflection); {vertices} Predicted shape "
             f"against annotated shape. {_COMMON}",
-            JOINT_NAMES, lambda posed: (posed.joints, posed.joints[:, index("pelvis")]), gendered=False,
+            JOINT_NAMES, lambda posed: (posed.joints, posed.joints[:, index("pelvis")]),
         )  # fmt: skip
     if name == "emdb":
         return Protocol(

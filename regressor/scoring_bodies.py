@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from tokenizer import Body, load_body
 from tokenizer.body.smpl_files import find_model_file
 from tokenizer.engine.errors import UserError, fail
+
+from .datasets.sample import GENDERS, Sample
 
 _TRUE_GENDERS = ("female", "male")
 
@@ -19,6 +25,21 @@ class ScoringBodies:
 
     predicted: Body
     true: dict[str, Body]
+
+
+def genders_of(
+    sample: Sample, true_bodies: Mapping[str, Body] | None = None, *, neutral_is_female: bool = False
+) -> dict[str, Tensor]:
+    """Who of ``sample`` is of which gender, (B,) bool by name, in alphabetical order; no gender of nobody.
+
+    With ``true_bodies`` genders that have none count as neutral.
+    """
+    numbers = sample.get("gender", torch.zeros(len(sample["betas"]), dtype=torch.int64)).tolist()
+    names = ["female" if neutral_is_female and GENDERS[n] == "neutral" else GENDERS[n] for n in numbers]
+    if true_bodies is not None:
+        names = [name if name in true_bodies else "neutral" for name in names]
+    device = sample["betas"].device
+    return {one: torch.tensor([name == one for name in names], device=device) for one in sorted(set(names))}
 
 
 def load_scoring_bodies(

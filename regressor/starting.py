@@ -9,7 +9,7 @@ from tokenizer.body.skeleton import NUM_BODY_JOINTS
 
 from .batches import take, to_device
 from .camera import ray_rotation, translation_to_crop_camera
-from .datasets.sample import Sample
+from .datasets.sample import Sample, has_neutral_betas
 from .heads import TokenHead
 from .mixer_head import MixerTokenHead
 from .model import RegressorNetwork
@@ -36,6 +36,8 @@ def start_from_means(
     placed = some["translation"][:, 2] > 0
     if placed.any():
         camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
-    network.start_at(orientation, pose, some["betas"], camera)
+    shaped = has_neutral_betas(some)
+    betas = some["betas"][shaped] if shaped.any() else network.mean_betas[None]
+    network.start_at(orientation, pose, betas, camera)
     if isinstance(network.pose_head, TokenHead | MixerTokenHead):
         network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ from .panels import Panels
 from .parameter_groups import frozen_parts, make_optimizer
 from .start_file import about_backbone, about_start, check_same_start, start_from_regressor
 from .starting import start_from_means
-from .validation import judged_by, score_predictions
+from .validation import judged_by, note_on_genders, score_predictions
 from .weights import check_vocabulary, load_strictly
 
 _PACE_STEPS = 30
@@ -77,13 +77,15 @@ def train_regressor(
     resume: bool = False,
     export: Export = "best",
     tensorboard: bool = False,
+    true_bodies: Mapping[str, Body] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Train on the train splits of crops, validate on their val splits, export the averaged weights.
 
     Returns the path of the exported file, ``run_path/regressor.pt``: weights of the ``best`` validation by
     ``config.best_by``, or the ``last``. ``backbone`` is a file of imported weights to begin with, ``start`` an exported
-    regressor whose weights and means to begin with (``start_file``). With ``resume`` the run's own configuration counts
+    regressor whose weights and means to begin with (``start_file``). ``true_bodies``: those of women and men by gender,
+    whose shapes are validated against. With ``resume`` the run's own configuration counts
     and neither ``config`` nor these files are looked at; on a CPU the result is bit-identical to that of an
     unbroken run with as many threads. ``progress`` is called with (step, steps, latest figures). Under ``torchrun``
     every process takes its share of each batch, with the result of one process to rounding; the first alone writes,
@@ -93,14 +95,16 @@ def train_regressor(
     """
     mixture = Mixture.of(crops)
     with process_group(), memory_errors("in training", MEMORY_STEP), named_deaths():
-        run = _train(mixture, tokenizer, Path(run_path), config, body, backbone, start, resume, tensorboard, progress)
+        run = _train(mixture, tokenizer, Path(run_path), config, body, true_bodies, backbone, start, resume,
+                     tensorboard, progress)  # fmt: skip
         path = run.path / "regressor.pt"
         return export_run(run.path, path, mixture, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
     mixture: Mixture, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
-    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool, progress: Progress | None,
+    true_bodies: Mapping[str, Body] | None, backbone: str | Path | None, start: str | Path | None, resume: bool,
+    tensorboard: bool, progress: Progress | None,
 ) -> RunFolder:  # fmt: skip
     # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
     first = rank() == 0
@@ -123,10 +127,13 @@ def _train(
     judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
     if first and judged != f"val_{config.best_by}":
         run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")
+    if held_out is not None and (note := note_on_genders(held_out, true_bodies)):
+        run.note(note)
 
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer, body = tokenizer.to(device), body.to(device)
+    true_bodies = {name: one.to(device) for name, one in (true_bodies or {}).items()}
     regressor = on_every_rank(build_regressor, config, tokenizer, precision).to(device)
     network = regressor.network
     if backbone is not None and state is None:
@@ -204,7 +211,7 @@ def _train(
             run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
         if step % config.validate_every == 0 or last:
             averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
-            report = score_predictions(averaged, held_out, body)
+            report = score_predictions(averaged, held_out, body, true_bodies=true_bodies)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
             panels.save(run, step, averaged, body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -13,10 +15,11 @@ from tokenizer.engine.errors import fail
 
 from .batches import num_samples, take, to_device
 from .config import RegressorConfig
-from .datasets.sample import Sample
+from .datasets.sample import Sample, has_neutral_betas
 from .keypoint_errors import keypoint_distances, keypoint_scores, seen_keypoints
 from .masking import known, like
 from .model import Regressor, normalise
+from .scoring_bodies import genders_of
 
 
 def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -28,7 +31,7 @@ def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 def known_figures(samples: Sample) -> dict[str, Tensor]:
     """The figures of ``score_predictions``, and which of ``samples`` know what it takes, (N,) bool; those that nobody
-    knows are left out. Where only shape is unknown, the mean shape stands in."""
+    knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape stands in."""
     posed = samples["has_body_pose"] & samples["has_global_orient"]
     knowing = {
         "mpjpe_mm": posed, "pa_mpjpe_mm": posed, "orientation_deg": samples["has_global_orient"],
@@ -38,10 +41,14 @@ def known_figures(samples: Sample) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def score_predictions(regressor: Regressor, samples: Sample, body: Body, *, batch: int = 128) -> dict[str, Tensor]:
+def score_predictions(
+    regressor: Regressor, samples: Sample, body: Body, *, true_bodies: Mapping[str, Body] | None = None,
+    batch: int = 128,
+) -> dict[str, Tensor]:  # fmt: skip
     """``joint_errors``, ``orientation_deg`` and ``keypoints_2d_pct`` (see ``keypoint_scores``): quick, for validation.
 
-    Each of the samples that know what it takes, in order, on the CPU; see ``known_figures``.
+    Each of the samples that know what it takes, in order, on the CPU; see ``known_figures``. Truth is of the annotated
+    gender where ``true_bodies`` has it, see ``note_on_genders``.
     """
     device = next(regressor.parameters()).device
     found: dict[str, list[Tensor]] = {}
@@ -50,7 +57,11 @@ def score_predictions(regressor: Regressor, samples: Sample, body: Body, *, batc
         prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
         pose = _or_rest(some["body_pose"], some["has_body_pose"])
         root = _or_rest(some["global_orient"], some["has_global_orient"])
-        truth = body.joints(pose, root=root, betas=known(some["betas"], some["has_betas"]))
+        truth = body.joints(pose, root=root, betas=known(some["betas"], has_neutral_betas(some)))
+        for name, rows in genders_of(some).items():
+            if name != "neutral" and true_bodies and name in true_bodies:
+                theirs = true_bodies[name].joints(pose, root=root, betas=known(some["betas"], some["has_betas"]))
+                truth = torch.where(like(rows, theirs), theirs, truth)
         scores = {
             **joint_errors(prediction.joints(body), truth),
             "orientation_deg": geodesic_distance(prediction.global_orient[:, 0], root).rad2deg(),
@@ -59,6 +70,17 @@ def score_predictions(regressor: Regressor, samples: Sample, body: Body, *, batc
         for name, rows in known_figures(some).items():
             found.setdefault(name, []).append(scores[name][rows].cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> str | None:
+    """Plain words where 3D errors on ``samples`` cannot be those of female and male shapes; None where they can."""
+    missing = {name: int(rows.sum()) for name, rows in genders_of(samples).items()
+               if name != "neutral" and name not in (true_bodies or {})}  # fmt: skip
+    if not missing:
+        return None
+    counts = " and ".join(f"{count:,} {name}" for name, count in missing.items())
+    return (f"val has shapes of {counts} bodies, whose models are not in --body: the mean shape of the neutral body "
+            "stands in for them. Give the folder of all three models with --body")  # fmt: skip
 
 
 def judged_by(config: RegressorConfig, held_out: Sample) -> str:

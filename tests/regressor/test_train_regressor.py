@@ -103,7 +103,7 @@ def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_confi
 def test_a_figure_that_is_no_number_is_never_best(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     figures = iter([float("nan"), 3.0, float("nan"), 5.0])
     monkeypatch.setattr(training, "score_predictions",
-                        lambda *_: {"mpjpe_mm": torch.tensor([next(figures)])})  # fmt: skip
+                        lambda *_, **__: {"mpjpe_mm": torch.tensor([next(figures)])})  # fmt: skip
     config = replace(tiny_config, validate_every=2, pictures=0)
     state = load_state(train_regressor(crops, tokenizer, tmp_path / "run", config, open_body))
     assert state["provenance"]["weights"] == "best, step 4" and state["provenance"]["metrics"] == {"val_mpjpe_mm": 3.0}

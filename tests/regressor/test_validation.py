@@ -13,7 +13,7 @@ from regressor.datasets.store import open_crops, write_crops
 from regressor.keypoint_errors import keypoint_distances, keypoint_scores
 from regressor.prediction import Prediction
 from regressor.train import train_regressor
-from regressor.validation import judged_by, known_figures, score_predictions
+from regressor.validation import judged_by, known_figures, note_on_genders, score_predictions
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
 
@@ -59,6 +59,43 @@ def test_what_is_not_known_does_not_count(annotated_people, open_body, regressor
     assert torch.allclose(found["keypoints_2d_pct"], scores["keypoints_2d_pct"][:4], atol=1e-4)
     nobody = score_predictions(regressor, without_bodies(whole), open_body)
     assert list(nobody) == ["keypoints_2d_pct"]
+
+
+class Longer:
+    """A body one and a half times as large."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def joints(self, *args, **given):
+        return 1.5 * self.body.joints(*args, **given)
+
+
+def test_truth_is_of_the_annotated_gender_or_it_is_said(annotated_people, open_body, regressor):
+    people = {**annotated_people(4), "gender": torch.tensor([0, 1, 2, 0])}
+    plain = score_predictions(regressor.eval(), annotated_people(4), open_body)["mpjpe_mm"]
+    bodies = {"neutral": open_body, "male": Longer(open_body)}
+    found = score_predictions(regressor, people, open_body, true_bodies=bodies)["mpjpe_mm"]
+    predicted, _ = score_with_shapes(regressor, people, open_body, bodies["male"].joints, people["betas"])
+    assert torch.allclose(found[[0, 3]], plain[[0, 3]], atol=1e-3), "neutral people as ever"
+    assert torch.allclose(found[2], predicted[2], atol=1e-2), "of the male body"
+    mean_shape, _ = score_with_shapes(regressor, people, open_body, open_body.joints, torch.zeros(4, 10))
+    assert torch.allclose(found[1], mean_shape[1], atol=1e-2), "without a female body the mean shape stands in"
+    note = note_on_genders(people, bodies)
+    assert "1 female" in note and "male bodies" not in note.replace("female bodies", "") and "--body" in note
+    assert note_on_genders(annotated_people(2), None) is None
+    assert note_on_genders(people, {**bodies, "female": open_body}) is None
+
+
+def score_with_shapes(regressor, people, body, joints_of, betas):
+    """MPJPE and PA-MPJPE (B,), mm, against true joints by ``joints_of``."""
+    from regressor.model import normalise
+    from regressor.validation import joint_errors
+
+    with torch.no_grad():
+        prediction = regressor(normalise(people["image"]), box=people["box"], K=people["K"])
+        truth = joints_of(people["body_pose"], root=people["global_orient"], betas=betas)
+        return joint_errors(prediction.joints(body), truth).values()
 
 
 def test_the_best_is_judged_by_what_val_knows(annotated_people, tiny_config):
