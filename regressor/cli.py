@@ -198,8 +198,9 @@ def train(
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
         if mixture.note:
             click.echo(f"Mixture: {mixture.note}")
-        if note := note_on_body(mixture.stores.values(), body):
-            click.echo(f"Note: {note}", err=True)
+        for note in (*(store.note for store in mixture.stores.values()), note_on_body(mixture.stores.values(), body)):
+            if note:
+                click.echo(f"Note: {note}", err=True)
     with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:

@@ -27,6 +27,7 @@ MIX_ALL = {
     "insta-train-vitpose-replicate": 0.2,
 }  # fmt: skip
 """The mixture of HMR2.0 (Goel et al., ICCV 2023), by the names of the folders that its training data come in."""
+_DEEPEST, _MOST_DATA, _LONGEST_LIST = 8, 10_000, 1 << 22
 NAMED = {"mix_all": MIX_ALL}
 
 
@@ -183,7 +184,8 @@ def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None
     return Mixture(stores, mix)
 
 
-def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
+def _found(paths: Sequence[str], lists: tuple[Path, ...] = ()) -> list[tuple[str, str]]:
+    """Names and places of what ``paths`` name, themselves lines of the innermost of ``lists``."""
     found: list[tuple[str, str]] = []
     for text in paths:
         name, sign, rest = text.partition("=")
@@ -192,16 +194,32 @@ def _found(paths: Sequence[str]) -> list[tuple[str, str]]:
         if is_url(path):
             found.append((named or last_name(path), path))
         elif place.suffix == ".txt" and place.is_file():
-            found += _found(_listed(place))
+            if place.resolve() in lists:
+                raise fail(
+                    f"The list {place} names itself",
+                    got=" in ".join(map(str, (place.resolve(), *lists[::-1]))),
+                    next_step="Take that line out",
+                )
+            if len(lists) >= _DEEPEST:
+                raise fail("Lists name lists that name lists", got=f"{_DEEPEST} of them", expected="a list of data")
+            found += _found(_listed(place), (*lists, place.resolve()))
         elif place.is_dir() and not (place / INDEX).is_file() and (inner := sorted(place.glob(f"*/{INDEX}"))):
             found += [(index.parent.name, str(index.parent)) for index in inner]
         else:
             found.append((named or (place.name if place.is_dir() else place.stem), path))
+        if len(found) > _MOST_DATA:
+            raise fail(
+                "Far too many data sets are named",
+                got=f"more than {_MOST_DATA:,}",
+                next_step="Lists that name one list many times multiply",
+            )
     return found
 
 
 def _listed(path: Path) -> list[str]:
     """The lines of a text file, comments behind # left out."""
+    if (size := path.stat().st_size) > _LONGEST_LIST:
+        raise fail(f"{path} is no list", got=f"{size:,} bytes", expected="a text file with a path a line")
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -10,16 +10,21 @@ import numpy as np
 from tokenizer.engine.errors import fail
 from tokenizer.engine.hdf5 import plain_datasets, reading
 
-from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, REMEDY
+from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, REMEDY, content_digest
+
+_LARGEST_JPEG = 1 << 28
+_CHECKED: set[tuple[str, int, int, str]] = set()
+"""Files, by name, time, size and digest, whose content this process has compared with the digest."""
 
 
 class OpenShard:
     """``columns``: the arrays of ``COLUMNS``, of all people, to be read only.
 
-    Raises ``UserError`` for a shard that is missing, damaged, incomplete, or not that of ``digest``.
+    Raises ``UserError`` for a shard that is missing, damaged, incomplete, not of ``people``, or whose content is not
+    that of ``digest``; the content is read for that the first time that this process opens the file.
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path, digest: str, people: int) -> None:
         self._path = path
         with ExitStack() as stack:
             # Opened once: another file of that name, put there meanwhile, must not mix with this one.
@@ -27,7 +32,7 @@ class OpenShard:
             if file.attrs["digest"] != digest:
                 raise fail(f"{path} was changed since the folder was prepared", next_step=REMEDY)
             found = plain_datasets(file)
-            count = len(found["jpeg_end"]) if "jpeg_end" in found else -1
+            count = len(found["jpeg_end"]) if "jpeg_end" in found and found["jpeg_end"].ndim == 1 else -1
             wrong = []
             for name, (kind, shape) in COLUMNS.items():
                 if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind:
@@ -35,8 +40,17 @@ class OpenShard:
             if wrong or "jpeg" not in found:
                 raise fail(f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}",
                            next_step=REMEDY)  # fmt: skip
+            status = path.stat()
+            version = (str(path), status.st_mtime_ns, status.st_size, digest)
+            if version not in _CHECKED:
+                if count != people or content_digest(found) != digest:
+                    raise fail(f"{path} is not what its digest says: it was changed", next_step=REMEDY)
+                _CHECKED.add(version)
             self.columns = {name: found[name][:] for name in COLUMNS}
             self._ends = np.concatenate([[0], found["jpeg_end"][:]])
+            steps = np.diff(self._ends)
+            if steps.min() < 0 or steps.max() > _LARGEST_JPEG or self._ends[-1] != len(found["jpeg"]):
+                raise fail(f"{path} is damaged", got="pictures that overlap, or are far too large", next_step=REMEDY)
             self._bytes = found["jpeg"]
             self._stack = stack.pop_all()
 

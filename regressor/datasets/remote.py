@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import io
 import os
-import shutil
+import re
 import ssl
 import time
 import urllib.error
@@ -12,14 +14,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tokenizer.engine.cache import cache_folder, locked
-from tokenizer.engine.checkpoint import write_atomically
-from tokenizer.engine.errors import fail
+from tokenizer.engine.checkpoint import write_atomically, write_bytes_atomically
+from tokenizer.engine.errors import UserError, fail
 
 _SCHEMES = ("http://", "https://", "file://")
 _TRIES_INDEX, _TRIES_SHARD = 3, 7
@@ -27,6 +30,9 @@ _TRIES_INDEX, _TRIES_SHARD = 3, 7
 _PASSING = (408, 429)
 """Answers that ask to come again, next to those from 500."""
 _TIMEOUT_S = 60
+_MOST_INDEX, _MOST_SHARD = 64 << 20, 8 << 30
+"""Bytes that are taken from a network at most."""
+_NAME = re.compile(r"\w[\w .+()-]{0,200}")
 
 
 def is_url(text: str) -> bool:
@@ -34,11 +40,38 @@ def is_url(text: str) -> bool:
     return text.startswith(_SCHEMES)
 
 
-def fetch(url: str) -> bytes:
-    """What is at a URL, small things. Raises ``UserError`` where there is nothing, after three tries."""
+def is_plain_name(name: object) -> bool:
+    """Whether a file of that name lies in its folder, on every system: letters, digits and few signs, no path."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def fetch(url: str, cache: Cache | None = None) -> tuple[bytes, str]:
+    """What is at a URL, small things, and a note where it is what ``cache`` has from before: no network, or a server
+    that does not answer.
+
+    Raises ``UserError`` where there is nothing, after three tries, or more than 64 MiB.
+    """
     content: list[bytes] = []
-    _transfer(url, lambda response: content.append(response.read()), _TRIES_INDEX)
-    return content[-1]
+    kept = (
+        None if cache is None else cache.folder / f"{hashlib.sha256(without_key(url).encode()).hexdigest()[:32]}.index"
+    )
+
+    def take(response: IO[bytes]) -> None:
+        memory = io.BytesIO()
+        _copy(response, memory, _MOST_INDEX)
+        content.append(memory.getvalue())
+
+    try:
+        _transfer(url, take, _TRIES_INDEX)
+    except _NoAnswerError:
+        if kept is None or not kept.is_file():
+            raise
+        with kept.open("rb") as file:
+            return file.read(_MOST_INDEX), f"{without_key(url)} does not answer: what was fetched before is used"
+    if kept is not None and not url.startswith("file://"):
+        with suppress(OSError):  # without it, training goes on as long as there is a network
+            write_bytes_atomically(kept, content[-1])
+    return content[-1], ""
 
 
 @dataclass(frozen=True)
@@ -53,8 +86,10 @@ class Cache:
         """The file at ``url`` under a ``name`` that says which version it is; several processes fetch it once.
 
         Within, no other process removes it; what is open then can be read on. Raises ``UserError`` where it cannot be
-        had or kept.
+        had or kept, and for a name that leads out of the cache.
         """
+        if not is_plain_name(name):
+            raise fail("A shard's name leads out of the cache", got=repr(name)[:100], expected="letters and digits")
         path = self.folder / name
         with ExitStack() as stack:
             try:
@@ -62,8 +97,7 @@ class Cache:
                 if not path.exists():
                     for left in self.folder.glob(f"{glob.escape(name)}.*.partial"):
                         left.unlink(missing_ok=True)  # by a process that was killed: we hold the lock
-                    _transfer(url, lambda response: write_atomically(path, lambda file: _copy(response, file)),
-                              _TRIES_SHARD)  # fmt: skip
+                    _transfer(url, lambda response: write_atomically(path, partial(_copy, response)), _TRIES_SHARD)
                     self._make_room(path)
                 now = time.time_ns()  # finer than what the file system takes by itself
                 os.utime(path, ns=(now, now))
@@ -115,34 +149,77 @@ class _Cut(Exception):
     pass
 
 
+class _TooLargeError(Exception):
+    pass
+
+
+class _NoAnswerError(UserError):
+    """Nobody was reached, or nobody who could answer."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows ten redirections at most, to no other scheme than http, or https, and from https to https alone."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """The request to follow. Raises ``HTTPError`` for another scheme."""
+        if urlsplit(newurl).scheme not in ("https", req.type):
+            raise urllib.error.HTTPError(req.full_url, 403, f"sends on to {without_key(newurl)}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
 def _lock(path: Path) -> Path:
     return path.with_suffix(".lock")
 
 
-def _copy(response: IO[bytes], file: IO[bytes]) -> None:
-    shutil.copyfileobj(response, file)
-    expected = getattr(response, "headers", {}).get("Content-Length")
-    if expected is not None and file.tell() != int(expected):
-        raise _Cut(f"{file.tell():,} of {int(expected):,} bytes")
+def _copy(response: IO[bytes], file: IO[bytes], most: int | None = None) -> None:
+    """Copy what was promised, and ``most`` bytes at most, by default those of a shard."""
+    most = _MOST_SHARD if most is None else most
+    stated = str(getattr(response, "headers", {}).get("Content-Length") or "")
+    expected = int(stated) if stated.isdecimal() and len(stated) < 20 else None
+    taken = 0
+    while taken <= most and (expected or 0) <= most and (block := response.read(1 << 20)):
+        file.write(block)
+        taken += len(block)
+    if max(taken, expected or 0) > most:
+        raise _TooLargeError(f"more than {most:,} bytes")
+    if expected is not None and taken != expected:
+        raise _Cut(f"{taken:,} of {expected:,} bytes")
 
 
 def _transfer(url: str, use: Callable[[IO[bytes]], object], tries: int) -> None:
+    kind: type[UserError] = _NoAnswerError
     for attempt in range(tries):
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+            with _OPENER.open(url, timeout=_TIMEOUT_S) as response:
                 use(response)
             return
         except urllib.error.HTTPError as error:
             reason: object = f"{error.code} {error.reason}"
             if error.code < 500 and error.code not in _PASSING:
+                kind = UserError
                 break
         except urllib.error.URLError as error:
             reason = error.reason
             if isinstance(reason, FileNotFoundError):
+                kind = UserError
                 break
+        except _TooLargeError as error:
+            reason, kind = error, UserError
+            break
         except (TimeoutError, ConnectionError, HTTPException, ssl.SSLError, _Cut) as error:
             reason = error
         if attempt + 1 < tries:
             time.sleep(2.0**attempt)
-    raise fail(f"{without_key(url)} cannot be read", got=reason,
-               next_step="Check the address; where it needs a key, sign it")  # fmt: skip
+    reason = getattr(reason, "strerror", None) or reason
+    raise kind(
+        str(
+            fail(
+                f"{without_key(url)} cannot be read",
+                got=reason,
+                next_step="Check the address; where it needs a key, sign it",
+            )
+        )
+    )

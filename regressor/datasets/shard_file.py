@@ -30,6 +30,7 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "true_3d": (np.bool_, ()), "gender": (np.uint8, ()), "box": (np.float32, (4,)), "stored": (np.float32, (4,)),
     "image_size": (np.float32, (2,)), "K": (np.float32, (3, 3)),
 }  # fmt: skip
+_BLOCK = 1 << 22
 Row = dict[str, Any]
 """One person: a value for each of ``COLUMNS``, and ``jpeg`` (bytes), ``name`` and ``sequence`` (text)."""
 
@@ -57,6 +58,18 @@ def write_shard(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> str:
         # Not an attribute of HDF5: those hold 64 KiB.
         file.create_dataset("about", data=np.frombuffer(json.dumps(about).encode(), np.uint8))
         file.attrs["digest"] = digest.hexdigest()
+    return digest.hexdigest()
+
+
+def content_digest(datasets: Mapping[str, h5py.Dataset]) -> str:
+    """The digest that ``write_shard`` gave, of what the data sets hold now, read in blocks of a few megabytes."""
+    digest = hashlib.sha256()
+    for name in sorted(datasets.keys() - {"about"}):
+        data = datasets[name]
+        digest.update(name.encode())
+        rows = max(1, _BLOCK * len(data) // max(1, data.nbytes))
+        for first in range(0, len(data), rows):
+            digest.update(data[first : first + rows].tobytes())
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from tokenizer.engine.errors import UserError, fail
 
 from .open_shard import OpenShard
 from .picture import PictureOf, as_images
-from .remote import Cache, beside, fetch, is_url, without_key
+from .remote import Cache, beside, fetch, is_plain_name, is_url, without_key
 from .sample import Sample, capped_confidences
 from .shard_file import COLUMNS, REMEDY
 from .store import CropStore
@@ -26,6 +27,7 @@ from .warp import Framing
 INDEX = "shards.json"
 INDEX_FORMAT = "pose-token-hmr/shards"
 INDEX_VERSION = 1
+_MOST_PEOPLE, _MOST_PIXELS = 1 << 24, 1 << 13
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,13 @@ class ShardStore(CropStore):
 
     def _opening(self, shard: Shard) -> OpenShard:
         if self._cache is None:
-            return OpenShard(Path(self.path) / shard.file, shard.digest)
+            return OpenShard(Path(self.path) / shard.file, shard.digest, shard.count)
         url, name = beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}"
         wrong = UserError()
         for _ in range(2):  # what was damaged on its way, or in the cache, is fetched anew
             with self._cache.file(url, name) as path:
                 try:
-                    return OpenShard(path, shard.digest)
+                    return OpenShard(path, shard.digest, shard.count)
                 except UserError as error:
                     path.unlink(missing_ok=True)
                     wrong = error
@@ -164,9 +166,10 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
     With a ``cache``, ``path`` may be the URL of such a folder. Raises ``UserError`` for a folder without its index, or
     whose index is damaged or newer.
     """
+    note = ""
     if isinstance(path, str) and is_url(path):
         index = beside(path, INDEX)
-        data, shown = fetch(index), without_key(index)
+        (data, note), shown = fetch(index, cache), without_key(index)
         folder: Path | str = path
     else:
         folder, cache = Path(path), None
@@ -183,12 +186,30 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
             raise fail(f"{shown} was written by a newer version", next_step="Upgrade pose-token-hmr")
         shards = [Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]})
                   for one in content["shards"]]  # fmt: skip
-        wrong = [one.file for one in shards if Path(one.file).name != one.file or one.count < 1
-                 or sum(count for _, count in one.sequences) != one.count]  # fmt: skip
+        wrong = [str(one.file) for one in shards if not _is_sound(one)]
         if wrong or not shards:
-            raise ValueError(f"entries of {', '.join(wrong[:3])}" if wrong else "no shards")
+            raise ValueError(f"entries of {', '.join(wrong[:3])}"[:200] if wrong else "no shards")
         attributes, size = dict(content["attributes"]), int(content["attributes"]["pixels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not 1 <= size <= _MOST_PIXELS:
+            raise ValueError(f"crops of {size} pixels")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise fail(f"Cannot read {shown}", got=error, expected="the index of a folder of shards",
                    next_step=REMEDY) from None  # fmt: skip
-    return ShardStore(folder, shards, attributes, size, cache)
+    store = ShardStore(folder, shards, attributes, size, cache)
+    store.note = note
+    return store
+
+
+def _is_sound(shard: Shard) -> bool:
+    """Whether an entry of an index, which may come from a network, names a file of its folder and how much it holds."""
+    return (
+        is_plain_name(shard.file)
+        and shard.file.endswith(".h5")
+        and isinstance(shard.split, str)
+        and isinstance(shard.digest, str)
+        and re.fullmatch("[0-9a-f]{64}", shard.digest) is not None
+        and type(shard.count) is int
+        and 1 <= shard.count <= _MOST_PEOPLE
+        and all(count > 0 for _, count in shard.sequences)
+        and sum(count for _, count in shard.sequences) == shard.count
+    )

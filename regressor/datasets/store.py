@@ -83,7 +83,7 @@ def write_crops(
 
 class CropStore:
     """Crops opened for reading. ``size``: pixels; ``digest``: names the content; ``attributes``: how they were made;
-    ``remote``: whether they are fetched from elsewhere."""
+    ``remote``: whether they are fetched from elsewhere; ``note``: what to know about where they come from."""
 
     def __init__(
         self, path: Path | str, size: int, counts: dict[str, int], digest: str, attributes: dict[str, Any]
@@ -91,6 +91,7 @@ class CropStore:
         self.path, self.size, self.digest, self.attributes = path, size, digest, attributes
         self._counts = counts
         self.remote = False
+        self.note = ""
 
     @property
     def splits(self) -> list[str]:

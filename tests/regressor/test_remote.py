@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.server
+import json
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -170,3 +173,136 @@ def test_what_cannot_be_fetched_is_said(served, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--cache"), Cache(tmp_path / "file", 1).file(url, "x.h5"):
         pass
+
+
+def index_with(folder, **changes):
+    index = json.loads((folder / "shards.json").read_text())
+    index["shards"][0] |= changes
+    return json.dumps(index).encode()
+
+
+def answer_of(data, **headers):
+    def answer(handler):
+        handler.send_response(200)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        with suppress(OSError):  # who asked may have had enough
+            handler.wfile.write(data)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digest": "../../../x"},
+        {"digest": "a" * 63 + "/"},
+        {"digest": ""},
+        {"digest": "A" * 64},
+        {"digest": 5},
+        {"file": "../train.h5"},
+        {"file": ".."},
+        {"file": "a\\b.h5"},
+        {"file": "C:b.h5"},
+        {"file": "train.lock"},
+        {"file": "/etc/passwd.h5"},
+        {"file": None},
+        {"count": 10**12},
+        {"count": True},
+        {"split": ["train"]},
+        {"sequences": [["a", 3], ["b", -1]]},
+    ],
+)
+def test_an_index_cannot_lead_out_of_the_cache(folder, served, tmp_path, changes):
+    """A digest of ../x named files outside, which were removed when they did not fit, and written."""
+    server, url = served
+    outside = tmp_path / "x-train-00000.h5"
+    outside.write_text("mine")
+    server.answers += [answer_of(index_with(folder / "two words", **changes))]
+    with pytest.raises(UserError, match=r"Cannot read .*shards\.json.*entries of"):
+        open_shards(url, Cache(tmp_path / "a" / "b" / "cache", 10**9))
+    assert outside.read_text() == "mine"
+    with pytest.raises(UserError, match="leads out"), Cache(tmp_path, 1).file(url, "../x.h5"):
+        pass
+
+
+def test_no_more_is_taken_than_an_index_or_a_shard_can_be(folder, served, tmp_path, monkeypatch):
+    server, url = served
+    monkeypatch.setattr(remote, "_MOST_INDEX", 50_000)
+    server.answers += [answer_of(b" " * 60_000)]
+    with pytest.raises(UserError, match="more than 50,000 bytes"):
+        open_shards(url, Cache(tmp_path, 10**9))
+    server.answers += [usual(60_000)]  # without having said how much
+    with pytest.raises(UserError, match="more than 50,000 bytes"):
+        open_shards(url, Cache(tmp_path, 10**9))
+    store = open_shards(url, Cache(tmp_path, 10**9))
+    monkeypatch.setattr(remote, "_MOST_SHARD", 1000)
+    with pytest.raises(UserError, match="more than 1,000 bytes"):
+        store.sample(np.arange(2), "train")
+    assert not list(tmp_path.glob("*.h5*"))
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1:9/x", "file:///etc/passwd", "data:,x"])
+def test_redirections_stay_on_the_web(served, tmp_path, target):
+    server, url = served
+    server.answers += [status(302, Location=target)]
+    with pytest.raises(UserError, match=r"cannot be read"):
+        open_shards(url, Cache(tmp_path, 10**9))
+    assert len(server.asked) == 1
+
+
+def test_redirections_end(served, tmp_path):
+    server, url = served
+    server.answers += [status(302, Location=f"{url}/shards.json?{number}") for number in range(100)]
+    with pytest.raises(UserError, match="cannot be read"):
+        open_shards(url, Cache(tmp_path, 10**9))
+    assert len(server.asked) < 30
+
+
+def test_what_was_fetched_once_serves_without_a_network(folder, served, tmp_path):
+    server, url = served
+    online = open_shards(f"{url}?key=secret", Cache(tmp_path, 10**9))
+    expected = online.sample(np.arange(6), "train")
+    assert not online.note
+    server.shutdown()
+    server.server_close()
+    offline = open_shards(f"{url}?key=other", Cache(tmp_path, 10**9))
+    assert "does not answer: what was fetched before" in offline.note and "other" not in offline.note
+    found = offline.sample(np.arange(6), "train")
+    assert offline.digest == online.digest and all(torch.equal(found[name], expected[name]) for name in expected)
+    with pytest.raises(UserError, match="cannot be read"):
+        open_shards(url, Cache(tmp_path / "other", 10**9))
+
+
+def test_what_a_server_has_taken_away_is_not_served_from_before(served, tmp_path):
+    server, url = served
+    open_shards(url, Cache(tmp_path, 10**9))
+    server.answers += [status(404)]
+    with pytest.raises(UserError, match="404"):
+        open_shards(url, Cache(tmp_path, 10**9))
+
+
+def test_a_shard_whose_content_was_changed_is_refused_although_it_says_its_digest(folder, tmp_path):
+    other = shutil.copytree(folder / "two words", tmp_path / "changed")
+    with h5py.File(other / "train-00003.h5", "r+") as file:
+        file["betas"][0, 0] += 1
+    with pytest.raises(UserError, match=r"train-00003\.h5 is not what its digest says"):
+        open_shards(other).sample(np.arange(6), "train")
+
+
+def test_lists_that_name_themselves_or_each_other_are_one_message(folder, tmp_path):
+    (tmp_path / "a.txt").write_text(f"{tmp_path / 'b.txt'}\n")
+    (tmp_path / "b.txt").write_text(f"{folder / 'two words'}\n{tmp_path / 'a.txt'}\n")
+    with pytest.raises(UserError, match=r"The list .*a\.txt names itself"):
+        open_mixture([str(tmp_path / "a.txt")])
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text(f"{tmp_path / f'{number + 1}.txt'}\n" * 10)
+    with pytest.raises(UserError, match="Lists name lists"):
+        open_mixture([str(tmp_path / "0.txt")])
+    (tmp_path / "16.txt").write_text("x.h5\n" * 10)
+    with pytest.raises(UserError, match="Far too many data sets"):
+        open_mixture([str(tmp_path / "12.txt")])
+    (tmp_path / "large.txt").write_bytes(b"\n" * 5_000_000)
+    with pytest.raises(UserError, match=r"large\.txt is no list"):
+        open_mixture([str(tmp_path / "large.txt")])

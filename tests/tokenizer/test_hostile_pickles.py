@@ -100,14 +100,34 @@ def state(shape, code, content):
 OBJECTS = empty() + state((2,), "O", b"(NNl") + b"b"
 HARM = {
     # an array of objects, seen as numbers, written to: pointers of the process's own choice
-    "a view of an object array": b"\x80\x02(" + OBJECTS + b"q\x01" + FROM_BUFFER
-    + tuple_of(b"h\x01", dtype("u8"), tuple_of(number(2)), text("C")) + b"Rq\x02" + number(0) + number(4096) + b"sl.",
+    "a view of an object array": b"\x80\x02("
+    + OBJECTS
+    + b"q\x01"
+    + FROM_BUFFER
+    + tuple_of(b"h\x01", dtype("u8"), tuple_of(number(2)), text("C"))
+    + b"Rq\x02"
+    + number(0)
+    + number(4096)
+    + b"sl.",
     "an item of an array": b"\x80\x02" + OBJECTS + number(0) + b"]s.",
-    "items of a bytearray that a view shares": b"\x80\x02" + BYTEARRAY + tuple_of(data(b"12345678")) + b"Rq\x01"
-    + FROM_BUFFER + tuple_of(b"h\x01", dtype("u8"), tuple_of(number(1)), text("C")) + b"R0h\x01" + number(0)
-    + number(1) + b"s.",
-    "two states of one array": b"\x80\x02(" + empty() + b"q\x01" + state((2,), "O", b"(NNl") + b"bq\x02"
-    + b"h\x01" + state((9999,), "S8", data(b"x" * 79992)) + b"bl.",
+    "items of a bytearray that a view shares": b"\x80\x02"
+    + BYTEARRAY
+    + tuple_of(data(b"12345678"))
+    + b"Rq\x01"
+    + FROM_BUFFER
+    + tuple_of(b"h\x01", dtype("u8"), tuple_of(number(1)), text("C"))
+    + b"R0h\x01"
+    + number(0)
+    + number(1)
+    + b"s.",
+    "two states of one array": b"\x80\x02("
+    + empty()
+    + b"q\x01"
+    + state((2,), "O", b"(NNl")
+    + b"bq\x02"
+    + b"h\x01"
+    + state((9999,), "S8", data(b"x" * 79992))
+    + b"bl.",
     "two states of one type": b"\x80\x02" + dtype("f8") + (tuple_of(number(3), text("<"), b"NNN") + b"b") * 2 + b".",
     "a bytearray of a size": b"\x80\x02" + BYTEARRAY + tuple_of(number(1 << 40)) + b"R.",
     "bytes of a size": b"\x80\x02" + name("builtins", "bytes") + tuple_of(number(1 << 40)) + b"R.",
@@ -117,26 +137,36 @@ HARM = {
     "a text longer than the file": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"x.",
     "a deep tuple as a key": b"\x80\x02})" + b"\x85" * 300_000 + b"Ns.",
     "a shared tuple as a key": b"\x80\x02})q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"Ns.",
-    "keys that collide": b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (k * ((1 << 61) - 1)).to_bytes(10, "little") + b"N"
-                                               for k in range(1, 30_000)) + b"u.",
-    "a list that shares itself a billion times": b"\x80\x02]q\x00" + b"".join(
-        b"(h%ch%clq%c" % (i, i, i + 1) for i in range(40)) + b".",
+    "keys that collide": b"\x80\x02}("
+    + b"".join(b"\x8a\x0a" + (k * ((1 << 61) - 1)).to_bytes(10, "little") + b"N" for k in range(1, 30_000))
+    + b"u.",
+    "a list that shares itself a billion times": b"\x80\x02]q\x00"
+    + b"".join(b"(h%ch%clq%c" % (i, i, i + 1) for i in range(40))
+    + b".",
     "a list that holds itself": b"\x80\x02]q\x00h\x00a.",
-    "sets of one list, again and again": b"\x80\x02(" + b"".join(map(number, range(3000))) + b"lq\x00("
-    + (name("builtins", "set") + b"h\x00\x85R") * 9000 + b"l.",
-    "arrays of one text, again and again": b"\x80\x02" + data(b"x" * 400_000) + b"q\x00(" + b"".join(
-        [FROM_BUFFER + tuple_of(b"h\x00", dtype("S1"), tuple_of(number(400_000)), text("C")) + b"R"] * 1000) + b"l.",
+    "sets of one list, again and again": b"\x80\x02("
+    + b"".join(map(number, range(3000)))
+    + b"lq\x00("
+    + (name("builtins", "set") + b"h\x00\x85R") * 9000
+    + b"l.",
+    "arrays of one text, again and again": b"\x80\x02"
+    + data(b"x" * 400_000)
+    + b"q\x00("
+    + b"".join([FROM_BUFFER + tuple_of(b"h\x00", dtype("S1"), tuple_of(number(400_000)), text("C")) + b"R"] * 1000)
+    + b"l.",
     "an array without elements, but rows": b"\x80\x02" + empty() + state((1 << 60, 0), "f8", data(b"")) + b"b.",
     "texts of no size": b"\x80\x02" + empty() + state((1 << 60,), "S0", data(b"")) + b"b.",
     "truth that is neither": b"\x80\x02" + empty() + state((4,), "b1", data(b"\x07\x01\x00\xff")) + b"b.",
     "characters that are none": b"\x80\x02" + empty() + state((1,), "U1", data(b"\xff\xff\xff\x7f")) + b"b.",
-    "an encoding that takes long": b"\x80\x02" + name("_codecs", "encode") + tuple_of(text("ä" * 40_000),
-                                                                                   text("punycode")) + b"R.",
+    "an encoding that takes long": b"\x80\x02"
+    + name("_codecs", "encode")
+    + tuple_of(text("ä" * 40_000), text("punycode"))
+    + b"R.",
     "an extension": b"\x80\x02\x82\x01.",
     "a buffer from outside": b"\x80\x05\x97.",
     "something outside the file": b"\x80\x02Pabc\n.",
     "numbers of many digits": b"I" + b"9" * 200_000 + b"\n.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -167,46 +197,79 @@ def test_arrays_do_not_change_any_more():
 
 
 CODES = st.sampled_from(["f8", "<f4", "O", "i8", "u1", "S3", "U2", "b1", "S0", "c16", "V8", "?", ">i2"])
-NAMES = st.sampled_from([
-    NDARRAY, DTYPE, RECONSTRUCT, FROM_BUFFER, BYTEARRAY, CHUMPY, name("numpy.core.multiarray", "scalar"),
-    name("builtins", "set"), name("builtins", "complex"), name("builtins", "bytes"), name("builtins", "object"),
-    name("copyreg", "_reconstructor"), name("collections", "OrderedDict"), name("_codecs", "encode"),
-    name("joblib.numpy_pickle", "NumpyArrayWrapper"), name("scipy.sparse.csc", "csc_matrix"),
-    name("scipy.sparse", "coo_matrix"), name("os", "system"), name("builtins", "eval"),
-])  # fmt: skip
+NAMES = st.sampled_from(
+    [
+        NDARRAY,
+        DTYPE,
+        RECONSTRUCT,
+        FROM_BUFFER,
+        BYTEARRAY,
+        CHUMPY,
+        name("numpy.core.multiarray", "scalar"),
+        name("builtins", "set"),
+        name("builtins", "complex"),
+        name("builtins", "bytes"),
+        name("builtins", "object"),
+        name("copyreg", "_reconstructor"),
+        name("collections", "OrderedDict"),
+        name("_codecs", "encode"),
+        name("joblib.numpy_pickle", "NumpyArrayWrapper"),
+        name("scipy.sparse.csc", "csc_matrix"),
+        name("scipy.sparse", "coo_matrix"),
+        name("os", "system"),
+        name("builtins", "eval"),
+    ]
+)
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1]))
 VALUES = st.one_of(
-    SIZES.map(number), st.binary(max_size=24).map(data), st.sampled_from([b"N", b"\x88", b"\x89", b"]", b"}", b")"]),
+    SIZES.map(number),
+    st.binary(max_size=24).map(data),
+    st.sampled_from([b"N", b"\x88", b"\x89", b"]", b"}", b")"]),
     st.sampled_from(["x", "a", "idxs", "C", "F", "<", "latin1", "data", "shape", "indptr", "row", "dtype"]).map(text),
-    st.floats().map(lambda value: b"G" + struct.pack(">d", value)), CODES.map(dtype), NAMES,
-)  # fmt: skip
+    st.floats().map(lambda value: b"G" + struct.pack(">d", value)),
+    CODES.map(dtype),
+    NAMES,
+)
 ARRAYS = st.builds(
     lambda shape, code, content: empty() + state(shape, code, content) + b"b",
-    st.lists(SIZES, max_size=3), CODES, st.one_of(st.binary(max_size=48).map(data), st.just(b"(NNl"), VALUES),
-)  # fmt: skip
+    st.lists(SIZES, max_size=3),
+    CODES,
+    st.one_of(st.binary(max_size=48).map(data), st.just(b"(NNl"), VALUES),
+)
 BUFFERS = st.builds(
-    lambda content, code, shape: FROM_BUFFER + tuple_of(content, dtype(code), tuple_of(*map(number, shape)), text("C"))
-    + b"R", VALUES, CODES, st.lists(SIZES, max_size=3),
-)  # fmt: skip
+    lambda content, code, shape: (
+        FROM_BUFFER + tuple_of(content, dtype(code), tuple_of(*map(number, shape)), text("C")) + b"R"
+    ),
+    VALUES,
+    CODES,
+    st.lists(SIZES, max_size=3),
+)
 PLACES = st.integers(0, 5)
 STEPS = st.one_of(
-    VALUES, ARRAYS, BUFFERS, PLACES.map(lambda place: b"q%c" % place), PLACES.map(lambda place: b"h%c" % place),
+    VALUES,
+    ARRAYS,
+    BUFFERS,
+    PLACES.map(lambda place: b"q%c" % place),
+    PLACES.map(lambda place: b"h%c" % place),
     st.sampled_from([bytes([code]) for code in b"(0012RRbbbsssuaae\x81\x85\x86\x87tld\x90\x91\x94\x93oQ."]),
     st.integers(0, 255).map(lambda code: bytes([code])),
     st.integers(0, 1 << 40).map(lambda size: b"\x8e" + struct.pack("<Q", size)),
     st.integers(0, (1 << 32) - 1).map(lambda place: b"r" + struct.pack("<I", place)),
-)  # fmt: skip
-PROGRAMS = st.builds(lambda steps, repeats: b"\x80\x04" + b"".join(steps) * repeats + b".",
-                     st.lists(STEPS, max_size=24), st.sampled_from([1, 1, 1, 2, 60]))  # fmt: skip
+)
+PROGRAMS = st.builds(
+    lambda steps, repeats: b"\x80\x04" + b"".join(steps) * repeats + b".",
+    st.lists(STEPS, max_size=24),
+    st.sampled_from([1, 1, 1, 2, 60]),
+)
 REAL = [
     pickle.dumps({"a": np.arange(6.0).reshape(2, 3), "b": [np.float32(2), "x", (1, None)], "c": {1, 2}}, protocol)
     for protocol in range(6)
 ]
 DAMAGED = st.builds(
-    lambda whole, changes: bytes(
-        changes.get(place, byte) for place, byte in enumerate(whole)
-    ), st.sampled_from(REAL), st.dictionaries(st.integers(0, 400), st.integers(0, 255), max_size=4),
-)  # fmt: skip
+    lambda whole, changes: bytes(changes.get(place, byte) for place, byte in enumerate(whole)),
+    st.sampled_from(REAL),
+    st.dictionaries(st.integers(0, 400), st.integers(0, 255), max_size=4),
+)
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -239,10 +302,15 @@ MATRIX = {"shape": (3, 5), "data": np.ones(2), "indices": np.array([0, 1]), "ind
 
 @pytest.mark.parametrize(
     "change",
-    [{"shape": (10**6, 10**6)}, {"indptr": np.array([0, 10**12, 2])}, {"indptr": np.array([5, 0, 2])},
-     {"data": np.array(["x", "y"])}, {"data": np.ones(3)}],
+    [
+        {"shape": (10**6, 10**6)},
+        {"indptr": np.array([0, 10**12, 2])},
+        {"indptr": np.array([5, 0, 2])},
+        {"data": np.array(["x", "y"])},
+        {"data": np.ones(3)},
+    ],
     ids=["huge", "long rows", "rows that go back", "texts", "too many numbers"],
-)  # fmt: skip
+)
 def test_matrices_that_lie_about_themselves_are_one_message(change):
     matrix = pickle.dumps({**MATRIX, **change}, protocol=2)[2:-1]
     program = b"\x80\x02" + name("scipy.sparse", "csr_matrix") + b")\x81" + matrix + b"b."

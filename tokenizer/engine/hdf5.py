@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,11 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
 
 
 def plain_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Every data set by path, at most one group deep. Raises ``UserError`` for links and outside storage."""
+    """Every data set by path, at most one group deep.
+
+    Raises ``UserError`` for links, for storage outside the file, for compressed data and for more data than the file
+    has bytes: a few kilobytes can claim gigabytes, which are then found nowhere.
+    """
     found: dict[str, h5py.Dataset] = {}
     groups: list[tuple[str, h5py.Group]] = [("", file)]
     for prefix, group in groups:
@@ -58,7 +63,61 @@ def plain_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
                            expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
             else:
                 found[f"{prefix}{name}"] = item
+    _check_sizes(file, found)
     return found
+
+
+def _check_sizes(file: h5py.File, datasets: dict[str, h5py.Dataset]) -> None:
+    size = Path(file.filename).stat().st_size
+    claimed = 0
+    for name, data in datasets.items():
+        if data.shape is None or not (data.dtype.kind in "biufS" or h5py.check_string_dtype(data.dtype)):
+            raise fail(
+                f"{file.filename} holds something else than numbers and texts",
+                got=f"{name} of {data.dtype}",
+                next_step="Do not use this file",
+            )
+        settings = data.id.get_create_plist()
+        filters = {settings.get_filter(number)[0] for number in range(settings.get_nfilters())}
+        if filters - {h5py.h5z.FILTER_FLETCHER32}:
+            raise fail(
+                f"{file.filename} holds compressed data",
+                got=name,
+                expected="data as it was written",
+                next_step="Undo the compression with `h5repack -f NONE`",
+            )
+        claimed += data.size * data.dtype.itemsize
+        if data.chunks and data.size:  # which are read whole
+            claimed = max(claimed, math.prod(data.chunks) * data.dtype.itemsize)
+    if claimed > size:
+        raise fail(
+            f"{file.filename} claims more data than it has bytes",
+            got=f"{claimed:,} bytes of data",
+            expected=f"at most the {size:,} of the file",
+            next_step="Do not use this file",
+        )
+
+
+def read_texts(data: h5py.Dataset) -> list[str]:
+    """The texts of a data set (N,) of texts, in blocks that a hostile file cannot make large.
+
+    Raises ``UserError`` where they are longer than the whole file: many rows can name one long text.
+    """
+    size = Path(data.file.filename).stat().st_size
+    rows = max(1, min(4096, (64 << 20) // max(1, size)))
+    texts: list[str] = []
+    length = 0
+    for first in range(0, len(data), rows):
+        block = data.asstr()[first : first + rows].tolist()
+        length += sum(map(len, block))
+        if length > size:
+            raise fail(
+                f"{data.file.filename} claims more text than it has bytes",
+                got=data.name,
+                next_step="Do not use this file",
+            )
+        texts += block
+    return texts
 
 
 def format_of(path: str | Path) -> str | None:

@@ -74,9 +74,14 @@ class Program:
     """``run()`` the pickle that begins where ``file`` is; ``find(module, name)`` gives what may be named."""
 
     def __init__(
-        self, file: io.BytesIO, find: Callable[[str, str], Known], budget: Budget, *, inner: bool = False,
+        self,
+        file: io.BytesIO,
+        find: Callable[[str, str], Known],
+        budget: Budget,
+        *,
+        inner: bool = False,
         persistent: Callable[[Any], Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.file, self.find, self.budget, self.inner, self._persistent = file, find, budget, inner, persistent
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -233,10 +238,27 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 
 
 _CONSTANTS = (
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-    "FLOAT", "BINFLOAT",
-)  # fmt: skip
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+    "UNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
+    "BINUNICODE8",
+    "FLOAT",
+    "BINFLOAT",
+)
 _ACTIONS: dict[str, Callable[[Program, Any], None]] = {
     **dict.fromkeys(_CONSTANTS, Program._push),
     "NONE": lambda program, _: program._push(None),

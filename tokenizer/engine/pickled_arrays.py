@@ -139,8 +139,12 @@ class Chumpy(Inert):
         if "a" in self.state and "idxs" in self.state:
             chosen = _numbers(self.state["a"]).ravel()[_numbers(self.state["idxs"])]
             return chosen.reshape(self.state.get("preferred_shape", chosen.shape))
-        raise fail("A chumpy expression cannot be read without chumpy", got=f"its parts {', '.join(self.state)}"[:200],
-                   expected="stored values", next_step="Save the model as npz where chumpy runs")  # fmt: skip
+        raise fail(
+            "A chumpy expression cannot be read without chumpy",
+            got=f"its parts {', '.join(self.state)}"[:200],
+            expected="stored values",
+            next_step="Save the model as npz where chumpy runs",
+        )
 
 
 class SparseMatrix(Inert):

@@ -112,8 +112,12 @@ def _find(module: str, name: str) -> Known:
     form, _, rest = name.partition("_")
     if module.startswith("scipy.sparse") and form in SPARSE and rest in ("matrix", "array"):
         return object_of(SPARSE[form])
-    raise fail("A pickle asks for something that could run code", got=f"{module}.{name}"[:200],
-               expected="arrays and plain containers", next_step="Do not open this file elsewhere")  # fmt: skip
+    raise fail(
+        "A pickle asks for something that could run code",
+        got=f"{module}.{name}"[:200],
+        expected="arrays and plain containers",
+        next_step="Do not open this file elsewhere",
+    )
 
 
 def load_pickle(path: str | Path) -> Any:
