@@ -119,7 +119,7 @@ def synthesize(
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
 @click.option("--start", type=click.Path(path_type=Path), help="Exported regressor whose weights to start from.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Fit the number of steps to this time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option(
     "--best-by",
@@ -152,9 +152,8 @@ def train(
     """
     from dataclasses import replace
 
-    from tqdm import tqdm
-
     from tokenizer import load_tokenizer
+    from tokenizer.engine.bar import TrainingBar
     from tokenizer.engine.distributed import rank
     from tokenizer.engine.errors import fail
     from tokenizer.engine.gpu import described
@@ -201,14 +200,11 @@ def train(
         for note in (*(store.note for store in mixture.stores.values()), note_on_body(mixture.stores.values(), body)):
             if note:
                 click.echo(f"Note: {note}", err=True)
-    with tqdm(total=config.optim.steps, unit="step", desc="regressor", disable=not first) as bar:
+    with TrainingBar("regressor", shown=first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
-            bar.total = steps
-            bar.update(step - bar.n)
             pace.update(figures)
-            if step % 20 == 0 or any(name.startswith("val_") for name in figures):
-                bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+            bar(step, steps, figures)
 
         exported = train_regressor(
             mixture, vocabulary, run_path, config, body, backbone=backbone_file, start=start, resume=resuming,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tokenizer.engine.bar import TrainingBar
 from tokenizer.engine.cli_options import body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
@@ -22,36 +23,31 @@ class _Bars:
     """One bar after the other: the shards, then the steps."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._shards: tqdm | None = None
+        self._steps = TrainingBar("finetune")
         self.pace: dict[str, float] = {}
 
     def preparing(self, done: int, total: int, people: int) -> None:
-        self._show("prepare", "shard", done, total, {"people": people})
+        from tqdm import tqdm
+
+        if self._shards is None:
+            self._shards = tqdm(desc="prepare", unit="shard")
+        self._shards.total = total
+        self._shards.set_postfix(people=people, refresh=False)
+        self._shards.update(done - self._shards.n)
 
     def training(self, step: int, total: int, figures: dict[str, float]) -> None:
         self.pace.update(figures)
-        told = step % 20 == 0 or any(name.startswith("val_") for name in figures)
-        self._show("finetune", "step", step, total, figures if told else {})
+        self._steps(step, total, figures)
 
     def say(self, text: str) -> None:
         self.close()
         click.echo(text)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def _show(self, name: str, unit: str, done: int, total: int, figures: dict[str, float]) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None or self._bar.desc != name:
-            self.close()
-            self._bar = tqdm(desc=name, unit=unit)
-        self._bar.total = total
-        if figures:
-            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
-        self._bar.update(done - self._bar.n)
+        if self._shards is not None:
+            self._shards.close()
+        self._steps.close()
 
 
 @click.command()
@@ -72,7 +68,7 @@ class _Bars:
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Fit the number of steps to this time; fewer, never more.",
+    help="Train so long, validations included; fewer steps, never more.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=3e-5.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")

@@ -162,7 +162,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, warm-up and cosine. ``budget_s`` > 0 caps ``steps`` by the pace of the first steps.
+    """AdamW, warm-up (at most a quarter) and cosine. ``budget_s`` > 0: seconds for all of the training, validations
+    included; as many of ``steps`` as fit are taken, and the schedule follows the time.
 
     ``batch``: images a step, over all processes. Each process passes its share in ``accumulate`` parts and adds up
     their gradients: less memory, the same step (but batch norm, in ResNets, has statistics of each part).
@@ -191,7 +192,8 @@ class RegressorConfig:
 
     ``best_by``: the figure on val by which the best weights are chosen, the lower the better; where val does not know
     enough for it, ``keypoints_2d_pct``, the mean error of 2D keypoints in per cent of the side of the box.
-    ``pictures``: how many people of val every validation paints into the run folder.
+    ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``keep_checkpoints``: the newest that stay; the
+    best weights are in each. ``pictures``: how many people of val every validation paints into the run folder.
     """
 
     preset: str = "small"
@@ -209,11 +211,12 @@ class RegressorConfig:
     best_by: Literal["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"] = "mpjpe_mm"
     validate_every: int = 500
     checkpoint_every: int = 500
+    keep_checkpoints: int = 2
     pictures: int = 8
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` for a seed that random generators do not take, and for intervals of no step."""
-        require_at_least(self, "", validate_every=1, checkpoint_every=1, pictures=0)
+        require_at_least(self, "", validate_every=1, checkpoint_every=1, keep_checkpoints=1, pictures=0)
         if not 0 <= self.seed < 1 << 63:
             raise fail("That is no seed", got=self.seed, expected="0 to 2^63 - 1")
 
@@ -230,6 +233,7 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
                               extreme=0.1),
         loss=PUBLISHED_LOSS,
         optim=OptimConfig(steps=100_000, batch=192, lr=5e-6, warmup=1000, weight_decay=1e-4, average=0.999),
+        checkpoint_every=2000,
     )  # fmt: skip
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.averaging import WeightAverage
+from tokenizer.engine.budget import Plan, Schedule
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
 from tokenizer.engine.distributed import (
     content_from_rank_0,
@@ -34,14 +34,14 @@ from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
 from tokenizer.engine.scaling import LossScale
-from tokenizer.engine.schedule import steps_within, warmup_cosine
+from tokenizer.engine.schedule import warmup_cosine, warmup_share
 from tokenizer.engine.tensorboard import writer_class
 from tokenizer.engine.throughput import Throughput
 
 from .backbone_file import start_from_backbone
 from .batches import to_device
 from .config import RegressorConfig
-from .datasets.ahead import named_deaths, wanted_workers
+from .datasets.ahead import named_deaths, started, wanted_workers
 from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
 from .datasets.stream import Stream
@@ -55,7 +55,6 @@ from .starting import start_from_means
 from .validation import judged_by, note_on_genders, score_predictions
 from .weights import check_vocabulary, load_strictly
 
-_PACE_STEPS = 30
 MEMORY_STEP = (
     "Start another run with --set optim.accumulate=4 (the same steps, a quarter of the batch at a time) or a smaller "
     "optim.batch; a ViT needs far less with --set backbone.recompute=true"
@@ -95,30 +94,30 @@ def train_regressor(
     """
     mixture = Mixture.of(crops)
     with process_group(), memory_errors("in training", MEMORY_STEP), named_deaths():
-        run = _train(mixture, tokenizer, Path(run_path), config, body, true_bodies, backbone, start, resume,
-                     tensorboard, progress)  # fmt: skip
+        run_path = Path(run_path)
+        run = RunFolder(run_path, *from_rank_0(
+            _open_run, run_path, config, mixture, tokenizer, body, backbone, start, resume, tensorboard
+        ))  # fmt: skip
+        with run.removed_if_it_fails_early():
+            _train(run, mixture, tokenizer, body, true_bodies, backbone, start, tensorboard, progress)
         path = run.path / "regressor.pt"
         return export_run(run.path, path, mixture, tokenizer, body, export) if rank() == 0 else path
 
 
 def _train(
-    mixture: Mixture, tokenizer: FrozenTokenizer, run_path: Path, config: RegressorConfig, body: Body,
-    true_bodies: Mapping[str, Body] | None, backbone: str | Path | None, start: str | Path | None, resume: bool,
-    tensorboard: bool, progress: Progress | None,
-) -> RunFolder:  # fmt: skip
-    # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
-    first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, backbone, start,
-                                   resume, tensorboard)  # fmt: skip
-    run = RunFolder(run_path, settings, state)
+    run: RunFolder, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, true_bodies: Mapping[str, Body] | None,
+    backbone: str | Path | None, start: str | Path | None, tensorboard: bool, progress: Progress | None,
+) -> None:  # fmt: skip
+    # 1. What was left to choose by the machine was chosen once, by the first process, and stands in the run's settings.
+    first, state = rank() == 0, run.state
     if first and tensorboard:
         run.open_tensorboard()
-    config = from_dict(RegressorConfig, settings["regressor"])
+    config = from_dict(RegressorConfig, run.config["regressor"])
     device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Crops: batches are made ahead by other processes; what is validated on is held in memory.
-    on_every_rank(mixture.check_digest, settings["crops"])  # machines may hold folders of their own
+    on_every_rank(mixture.check_digest, run.config["crops"])  # machines may hold folders of their own
     mixture = mixture.at_size(config.image_size)
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
@@ -148,7 +147,10 @@ def _train(
     frozen = on_every_rank(frozen_parts, network, config.backbone.trainable)
     optimizer, factors = on_every_rank(make_optimizer, network, config.optim)
     scale = LossScale(device, precision)
-    step, steps = 0, config.optim.steps
+    optim = config.optim
+    plan = Plan(optim.steps, optim.budget_s, config.validate_every, config.checkpoint_every,
+                validation_steps=-(-min(mixture.count("val"), config.data.val_samples) // optim.batch))  # fmt: skip
+    schedule = Schedule(run.path, plan, state)
     best: dict[str, Any] | None = None
     if state is not None:
         load_strictly(network, content_from_rank_0(state["network"], device), what="the checkpoint")
@@ -157,7 +159,7 @@ def _train(
             load_strictly(average.module, state["average"], what="the checkpoint")
         if "scale" in state:
             scale.load_state_dict(state["scale"])
-        step, best = state["step"], state.get("best")
+        best = state.get("best")
         run.state = state = None  # as large as all the rest
     if world_size() > 1:
         # DDP waits for the gradient of each parameter that asks for one. (To let it search does not help: what the
@@ -168,12 +170,14 @@ def _train(
     for part in frozen:
         part.eval()
 
-    # 4. Steps. Every random draw of a step comes from (seed, step): nothing but the weights needs restoring.
+    # 4. Steps. Every random draw of a step comes from (seed, step); how far the training is, the schedule knows.
     pace, gpu = Throughput(), GpuUse(device)
     workers = wanted_workers(mixture, config.data.workers, device, processes_here())
-    batches = stream.batches(step, steps, workers, device)
-    while step < steps:
-        began = time.monotonic()
+    batches = started(stream.batches(schedule.step, schedule.most, workers, device))
+    warmup = warmup_share(optim.warmup, optim.steps, optim.budget_s)
+    schedule.start()
+    while schedule.left:
+        step, began = schedule.step, time.monotonic()
         batch = to_device(next(batches), device)
         waited = time.monotonic() - began
         terms = leave_gradients(forward, batch, body, tokenizer, config, step, scale)
@@ -185,58 +189,50 @@ def _train(
         if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
             from_rank_0(_stop, run, stream, config, step, record)
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
-            group["lr"] = factor * config.optim.lr * warmup_cosine(step, steps=steps, warmup=config.optim.warmup)
+            group["lr"] = factor * optim.lr * warmup_cosine(schedule.progress, schedule.growth, warmup=warmup)
         if not scale.step(optimizer, values[-1]):
             del record["gradient_norm"]
         elif average is not None:
             average.update(network, step)
-        step += 1
-        pace.add(config.optim.batch, time.monotonic() - began, waited)
-        if config.optim.budget_s and pace.steps == _PACE_STEPS:
-            # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
-            # A twentieth is left for validations and checkpoints.
-            left = 0.95 * (config.optim.budget_s - run.seconds)
-            steps = min(steps, step + from_rank_0(partial(steps_within, at_most=steps), left, pace.seconds_per_step()))
-            config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
-            if first:
-                run.rewrite_config({**run.config, "regressor": to_dict(config)})
+        pace.add(optim.batch, time.monotonic() - began, waited)
+        step = schedule.advance()
         if average is None or held_out is None:
             continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
-        last = step == steps
         machine = pace.figures()
-        if step % 50 == 0 or last:
+        if step % 50 == 0 or not schedule.left:
             machine |= {**scale.figures(), **gpu.figures()}
             run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
-        if step % config.validate_every == 0 or last:
-            averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
-            report = score_predictions(averaged, held_out, body, true_bodies=true_bodies)
+        if schedule.due("validation"):
+            with schedule.timed("validation"):
+                averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
+                report = score_predictions(averaged, held_out, body, true_bodies=true_bodies)
+                panels.save(run, step, averaged, body)
             figures = {f"val_{name}": float(values.mean()) for name, values in report.items()}
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
-            panels.save(run, step, averaged, body)
             record[judged] = figures[judged]
             if best is None or figures[judged] < best["figures"][judged] or math.isnan(best["figures"][judged]):
                 # Beside a GPU, whose memory training needs; and a copy, for the average moves on.
                 weights = {name: value.to("cpu", copy=True) for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": figures, "average": weights}
-        if step % config.checkpoint_every == 0 or last:
+        if schedule.due("checkpoint"):
             # The best weights travel inside: one file, hence always of one moment.
-            save_checkpoint(run.checkpoints, step, {
-                "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
-                "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
-                "scale": scale.state_dict(),
-            })  # fmt: skip
+            with schedule.timed("checkpoint"):
+                save_checkpoint(run.checkpoints, step, {
+                    "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
+                    "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
+                    "scale": scale.state_dict(), "schedule": schedule.state_dict(),
+                }, keep=config.keep_checkpoints)  # fmt: skip
         if progress is not None:
-            progress(step, steps, {**record, **machine})
-    return run
+            progress(step, step + schedule.left, {**record, **machine, **schedule.figures()})
 
 
 def _open_run(
     path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body,
     backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool,
-) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
-    """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
+) -> tuple[dict[str, Any], dict[str, Any] | None, Sequence[Path]]:  # fmt: skip
+    """The settings of a run, the state it goes on from, None for a new one, and the folders made for that."""
     if tensorboard:
         writer_class()
     run = None
@@ -268,7 +264,7 @@ def _open_run(
         if run.state is None:
             check_same_start(run.config.get("start"), start)
             check_same_start(run.config.get("backbone"), backbone, "backbone")
-        return run.config, run.state
+        return run.config, run.state, ()
     unmirrored = "suit" in mixture.domains and config.augment.flip > 0
     if unmirrored:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
@@ -283,7 +279,7 @@ def _open_run(
     run = RunFolder.start(path, about)
     if unmirrored:
         run.note("Nothing is mirrored: the suit of synthetic people among the crops has a left and a right side")
-    return run.config, None
+    return run.config, None, run.made
 
 
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:

@@ -39,7 +39,7 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Fit the number of steps to this time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option("--export", type=_WEIGHTS, default="best", help="Which weights to export: best MPJPE on val, or last.")
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the networks.")
@@ -59,10 +59,9 @@ def train(
     """
     from dataclasses import replace
 
-    from tqdm import tqdm
-
     from .body.model import load_body
     from .config import preset
+    from .engine.bar import TrainingBar
     from .engine.checkpoint import write_bytes_atomically
     from .engine.distributed import rank
     from .engine.options import resolve
@@ -84,14 +83,7 @@ def train(
         click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
         if not resuming:
             click.echo(Mixture.of(store, config.mix).note)
-    with tqdm(total=config.optim.steps, unit="step", desc="tokenizer", disable=not first) as bar:
-
-        def progress(step: int, steps: int, figures: dict[str, float]) -> None:
-            bar.total = steps
-            bar.update(step - bar.n)
-            if step % 20 == 0 or "val_mpjpe_mm" in figures:
-                bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
-
+    with TrainingBar("tokenizer", shown=first) as progress:
         artifact = train_tokenizer(
             store, run_path, config, body, resume=resuming, export=export, tensorboard=tensorboard, progress=progress
         )

@@ -71,7 +71,8 @@ class AugmentConfig:
 class OptimConfig:
     """AdamW, linear warm-up, then a cosine to zero, or a factor ``gamma`` at each of ``milestones``.
 
-    ``budget_s`` > 0 caps ``steps`` by the pace of the first steps; ``clip`` 0 and ``average`` 0 are off.
+    ``budget_s`` > 0: seconds for all of the training, validations included; as many of ``steps`` as fit are taken, and
+    the schedule follows the time. ``warmup`` is at most a quarter. ``clip`` 0 and ``average`` 0 are off.
     """
 
     steps: int = 12000
@@ -94,7 +95,9 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Everything that decides a training run, next to the pose store. ``mix``: shares of its data sets in a batch, as
-    in ``cmu=.12,moyo=.16``; ``paper``; or nothing, for every pose alike. ``compile``: torch.compile the networks."""
+    in ``cmu=.12,moyo=.16``; ``paper``; or nothing, for every pose alike. ``compile``: torch.compile the networks.
+    ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``val_poses``: at most so many are validated on,
+    spread evenly over the val split. ``keep_checkpoints``: the newest that stay; the best weights are in each."""
 
     preset: str = "compact"
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -108,11 +111,13 @@ class TokenizerConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     validate_every: int = 500
+    val_poses: int = 10_000
     checkpoint_every: int = 500
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        """Raises ``UserError`` for intervals of no step."""
-        require_at_least(self, "", validate_every=1, checkpoint_every=1)
+        """Raises ``UserError`` for intervals of no step, and where nothing would be validated on or kept."""
+        require_at_least(self, "", validate_every=1, val_poses=1, checkpoint_every=1, keep_checkpoints=1)
 
 
 _COMPACT = TokenizerConfig()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from .body.model import Body
 from .body.rotations import axis_angle_to_matrix
 from .config import OptimConfig, TokenizerConfig
 from .engine.averaging import WeightAverage
+from .engine.budget import Plan, Schedule
 from .engine.checkpoint import save_checkpoint, save_state
 from .engine.compilation import compile_in_place
 from .engine.distributed import (
@@ -37,7 +38,7 @@ from .engine.options import from_dict, to_dict
 from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
 from .engine.scaling import LossScale
-from .engine.schedule import growth, steps_within, warmup_cosine, warmup_milestones
+from .engine.schedule import grown, warmup_cosine, warmup_milestones, warmup_share
 from .engine.tensorboard import writer_class
 from .evaluate import evaluate_tokenizer
 from .losses import consistency_loss, reconstruction_loss
@@ -45,7 +46,6 @@ from .mixture import Mixture
 from .mocap.store import PoseStore
 from .model import PoseTokenizer, TokenizerOutput, build_tokenizer
 
-_PACE_STEPS = 30
 Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
@@ -71,34 +71,26 @@ def train_tokenizer(
     is no number (the batch is saved in the run folder).
     """
     with process_group(), memory_errors("in training", "Start another run with a smaller --set optim.batch"):
-        run = _train(store, Path(run_path), config, body, resume, tensorboard, progress)
+        run_path = Path(run_path)
+        run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, store, resume, tensorboard))
+        with run.removed_if_it_fails_early():
+            _train(run, store, body, tensorboard, progress)
         path = run.path / "tokenizer.h5"
         return export_run(run.path, path, export) if rank() == 0 else path
 
 
-def _train(
-    store: PoseStore,
-    run_path: Path,
-    config: TokenizerConfig,
-    body: Body,
-    resume: bool,
-    tensorboard: bool,
-    progress: Progress | None,
-) -> RunFolder:
-    # 1. The run folder; what was left to choose by the machine is chosen once, by the first process, and written down.
-    first = rank() == 0
-    settings, state = from_rank_0(_open_run, run_path, config, store, resume, tensorboard)
-    run = RunFolder(run_path, settings, state)
+def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, progress: Progress | None) -> None:
+    # 1. What was left to choose by the machine was chosen once, by the first process, and stands in the run's settings.
+    first, state = rank() == 0, run.state
     if first and tensorboard:
         run.open_tensorboard()
-    config = from_dict(TokenizerConfig, settings["tokenizer"])
+    config = from_dict(TokenizerConfig, run.config["tokenizer"])
     device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Poses, on the training device as a whole.
     poses = torch.from_numpy(store.poses("train")).to(device)
-    held_out = torch.from_numpy(store.poses("val")).to(device)
-
+    held_out = torch.from_numpy(evenly_spread(store.poses("val"), config.val_poses)).to(device)
     mixture = Mixture.of(store, config.mix)
     if first:
         run.note(mixture.note)
@@ -116,7 +108,6 @@ def _train(
     )
     average = WeightAverage(tokenizer, config.optim.average) if first else None
     scale = LossScale(device, precision)
-    step, steps = 0, config.optim.steps
     best: dict[str, Any] | None = None
     if state is not None:
         tokenizer.load_state_dict(content_from_rank_0(state["tokenizer"], device))
@@ -125,23 +116,26 @@ def _train(
             average.module.load_state_dict(state["average"])
         if "scale" in state:
             scale.load_state_dict(state["scale"])
-        step, best = state["step"], state.get("best")
+        best = state.get("best")
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
     forward = data_parallel(_Forward(tokenizer, device, precision))
 
-    # 4. Steps.
-    started = time.monotonic()
-    while step < steps:
+    # 4. Steps. Every random draw of a step comes from (seed, step); how far the training is, the schedule knows.
+    optim = config.optim
+    plan = Plan(optim.steps, optim.budget_s, config.validate_every, config.checkpoint_every,
+                validation_steps=-(-len(held_out) // optim.batch))  # fmt: skip
+    schedule = Schedule(run.path, plan, state)
+    while schedule.left:
+        step = schedule.step
         whole = draw_batch(poses, mixture, config, step)
         batch = whole.share(rank(), world_size())
         output, moved = forward(batch)
         terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
         terms["commitment"] = config.loss.commitment_weight * output.commitment
         if moved is not None:
-            # Nothing before the number of steps is settled, so that a resumed run weighs as this one does.
-            grown = growth(step - _PACE_STEPS, config.loss.consistency_grows * steps)
-            terms["consistency"] = config.loss.consistency_weight * grown * consistency_loss(output.latents, moved)
+            weight = config.loss.consistency_weight * grown(schedule.progress, config.loss.consistency_grows)
+            terms["consistency"] = weight * consistency_loss(output.latents, moved)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
         scale.up(stacked.sum()).backward()
@@ -153,51 +147,43 @@ def _train(
         if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
             from_rank_0(_stop, run, step, whole.poses, record)
         for group in optimizer.param_groups:
-            group["lr"] = config.optim.lr * rate_factor(config.optim, step, steps)
+            group["lr"] = optim.lr * rate_factor(optim, schedule)
         if not scale.step(optimizer, values[-1]):
             del record["gradient_norm"]
         elif average is not None:
             average.update(tokenizer, step)
-        step += 1
-        if step == 5:
-            started = time.monotonic()
-        elif step == _PACE_STEPS and config.optim.budget_s:
-            # Decided inside the warm-up, which does not depend on the number of steps, and written down for a resume.
-            pace = from_rank_0(float, (time.monotonic() - started) / (_PACE_STEPS - 5))
-            steps = max(step + 1, steps_within(config.optim.budget_s, pace, at_most=steps))
-            config = replace(config, optim=replace(config.optim, steps=steps, budget_s=0.0))
-            if first:
-                run.rewrite_config({**run.config, "tokenizer": to_dict(config)})
+        step = schedule.advance()
         if average is None:
             continue
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
-        last = step == steps
-        if step % 50 == 0 or last:
+        if step % 50 == 0 or not schedule.left:
             run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
                      **scale.figures()})  # fmt: skip
-        if step % config.validate_every == 0 or last:
-            report = evaluate_tokenizer(average.module, held_out, body)
+        if schedule.due("validation"):
+            with schedule.timed("validation"):
+                report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
             if best is None or report["mpjpe_mm"] < best["figures"]["mpjpe_mm"]:
                 weights = {name: value.clone() for name, value in average.module.state_dict().items()}
                 best = {"step": step, "figures": report, "average": weights}
-        if step % config.checkpoint_every == 0 or last:
+        if schedule.due("checkpoint"):
             # The best weights travel inside: one file, hence always of one moment.
-            save_checkpoint(run.checkpoints, step, {
-                "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
-                "optimizer": optimizer.state_dict(), "best": best, "scale": scale.state_dict(),
-            })  # fmt: skip
+            with schedule.timed("checkpoint"):
+                save_checkpoint(run.checkpoints, step, {
+                    "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
+                    "optimizer": optimizer.state_dict(), "best": best, "scale": scale.state_dict(),
+                    "schedule": schedule.state_dict(),
+                }, keep=config.keep_checkpoints)  # fmt: skip
         if progress is not None:
-            progress(step, steps, record)
-    return run
+            progress(step, step + schedule.left, {**record, **schedule.figures()})
 
 
 def _open_run(
     path: Path, config: TokenizerConfig, store: PoseStore, resume: bool, tensorboard: bool
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The settings of a run and the state it goes on from, None for a new one, whose folder is made."""
+) -> tuple[dict[str, Any], dict[str, Any] | None, Sequence[Path]]:
+    """The settings of a run, the state it goes on from, None for a new one, and the folders made for that."""
     if tensorboard:
         writer_class()
     if resume:
@@ -205,7 +191,7 @@ def _open_run(
         if run.config["poses"] != store.digest:
             raise fail("This run was trained on other poses", got=store.digest[:12], expected=run.config["poses"][:12])
         _check_shares(from_dict(TokenizerConfig, run.config["tokenizer"]).optim.batch)
-        return run.config, run.state
+        return run.config, run.state, ()
     _check_shares(config.optim.batch)
     counts = [sum(source.frames for source in store.sources if source.split == split) for split in ("train", "val")]
     if not all(counts):
@@ -219,7 +205,15 @@ def _open_run(
     config = replace(config, device=str(device), precision=resolve_precision(config.precision, device))
     Mixture.of(store, config.mix)  # one that cannot be had is refused before there is a run folder
     settings = {"tokenizer": to_dict(config), "poses": store.digest, "store": str(store.path.resolve())}
-    return RunFolder.start(path, settings).config, None
+    run = RunFolder.start(path, settings)
+    return run.config, None, run.made
+
+
+def evenly_spread(poses: np.ndarray, at_most: int) -> np.ndarray:
+    """``at_most`` of poses (N,21,3), evenly from all of them, in order."""
+    if len(poses) <= at_most:
+        return poses
+    return poses[np.linspace(0, len(poses) - 1, at_most).round().astype(np.int64)]
 
 
 def _check_shares(batch: int) -> None:
@@ -252,11 +246,14 @@ class _Forward(nn.Module):
         return output, moved
 
 
-def rate_factor(config: OptimConfig, step: int, steps: int) -> float:
-    """The learning rate at ``step`` of ``steps``, as a share of the peak rate."""
+def rate_factor(config: OptimConfig, schedule: Schedule) -> float:
+    """The learning rate of the next step, as a share of the peak rate."""
+    progress, growth = schedule.progress, schedule.growth
+    warmup = warmup_share(config.warmup, config.steps, config.budget_s)
     if config.schedule == "cosine":
-        return warmup_cosine(step, steps=steps, warmup=config.warmup)
-    return warmup_milestones(step, warmup=config.warmup, milestones=config.milestones, gamma=config.gamma)
+        return warmup_cosine(progress, growth, warmup=warmup)
+    milestones = tuple(milestone / config.steps for milestone in config.milestones)
+    return warmup_milestones(progress, growth, warmup=warmup, milestones=milestones, gamma=config.gamma)
 
 
 def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:

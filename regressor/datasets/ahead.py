@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any, cast
 
 import cv2
@@ -41,6 +42,12 @@ def made_ahead(batches: Dataset[Any], steps: range, workers: int, device: torch.
         if isinstance(batch, UserError):
             raise batch
         yield batch
+
+
+def started(batches: Iterator[Sample]) -> Iterator[Sample]:
+    """The same batches, the first of them made by now: to start the processes that make them is no time of a step."""
+    first = list(islice(batches, 1))
+    return chain(first, batches)
 
 
 @contextmanager

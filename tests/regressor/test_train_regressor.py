@@ -176,15 +176,6 @@ def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, 
         assert regressor.network.backbone.training and all(w.grad is None for w in regressor.parameters())
 
 
-def test_time_budget_fixes_the_steps_once(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
-    monkeypatch.setattr(training, "_PACE_STEPS", 4)
-    config = replace(tiny_config, optim=replace(tiny_config.optim, steps=100_000, budget_s=0.5))
-    path = train_regressor(crops, tokenizer, tmp_path / "run", config, open_body)
-    settings = load_state(path)["config"]["optim"]
-    assert 5 <= settings["steps"] < 2000 and settings["budget_s"] == 0
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["regressor"]["optim"] == settings
-
-
 def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people):
     def refused(says, store, config=tiny_config, run="run", resume=False):
         with pytest.raises(UserError, match=says):

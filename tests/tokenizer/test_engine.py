@@ -17,7 +17,7 @@ from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.precision import resolve_device
 from tokenizer.engine.run import RunFolder
-from tokenizer.engine.schedule import growth, steps_within, warmup_cosine
+from tokenizer.engine.schedule import grown, warmup_cosine, warmup_share
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,12 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path):
 
 
 def test_schedule_golden():
-    at = [warmup_cosine(step, steps=10, warmup=2) for step in range(10)]
+    at = [warmup_cosine(step / 10, 0.1, warmup=0.2) for step in range(10)]
     assert at[:2] == pytest.approx([1 / 3, 2 / 3])
     assert at[2] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5 / 8)))
     assert all(a > b for a, b in pairwise(at[2:])) and at[-1] > 0
-    assert steps_within(10, 0.5, at_most=100) == 20 and steps_within(10, 0.01, at_most=100) == 100
+    assert warmup_share(100, 4000) == 0.025 and warmup_share(100, 200) == 0.25
+    assert [warmup_share(warmup, 4000, 60.0) for warmup in (0, 100, 400, 2000)] == [0, 0.05, 0.1, 0.25]
 
 
 def test_weight_average_follows():
@@ -160,5 +161,5 @@ def test_joints_by_name():
 
 
 def test_growth_by_hand():
-    assert [growth(step, 10) for step in (-5, 0, 5, 10, 20)] == [0, 0, 0.5, 1, 1]
-    assert growth(0, 0) == growth(-3, 0) == 1
+    assert [grown(progress, 0.5) for progress in (0, 0.25, 0.5, 1)] == [0, 0.5, 1, 1]
+    assert [grown(progress, 1) for progress in (0, 0.25, 1)] == [0, 0.25, 1] and grown(0, 0) == 1

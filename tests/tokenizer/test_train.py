@@ -95,13 +95,6 @@ def test_kill_dash_nine_and_resume(store, tmp_path, open_body, killed_after_a_ch
     assert load_tokenizer(resumed).digest == load_tokenizer(whole).digest
 
 
-def test_a_time_budget_fixes_the_steps_once(store, tmp_path, open_body):
-    config = replace(SMALL, optim=replace(SMALL.optim, steps=100_000, budget_s=0.5))
-    train_tokenizer(store, tmp_path / "run", config, open_body)
-    settings = json.loads((tmp_path / "run" / "config.json").read_text())["tokenizer"]["optim"]
-    assert 31 <= settings["steps"] < 100_000 and settings["budget_s"] == 0
-
-
 def test_noise_and_masking_really_act():
     rotations = axis_angle_to_matrix(0.3 * torch.randn(200, 21, 3))
     config = AugmentConfig(mirror=0, noise_deg=5.0, noise_share=0.5, mask=0.4, mask_share=0.5)

@@ -39,6 +39,7 @@ RUNS = {
         SMALL, quantizer=QuantizerConfig(kind="ema_vq", num_tokens=2, num_codes=48, dim=4, decay=0.9)
     ),
 }
+UNDER_BUDGET = replace(RUNS["fsq"], optim=replace(SMALL.optim, steps=40, budget_s=1.0))
 SCRIPT = """
 import os
 import shutil
@@ -98,7 +99,7 @@ def folder(tmp_path_factory):
         for split, count in (("train", 500), ("val", 100)):
             poses = 0.3 * draw.normal(size=(count, 21, 3))
             writer.add(split, split, poses, np.zeros(10), fps=30, licence="none")
-    for name, config in RUNS.items():
+    for name, config in {**RUNS, "a budget": UNDER_BUDGET}.items():
         (folder / f"{name}.json").write_text(json.dumps(to_dict(config)))
     return folder
 
@@ -131,6 +132,17 @@ def test_two_processes_with_half_the_batch_each_give_the_weights_of_one(folder, 
     assert [list(record) for record in records[0]] == [list(record) for record in records[1]]
     for ours, theirs in zip(*records):
         assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-4)
+
+
+def test_two_processes_under_a_time_budget_give_the_weights_of_one_that_decides_the_same(folder, launched, open_body):
+    one, two = folder / "one" / "a budget", folder / "two" / "a budget"
+    one.mkdir(parents=True)
+    for name in ("config.json", "decisions.jsonl"):
+        shutil.copy(two / name, one)
+    made = (two / "decisions.jsonl").read_text()
+    artifact = train_tokenizer(open_store(folder / "poses.h5"), one, SMALL, open_body, resume=True)
+    check_equal(read_artifact(artifact), read_artifact(two / "tokenizer.h5"))
+    assert made and (one / "decisions.jsonl").read_text() == made
 
 
 @pytest.mark.parametrize(("name", "says"), [(max(RUNS), "already holds a run"), ("wild", "no number at step")])

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from .errors import fail
 
@@ -63,6 +63,26 @@ def write_bytes_atomically(path: str | Path, data: bytes | memoryview) -> None:
     write_atomically(path, fill)
 
 
+def append_line(path: str | Path, line: str, *, sync: bool = False) -> None:
+    """Append one line to a text file, UTF-8; with ``sync`` it is on the disk on return.
+
+    An ``OSError`` names ``path``.
+    """
+    path = Path(path)
+    new = not path.exists()
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if new and sync:
+        sync_folder(path.parent)
+
+
 def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
     """Write ``state`` (tensors and plain values) as ``folder/step_NNNNNNNNN.pt``; keep the last ``keep``."""
     path = Path(folder) / f"step_{step:09d}.pt"
@@ -73,10 +93,37 @@ def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, kee
 
 
 def save_state(path: str | Path, state: dict[str, Any]) -> None:
-    """Write one dictionary of tensors and plain values atomically."""
+    """Write one dictionary of tensors and plain values atomically. An ``OSError`` names ``path``."""
     import torch
 
-    write_atomically(path, lambda file: torch.save(state, file))
+    def fill(file: IO[bytes]) -> None:
+        noting = _Noting(file)
+        try:
+            torch.save(state, cast(IO[bytes], noting))
+        except RuntimeError:
+            if noting.refusal is None:
+                raise
+            raise noting.refusal from None  # the zip writer of torch has only seen that too little was written
+
+    write_atomically(path, fill)
+
+
+class _Noting:
+    """A file to write to; ``refusal`` is what the system said first, also where the writer does not pass it on."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.refusal: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.refusal = self.refusal or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:

@@ -1,18 +1,27 @@
-"""A run folder: ``config.json``, ``metrics.jsonl``, ``log.txt``, ``checkpoints/``, ``tensorboard/``, pictures."""
+"""A run folder: ``config.json``, ``metrics.jsonl``, ``decisions.jsonl``, ``log.txt``, ``checkpoints/``,
+``tensorboard/``, pictures."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import load_latest, write_text_atomically
+from .checkpoint import append_line, load_latest, write_text_atomically
 from .errors import fail
 from .tensorboard import add_record, writer_class
 
 if TYPE_CHECKING:
     import numpy as np
+
+DECISIONS = "decisions.jsonl"
+"""How many steps a time budget allows, decision after decision; see ``budget``."""
+_WORTH_KEEPING = ("metrics.jsonl", "checkpoints/*.pt", "*.pt")
+_MADE_EARLY = ("config.json", "log.txt", DECISIONS)
 
 
 class RunFolder:
@@ -22,10 +31,14 @@ class RunFolder:
     whole checkpoint and drops metrics logged after it, so that a resumed run writes each line once.
     """
 
-    def __init__(self, path: Path, config: dict[str, Any], state: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: Path, config: dict[str, Any], state: dict[str, Any] | None = None, made: Sequence[Path] = ()
+    ) -> None:
         self.path = path
         self.config = config
         self.state = state
+        self.made = made
+        """The folders that a new run has made, the deepest first; empty for one that is resumed."""
         self._tensorboard: Any = None
         self._started = time.monotonic() - (float(state["seconds"]) if state and "seconds" in state else 0.0)
 
@@ -35,9 +48,15 @@ class RunFolder:
         path = Path(path)
         if (path / "config.json").exists():
             raise fail(f"{path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
-        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        run = cls(path, config)
-        run.rewrite_config(config)
+        made = [path / "checkpoints", *missing_folders(path)]
+        run = cls(path, config, made=made)
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (path / DECISIONS).unlink(missing_ok=True)
+            write_text_atomically(path / "config.json", json.dumps(config, indent=2) + "\n")
+        except OSError:
+            remove_empty(made)
+            raise
         return run
 
     @classmethod
@@ -64,10 +83,19 @@ class RunFolder:
         write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         return run
 
-    def rewrite_config(self, config: dict[str, Any]) -> None:
-        """Replace ``config.json``: for what training itself decides, such as the steps that fit a time budget."""
-        write_text_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
-        self.config = config
+    @contextmanager
+    def removed_if_it_fails_early(self) -> Iterator[None]:
+        """Within, an error before there is anything to look at or to resume (figures, a checkpoint, a batch that was
+        saved) removes what this new run has made; a kill or Ctrl-C does not."""
+        try:
+            yield
+        except Exception:
+            if self.made and not any(self.path.glob(pattern) for pattern in _WORTH_KEEPING):
+                for name in _MADE_EARLY:
+                    (self.path / name).unlink(missing_ok=True)
+                shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+                remove_empty(self.made)
+            raise
 
     @property
     def checkpoints(self) -> Path:
@@ -81,8 +109,7 @@ class RunFolder:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record (it should hold ``step``) to ``metrics.jsonl``, and show it in TensorBoard if asked to."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path / "metrics.jsonl", json.dumps(record))
         if self._tensorboard is not None:
             add_record(self._tensorboard, record)
 
@@ -101,12 +128,23 @@ class RunFolder:
 
     def note(self, text: str) -> None:
         """Append one dated line to ``log.txt``."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        append_line(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole record of ``metrics.jsonl``, in order; a line cut by a kill is left out."""
         return read_metrics(self.path)
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Those of ``path`` and its parents that are not there, the deepest first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of ``folders`` that are there and empty, in order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -1,33 +1,47 @@
-"""Learning-rate schedules and step budgets, as pure functions of the step."""
+"""Learning-rate schedules, as pure functions of the progress of a training, which grows from 0 to 1.
+
+``growth`` is what the step in question adds to ``progress``; ``warmup`` and ``milestones`` are shares of the way.
+"""
 
 from __future__ import annotations
 
 import math
 
+LONGEST_WARMUP = 0.25
+_WARMUP_OF_BUDGET = 0.05
 
-def warmup_cosine(step: int, *, steps: int, warmup: int, floor: float = 0.0) -> float:
-    """Factor on the peak rate at ``step`` of ``steps``: linear over ``warmup`` steps, then a half cosine to ``floor``.
 
-    Loshchilov & Hutter, SGDR (2017), without restarts. The last step still moves: progress is (step + 1/2) / steps.
+def warmup_share(warmup: int, steps: int, budget_s: float = 0.0) -> float:
+    """The share of a training of ``steps`` steps that ``warmup`` of them are, at most a quarter.
+
+    Under a time budget, which may allow far fewer steps, a warm-up is at least a twentieth of the way.
     """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    progress = min(1.0, (step - warmup + 0.5) / max(1, steps - warmup))
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+    share = warmup / steps
+    if budget_s and warmup:
+        share = max(share, _WARMUP_OF_BUDGET)
+    return min(share, LONGEST_WARMUP)
 
 
-def warmup_milestones(step: int, *, warmup: int, milestones: tuple[int, ...], gamma: float) -> float:
-    """Factor on the peak rate at ``step``: linear over ``warmup`` steps, then ``gamma`` to the milestones passed."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return float(gamma ** sum(step >= milestone for milestone in milestones))
+def warmup_cosine(progress: float, growth: float, *, warmup: float, floor: float = 0.0) -> float:
+    """Factor on the peak rate: linear over ``warmup``, then a half cosine to ``floor``.
+
+    Loshchilov & Hutter, SGDR (2017), without restarts, read in the middle of the step: the last one still moves.
+    """
+    if progress < warmup:
+        return (progress + growth) / (warmup + growth)
+    way = min(1.0, (progress - warmup + growth / 2) / max(1e-12, 1 - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * way))
 
 
-def growth(step: int, steps: float) -> float:
-    """From 0 at step 0 and before evenly to 1 at ``steps``, and 1 from there on; always 1 where ``steps`` is 0."""
-    return min(1.0, max(0.0, step / steps)) if steps > 0 else 1.0
+def warmup_milestones(
+    progress: float, growth: float, *, warmup: float, milestones: tuple[float, ...], gamma: float
+) -> float:
+    """Factor on the peak rate: linear over ``warmup``, then ``gamma`` to the milestones passed."""
+    if progress < warmup:
+        return (progress + growth) / (warmup + growth)
+    return float(gamma ** sum(progress >= milestone for milestone in milestones))
 
 
-def steps_within(seconds: float, seconds_per_step: float, *, at_most: int) -> int:
-    """How many steps fit a time budget, at least 1 and ``at_most``."""
-    return max(1, min(at_most, int(seconds / max(seconds_per_step, 1e-9))))
+def grown(progress: float, share: float) -> float:
+    """From 0 at the start evenly to 1 at ``share`` of the way, and 1 from there on; always 1 where ``share`` is 0."""
+    return min(1.0, progress / share) if share > 0 else 1.0

@@ -12,22 +12,16 @@ class Throughput:
     def __init__(self) -> None:
         self.steps = 0
         """How many steps were added."""
-        self._counted = 0
         self._samples, self._seconds, self._waiting = 0, 0.0, 0.0
 
     def add(self, samples: int, seconds: float, waiting: float) -> None:
         """One step on ``samples`` samples of all processes: its whole time, and what of it went by for the data."""
         if self.steps == _SKIPPED:
-            self._counted, self._samples, self._seconds, self._waiting = 0, 0, 0.0, 0.0
+            self._samples, self._seconds, self._waiting = 0, 0.0, 0.0
         self.steps += 1
-        self._counted += 1
         self._samples += samples
         self._seconds += seconds
         self._waiting += waiting
-
-    def seconds_per_step(self) -> float:
-        """Mean time of a step."""
-        return self._seconds / self._counted
 
     def figures(self) -> dict[str, float]:
         """``images_per_s`` and ``data_wait``, a share of the time; empty before the first step."""
