@@ -24,8 +24,8 @@ def crops(crops_file):
 
 @pytest.fixture
 def config(tiny_config):
-    """As many steps as fit six seconds."""
-    optim = replace(tiny_config.optim, steps=1000, budget_s=6.0)
+    """As many steps as fit eight seconds."""
+    optim = replace(tiny_config.optim, steps=1000, budget_s=8.0)
     return replace(tiny_config, optim=optim, pictures=0, validate_every=500, checkpoint_every=250)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .checkpoint import append_line, write_text_atomically
 from .distributed import from_rank_0, rank
@@ -173,8 +173,8 @@ class Schedule:
         elif pace is None:
             left, interval = most, 1
         else:
-            ahead = sum(self._cost(event) * (math.ceil((1 - self.progress) / self._plan.share(event)) - 1)
-                        for event in get_args(Event))  # fmt: skip
+            ahead = sum(cost * (math.ceil((1 - self.progress) / self._plan.share(event)) - 1)
+                        for event, cost in self._watch.costs.items())  # fmt: skip
             left = min(most, int((rest - min(ahead, rest / 2)) / pace))
             interval = max(1, int(min(_INTERVAL * budget, _INTERVAL_OF_REST * rest) / pace))
         return Decision(self.step, left, self.step + interval, seconds, pace)
@@ -188,7 +188,7 @@ class Schedule:
 class _Watch:
     """Seconds of training, as of the first process; what validations and checkpoints took of them, at most."""
 
-    def __init__(self, seconds: float, costs: dict[str, float]) -> None:
+    def __init__(self, seconds: float, costs: dict[Event, float]) -> None:
         self.costs = costs
         self.decided_at = seconds
         self.marked_at: int | None = None
@@ -203,9 +203,9 @@ class _Watch:
         """Let the clock show ``seconds`` now: those of a decision that is repeated."""
         self._began = monotonic() - seconds
 
-    def add(self, name: str, took: float) -> None:
+    def add(self, event: Event, took: float) -> None:
         """Note what a validation or checkpoint took."""
-        self.costs[name] = max(took, self.costs.get(name, 0.0))
+        self.costs[event] = max(took, self.costs.get(event, 0.0))
         self._aside += took
 
     def mark(self, step: int) -> None:
