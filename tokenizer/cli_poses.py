@@ -45,7 +45,7 @@ def prepare(
     from tqdm import tqdm
 
     from .engine.errors import fail
-    from .mocap.bvh import read_joint_map
+    from .mocap.joint_maps import read_joint_map
     from .mocap.prepare import PrepareOptions
     from .mocap.prepare import prepare as prepare_store
     from .mocap.sampling import parse_trim

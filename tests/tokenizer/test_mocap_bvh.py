@@ -11,7 +11,8 @@ import torch
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import BODY_JOINT_NAMES, body_index
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.bvh import CMU_DAZ, read_bvh, read_joint_map
+from tokenizer.mocap.bvh import read_bvh
+from tokenizer.mocap.joint_maps import read_joint_map
 
 SMALL = """HIERARCHY
 ROOT Hips
@@ -132,9 +133,11 @@ def test_bytes_that_are_no_text(tmp_path):
         read_bvh(tmp_path / "clip.bvh")
 
 
-def test_a_skeleton_without_the_mapped_joints_points_to_the_option(write):
-    with pytest.raises(UserError, match=r"lacks joints of the map; got no .*lShin.*--joint-map"):
+def test_a_skeleton_of_no_known_names_gets_the_nearest_map_and_a_start(write):
+    with pytest.raises(UserError, match=r"no known skeleton; the nearest is .*got Hips, Thigh, Twist.*--joint-map"):
         read_bvh(write([GOOD]))
+    with pytest.raises(UserError, match=r"lacks joints of the map; got no lShin.*--joint-map"):
+        read_bvh(write([GOOD]), {"left_knee": ("lShin",)})
 
 
 def test_a_map_is_read_from_json(tmp_path):
@@ -150,10 +153,3 @@ def test_a_map_is_read_from_json(tmp_path):
             read_joint_map(path)
 
 
-def test_the_built_in_map_is_symmetric_and_complete():
-    assert set(BODY_JOINT_NAMES) - set(CMU_DAZ) == {"spine3", "left_foot", "right_foot"}
-    assert CMU_DAZ["left_hip"] == ("lButtock", "lThigh")
-    for name, bones in CMU_DAZ.items():
-        if name.startswith("left_"):
-            mirrored = tuple("r" + bone[1:] for bone in bones)
-            assert CMU_DAZ[name.replace("left_", "right_")] == mirrored

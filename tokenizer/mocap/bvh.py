@@ -1,107 +1,69 @@
-"""Reads BVH motion with a joint map to SMPL's names; the map of the "DAZ-friendly" CMU conversion is built in.
+"""Reads BVH motion: the skeleton by tokens, so that line breaks mean nothing, and its rotations carried to SMPL.
 
-Local rotations of such skeletons, whose rest is a T-pose facing +z, carry over to SMPL directly. Where several BVH
-joints make one SMPL joint their rotations are multiplied in order.
+The joint map is found by the names of the joints (``joint_maps``), the rest pose is made SMPL's (``skeleton_motion``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import codecs
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..body.skeleton import BODY_JOINT_NAMES, JOINT_NAMES
 from ..engine.errors import fail
-from ..engine.text_files import read_json
 from .clip import Clip
-
-_SIDES = (("left", "l"), ("right", "r"))
-_LIMBS = {
-    "hip": ("Buttock", "Thigh"), "knee": ("Shin",), "ankle": ("Foot",), "collar": ("Collar",), "shoulder": ("Shldr",),
-    "elbow": ("ForeArm",), "wrist": ("Hand",),
-}  # fmt: skip
-CMU_DAZ: dict[str, tuple[str, ...]] = {
-    "pelvis": ("hip",), "spine1": ("abdomen",), "spine2": ("chest",), "neck": ("neck",), "head": ("head",),
-    **{f"{side}_{joint}": tuple(s + bone for bone in bones) for side, s in _SIDES for joint, bones in _LIMBS.items()},
-}  # fmt: skip
-"""SMPL joint → BVH joints of the CMU "DAZ" skeleton; spine3 and feet rest."""
-
-_METRES_PER_UNIT = 0.0254 / 0.45
-"""CMU positions are in inches divided by 0.45."""
+from .joint_maps import JointMap, find_map
+from .skeleton_motion import SkeletonMotion, to_smpl
 
 _T_POSE_RAD = 0.15
 _LEAVES_T_POSE_RAD = 0.1
+_MOTION_HEADER = re.compile(r"\s*Frames\s*:\s*(\S+)\s+Frame\s+Time\s*:\s*(\S+)[ \t]*", re.IGNORECASE)
 
 
 @dataclass
 class _Joint:
-    first_channel: int
-    channels: list[str]
+    """A joint as written: its parent's name, its first column of the motion and the names of its channels."""
+
+    parent: str | None
+    line: int
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    first_channel: int = 0
+    channels: tuple[str, ...] = ()
 
 
-def read_joint_map(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """A JSON object from SMPL joint names to a BVH joint name or a list of them. Raises ``UserError`` otherwise."""
-    try:
-        table = read_json(path)
-        joint_map = {str(k): (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in table.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise fail(f"Cannot read joint map {path}", got=error, expected='JSON like {"left_knee": "lShin"}') from None
-    unknown = sorted(set(joint_map) - set(JOINT_NAMES))
-    if unknown:
-        raise fail(f"Joint map {path} names joints that SMPL has not", got=", ".join(unknown))
-    return joint_map
+def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_unit: float | None = None) -> Clip:
+    """Read one clip, y-up unless its people stand along z.
 
-
-def read_bvh(
-    path: str | Path, joint_map: dict[str, tuple[str, ...]] | None = None, *, metres_per_unit: float = _METRES_PER_UNIT
-) -> Clip:
-    """Read one clip, y-up. Positions are scaled by ``metres_per_unit`` (default: CMU's unit).
-
-    A T-pose in front of the motion, which converters put there to show the rest pose, is left out. Raises
-    ``UserError`` for a file that is not BVH, lacks mapped joints, or whose frame lines do not match its header (line
-    and counts are named).
+    ``joint_map`` is found by the joints' names where it is not given, the unit of length by the length of the legs
+    where ``metres_per_unit`` is not. Position channels of joints other than the root and the pelvis are not motion of
+    a body and are passed over. A T-pose in front of the motion, which converters put there to show the rest pose, is
+    left out. Raises ``UserError`` for a file that is not BVH, whose joints are of no known skeleton or lack those of
+    the map, whose rest pose cannot be made a T-pose, or whose numbers do not match its header (with the line).
     """
-    path, joint_map = Path(path), joint_map or CMU_DAZ
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"Cannot read {path}", got=error, expected="BVH text") from None
-    joints, after = _hierarchy(lines, path)
-    frames, seconds, first = _motion_header(lines, after, path)
-    width = sum(len(joint.channels) for joint in joints.values())
-    rows = [(number, line.split()) for number, line in enumerate(lines[first:], first + 1) if line.strip()]
-    if len(rows) != frames:
-        raise fail(f"{path} does not hold what line {after + 2} says", got=f"{len(rows)} frame lines", expected=frames)
-    for number, row in rows:
-        if len(row) != width:
-            raise fail(f"{path} line {number} does not match its header", got=f"{len(row)} numbers", expected=width)
-    try:
-        values = np.array([row for _, row in rows], dtype=np.float64)
-    except ValueError as error:
-        raise fail(f"{path} holds something that is no number", got=error) from None
-    if not frames or not np.isfinite(values).all():
-        raise fail(f"{path} holds no frames, or numbers that are not finite")
+    path = Path(path)
+    text = _text(path)
+    joints, end = _hierarchy(text, path)
+    values, seconds = _motion(text, end, sum(len(joint.channels) for joint in joints.values()), path)
+    notes: tuple[str, ...] = ()
+    style = ""
+    if joint_map is None:
+        found = find_map(joints, path)
+        joint_map, style = found.joints, found.style
+        if found.absent:
+            notes = (f"joints as in {found.style}; without {', '.join(found.absent)}, which rest",)
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(joints))
     if missing:
         raise fail(f"{path} lacks joints of the map", got=f"no {', '.join(missing)}",
                    expected=", ".join(sorted(joints)), next_step="Give a map of your own with --joint-map")  # fmt: skip
-    body = np.zeros((frames, len(BODY_JOINT_NAMES), 3), dtype=np.float32)
-    for column, name in enumerate(BODY_JOINT_NAMES):
-        if name in joint_map:
-            body[:, column] = _rotation(values, [joints[bone] for bone in joint_map[name]])
-    root = joint_map.get("pelvis", ())
-    turned = _rotation(values, [joints[bone] for bone in root]) if root else np.zeros((frames, 3), dtype=np.float32)
-    moved = np.zeros((frames, 3), dtype=np.float32)
-    if root:
-        for axis, name in enumerate(("Xposition", "Yposition", "Zposition")):
-            if name in joints[root[0]].channels:
-                column = joints[root[0]].first_channel + joints[root[0]].channels.index(name)
-                moved[:, axis] = values[:, column] * metres_per_unit
-    first = int(_starts_with_t_pose(body))
-    betas = np.zeros(10, dtype=np.float32)
-    return Clip(body[first:], turned[first:], moved[first:], betas, 1 / seconds, "neutral", "y")
+    moved = to_smpl(path, _skeleton(joints, values), joint_map, metres_per_unit, style)
+    first = int(_starts_with_t_pose(moved.body))
+    return Clip(
+        moved.body[first:], moved.root[first:], moved.translation[first:], np.zeros(10, np.float32), 1 / seconds,
+        "neutral", moved.up, notes,
+    )  # fmt: skip
 
 
 def _starts_with_t_pose(body: np.ndarray) -> bool:
@@ -112,49 +74,164 @@ def _starts_with_t_pose(body: np.ndarray) -> bool:
     return bool(np.linalg.norm(body[0], axis=-1).max() < _T_POSE_RAD and leap > _LEAVES_T_POSE_RAD)
 
 
-def _rotation(values: np.ndarray, joints: list[_Joint]) -> np.ndarray:
-    total = Rotation.identity(len(values))
-    for joint in joints:
-        turns = [(i, name[0]) for i, name in enumerate(joint.channels) if name.endswith("rotation")]
-        if turns:
-            order = "".join(axis for _, axis in turns)
-            angles = values[:, [joint.first_channel + i for i, _ in turns]]
-            total = total * Rotation.from_euler(order, angles, degrees=True)
-    return total.as_rotvec().astype(np.float32)
+def _text(path: Path) -> str:
+    """The file as text: UTF-8 or UTF-16 with or without a mark, or, for names of joints alone, Latin-1."""
+    try:
+        data = path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            if not data.lstrip().startswith(b"HIERARCHY"):
+                raise
+            return data.decode("latin1")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"Cannot read {path}", got=error, expected="BVH text") from None
 
 
-def _hierarchy(lines: list[str], path: Path) -> tuple[dict[str, _Joint], int]:
-    if not lines or lines[0].strip() != "HIERARCHY":
-        got = repr(lines[0][:40]) if lines else "an empty file"
+def _hierarchy(text: str, path: Path) -> tuple[dict[str, _Joint], int]:
+    """The joints, parents first, and where the text behind the word MOTION begins."""
+    reading = _Tokens(text, path)
+    if reading.next("HIERARCHY") != "HIERARCHY":
+        got = repr(text.strip().split("\n")[0][:40]) if text.strip() else "an empty file"
         raise fail(f"{path} is no BVH file", got=got, expected="HIERARCHY")
     joints: dict[str, _Joint] = {}
-    name, channel = "", 0
-    for number, line in enumerate(lines):
-        words = line.split()
-        if words and words[0] in ("ROOT", "JOINT") and len(words) > 1:
-            name = " ".join(words[1:])
-            if name in joints:
-                raise fail(f"{path} line {number + 1} repeats a joint", got=name, expected="a name of its own")
-        elif words and words[0] == "CHANNELS":
-            axes = [word[0].upper() for word in words[2:] if word[1:].lower() == "rotation"]
-            places = sum(word[1:].lower() == "position" for word in words[2:])
-            counted = len(words) > 1 and words[1] == str(len(words) - 2) == str(len(axes) + places)
-            if not name or not counted or len(set(axes)) < len(axes) or not set(axes) <= set("XYZ"):
-                raise fail(f"{path} line {number + 1} is broken", got=line.strip(),
-                           expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip
-            joints[name] = _Joint(channel, [word[0].upper() + word[1:].lower() for word in words[2:]])
-            channel += len(words) - 2
-        elif words and words[0] == "MOTION":
-            return joints, number
-    raise fail(f"{path} has no motion", expected="a line MOTION")
+    open_joints: list[str | None] = []
+    channel = 0
+    while (word := reading.next("a line MOTION")) != "MOTION":
+        if word in ("ROOT", "JOINT", "End"):
+            line = reading.line
+            name: str | None = reading.until("{")
+            if word == "End":
+                name = None
+            else:
+                if name in joints:
+                    raise fail(f"{path} line {line} repeats a joint", got=name, expected="a name of its own")
+                joints[str(name)] = _Joint(next((one for one in open_joints[::-1] if one), None), line)
+            open_joints.append(name)
+        elif word == "}" and open_joints:
+            open_joints.pop()
+        elif word == "OFFSET":
+            offset = reading.numbers(3)
+            if open_joints and open_joints[-1]:
+                joints[open_joints[-1]].offset = offset
+        elif word == "CHANNELS":
+            joint = joints.get(open_joints[-1] or "") if open_joints else None
+            names = reading.channels(joint is not None)
+            assert joint is not None
+            joint.first_channel, joint.channels = channel, names
+            channel += len(names)
+        else:
+            raise fail(f"{path} line {reading.line} is broken", got=word, expected="JOINT, OFFSET, CHANNELS or MOTION")
+    return joints, reading.end
 
 
-def _motion_header(lines: list[str], start: int, path: Path) -> tuple[int, float, int]:
+class _Tokens:
+    """Words of a text one by one; ``line`` is that of the last one, ``end`` the place behind it."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._words = re.finditer(r"[{}]|[^\s{}]+", text)
+        self._text, self._path, self._counted, self._peeked = text, path, 0, ""
+        self.line, self.end = 1, 0
+
+    def next(self, expected: str) -> str:
+        """The next word. Raises ``UserError`` at the end of the text."""
+        word = next(self._words, None)
+        if word is None:
+            if expected == "HIERARCHY":
+                return ""
+            raise fail(f"{self._path} has no motion", got=f"its end in line {self.line}", expected=expected)
+        self.line += self._text.count("\n", self._counted, word.start())
+        self._counted, self.end = word.start(), word.end()
+        return word.group()
+
+    def until(self, brace: str) -> str:
+        """The words up to a brace, joined: names may hold spaces."""
+        words = []
+        while (word := self.next(f"a name and {brace}")) != brace:
+            words.append(word)
+        return " ".join(words)
+
+    def numbers(self, count: int) -> np.ndarray:
+        """So many numbers. Raises ``UserError`` for other words."""
+        words = [self.next("numbers") for _ in range(count)]
+        try:
+            return np.array(words, np.float64)
+        except ValueError:
+            raise fail(f"{self._path} line {self.line} is broken", got=" ".join(words),
+                       expected=f"{count} numbers") from None  # fmt: skip
+
+    def channels(self, in_joint: bool) -> tuple[str, ...]:
+        """The names behind CHANNELS, as ``Xrotation``. Raises ``UserError`` for others or another number of them."""
+        line, rest = self.line, self._text[self.end : self._text.find("\n", self.end) % (len(self._text) + 1)].split()
+        words: list[str] = []
+        count = self.next("a number of channels")
+        for _ in range(int(count) if count.isdigit() and int(count) <= 6 else 0):
+            words.append(self.next("names of channels").capitalize())
+        axes = [word[0] for word in words if word[1:] == "rotation"]
+        places = sum(word[1:] == "position" for word in words)
+        known = words and len(axes) + places == len(words) and {word[0] for word in words} <= set("XYZ")
+        if not in_joint or not known or len(set(words)) < len(words):
+            raise fail(f"{self._path} line {line} is broken", got=f"CHANNELS {' '.join(rest)}",
+                       expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip
+        return tuple(words)
+
+
+def _motion(text: str, start: int, width: int, path: Path) -> tuple[np.ndarray, float]:
+    """(n,width) numbers and seconds a frame."""
+    header = _MOTION_HEADER.match(text, start)
+    line = text.count("\n", 0, start) + 2
     try:
-        frames = int(lines[start + 1].split("Frames:")[1])
-        seconds = float(lines[start + 2].split("Frame Time:")[1])
-    except (IndexError, ValueError):
-        raise fail(f"{path} line {start + 2} is broken", expected="Frames: n, then Frame Time: s") from None
+        frames, seconds = int(header.group(1)), float(header.group(2))  # type: ignore[union-attr]
+    except (AttributeError, ValueError):
+        raise fail(f"{path} line {line} is broken", expected="Frames: n, then Frame Time: s") from None
     if not 0 < seconds < float("inf"):
         raise fail(f"{path} has no usable frame rate", got=f"Frame Time: {seconds}", expected="above 0")
-    return frames, seconds, start + 3
+    assert header is not None
+    words = text[header.end() :].split()
+    if len(words) != frames * width:
+        first = text.count("\n", 0, header.end()) + 1
+        rows = [(number, row.split()) for number, row in enumerate(text[header.end() :].split("\n"), first)]
+        rows = [(number, row) for number, row in rows if row]
+        odd = next(((number, row) for number, row in rows if len(row) != width), None)
+        if len(rows) == frames and odd is not None:
+            raise fail(f"{path} line {odd[0]} does not match its header", got=f"{len(odd[1])} numbers", expected=width)
+        raise fail(f"{path} does not hold what line {line} says", got=f"{len(rows)} frame lines", expected=frames)
+    try:
+        values = np.array(words, np.float64).reshape(frames, width)
+    except ValueError as error:
+        raise fail(f"{path} holds something that is no number", got=error) from None
+    if not frames or not np.isfinite(values).all():
+        raise fail(f"{path} holds no frames, or numbers that are not finite")
+    return values, seconds
+
+
+def _skeleton(joints: dict[str, _Joint], values: np.ndarray) -> SkeletonMotion:
+    root = next(iter(joints))
+    offsets, places = {}, np.zeros((len(values), 3))
+    rotations = {name: _rotation(values, joint) for name, joint in joints.items()}
+    for name, joint in joints.items():
+        offsets[name] = joint.offset
+        position = _position(values, joint)
+        if position is not None and name == root:
+            places = position
+        elif position is not None and not joint.offset.any():
+            offsets[name] = np.median(position, 0)  # some programs write bones as positions alone
+    return SkeletonMotion({name: joint.parent for name, joint in joints.items()}, offsets, rotations, places)
+
+
+def _rotation(values: np.ndarray, joint: _Joint) -> Rotation:
+    turns = [(i, name[0]) for i, name in enumerate(joint.channels) if name.endswith("rotation")]
+    if not turns:
+        return Rotation.identity(len(values))
+    columns = [joint.first_channel + i for i, _ in turns]
+    return Rotation.from_euler("".join(axis for _, axis in turns), values[:, columns], degrees=True)
+
+
+def _position(values: np.ndarray, joint: _Joint) -> np.ndarray | None:
+    """(n,3) where the joint has position channels; those that it lacks are 0."""
+    columns = {name[0]: joint.first_channel + i for i, name in enumerate(joint.channels) if name.endswith("position")}
+    if not columns:
+        return None
+    return np.stack([values[:, columns[axis]] if axis in columns else np.zeros(len(values)) for axis in "XYZ"], 1)

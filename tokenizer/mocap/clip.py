@@ -25,7 +25,7 @@ class Clip:
     or (n,k) where the frames are of several people.
 
     ``fps`` is the file's own frame rate, 0 for single poses that make no motion; ``up`` the axis that points up in the
-    world of ``root`` and ``translation``.
+    world of ``root`` and ``translation``; ``notes``: what the file does not say and was assumed, in plain words.
     """
 
     pose_body: np.ndarray
@@ -35,6 +35,7 @@ class Clip:
     fps: float
     gender: str
     up: Literal["y", "z", "unknown"]
+    notes: tuple[str, ...] = ()
 
 
 def checked_clip(
@@ -45,6 +46,7 @@ def checked_clip(
     fps: float,
     gender: str = "neutral",
     up: Literal["y", "z", "unknown"] = "unknown",
+    notes: tuple[str, ...] = (),
 ) -> Clip:
     """A clip of ``poses`` (n,66), root and body joints in axis-angle, read from ``path``.
 
@@ -69,7 +71,7 @@ def checked_clip(
     rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
     return Clip(
         pose_body=rotations[:, 1:], root=rotations[:, 0], translation=translation.astype(np.float32),
-        betas=betas.astype(np.float32), fps=fps, gender=gender, up=up,
+        betas=betas.astype(np.float32), fps=fps, gender=gender, up=up, notes=notes,
     )  # fmt: skip
 
 
