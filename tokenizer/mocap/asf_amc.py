@@ -73,7 +73,7 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(skeleton.bones))
     if missing:
         raise fail(f"{asf} lacks joints of the map", got=f"no {', '.join(missing)}",
-                   expected=", ".join(sorted(skeleton.bones)))  # fmt: skip
+                   expected=", ".join(sorted(skeleton.bones)))
     moved = to_smpl(path, motion, joint_map, skeleton.metres_per_unit, style)
     root, place = Rotation.from_rotvec(moved.root), moved.translation
     if moved.up == "y":
@@ -81,20 +81,21 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
     return Clip(
         moved.body, root.as_rotvec().astype(np.float32), place.astype(np.float32), np.zeros(10, np.float32), fps,
         "neutral", "z", tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def _skeleton_file(path: Path) -> Path:
     """The skeleton of a motion: of its own name, of its subject as in ``02_03.amc``, or the only one beside it."""
-    beside = sorted(one for one in path.parent.iterdir() if one.suffix.lower() == ".asf") if path.parent.is_dir() else []
+    beside = sorted(one for one in path.parent.glob("*") if one.suffix.lower() == ".asf")
     for stem in (path.stem, path.stem.split("_")[0]):
         same = [one for one in beside if one.stem.lower() == stem.lower()]
         if same:
             return same[0]
     if len(beside) == 1:
         return beside[0]
-    raise fail(f"{path} needs its skeleton", got=f"{len(beside)} .asf files beside it" if beside else "no .asf beside it",
-               expected=f"{path.stem.split('_')[0]}.asf or {path.stem}.asf in {path.parent}")  # fmt: skip
+    got = f"{len(beside)} .asf files beside it" if beside else "no .asf beside it"
+    expected = f"{path.stem.split('_')[0]}.asf or {path.stem}.asf in {path.parent}"
+    raise fail(f"{path} needs its skeleton", got=got, expected=expected)
 
 
 def _lines(path: Path, what: str) -> list[tuple[int, list[str]]]:
@@ -119,7 +120,7 @@ def _read_asf(path: Path) -> _Skeleton:
     lacking = [name for name in ("root", "bonedata", "hierarchy") if name not in sections]
     if lacking:
         raise fail(f"{path} is no ASF skeleton", got=f"no section :{', :'.join(lacking)}",
-                   expected=":root, :bonedata and :hierarchy")  # fmt: skip
+                   expected=":root, :bonedata and :hierarchy")
     units = {words[0].lower(): words[1:] for _, words in sections.get("units", []) if len(words) > 1}
     degrees = units.get("angle", ["deg"])[0].lower().startswith("deg")
     length = _numbers(units.get("length", ["1"])[:1], 1, path, 0)[0]
@@ -128,15 +129,15 @@ def _read_asf(path: Path) -> _Skeleton:
     turned = _numbers(root.get("orientation", (0, ["0"] * 3))[1], 3, path, number)
     bones = {"root": _Bone(
         _fixed_axes(order[0] if order else "XYZ", turned, degrees, path, number), np.zeros(3),
-        _channels(root.get("order", (0, "TX TY TZ RX RY RZ".split()))[1], path, number),
-    )}  # fmt: skip
+        _channels(root.get("order", (0, ["TX", "TY", "TZ", "RX", "RY", "RZ"]))[1], path, number),
+    )}
     bones |= _bones(sections["bonedata"], degrees, path)
     parents: dict[str, str | None] = {"root": None}
     for number, words in sections["hierarchy"]:
         for name in words[1:] if words[0] not in ("begin", "end") else []:
             if words[0] not in parents or name in parents or name not in bones:
                 raise fail(f"{path} line {number} is broken", got=" ".join(words),
-                           expected="bones of :bonedata, each under one that is in the hierarchy already")  # fmt: skip
+                           expected="bones of :bonedata, each under one that is in the hierarchy already")
             parents[name] = words[0]
     bones = {name: bones[name] for name in parents}
     position = _numbers(root.get("position", (0, ["0"] * 3))[1], 3, path, number)
@@ -155,11 +156,12 @@ def _bones(rows: list[tuple[int, list[str]]], degrees: bool, path: Path) -> dict
             lacking = [name for name in ("name", "direction", "length") if name not in told]
             if lacking or not told["name"][1]:
                 raise fail(f"{path} has a bone, which ends in line {number}, that is incomplete",
-                           got=f"no {', '.join(lacking) or 'name'}", expected="name, direction and length")  # fmt: skip
+                           got=f"no {', '.join(lacking) or 'name'}", expected="name, direction and length")
             direction = _numbers(told["direction"][1], 3, path, told["direction"][0])
             size = _numbers(told["length"][1][:1], 1, path, told["length"][0])[0]
             at, axis = told.get("axis", (number, ["0", "0", "0", "XYZ"]))
-            turned = _fixed_axes(axis[3] if len(axis) > 3 else "XYZ", _numbers(axis[:3], 3, path, at), degrees, path, at)
+            angles = _numbers(axis[:3], 3, path, at)
+            turned = _fixed_axes(axis[3] if len(axis) > 3 else "XYZ", angles, degrees, path, at)
             at, dof = told.get("dof", (number, []))
             norm = max(float(np.linalg.norm(direction)), 1e-12)
             bones[told["name"][1][0]] = _Bone(turned, direction / norm * size, _channels(dof, path, at))

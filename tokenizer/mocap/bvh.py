@@ -171,7 +171,7 @@ class _Tokens:
             words.append(self.next("names of channels").capitalize())
         axes = [word[0] for word in words if word[1:] == "rotation"]
         places = sum(word[1:] == "position" for word in words)
-        known = words and len(axes) + places == len(words) and {word[0] for word in words} <= set("XYZ")
+        known = (words or count == "0") and len(axes) + places == len(words) and {word[0] for word in words} <= set("XYZ")
         if not in_joint or not known or len(set(words)) < len(words):
             raise fail(f"{self._path} line {line} is broken", got=f"CHANNELS {' '.join(rest)}",
                        expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip

@@ -22,7 +22,7 @@ class MocapFile:
 
 
 def find_files(sources: list[Path]) -> list[MocapFile]:
-    """Every .npz, .pkl and .bvh under ``sources``, sorted by name; links are followed, hidden files are not looked at.
+    """Every file of ``SUFFIXES`` under ``sources``, sorted by name; links are followed, hidden files are not looked at.
 
     A folder named train, val or test on the way, the innermost, decides the split; where none is named val, clips of
     train are left to be drawn, too. Names begin with the folder given, or the nearest above it that is not named so.

@@ -37,7 +37,7 @@ CMU_DAZ: JointMap = {
         "hip": ("Buttock", "Thigh"), "knee": ("Shin",), "ankle": ("Foot",), "collar": ("Collar",),
         "shoulder": ("Shldr",), "elbow": ("ForeArm",), "wrist": ("Hand",),
     }, short=True),
-}  # fmt: skip
+}
 """CMU's "DAZ-friendly" conversion; spine3 and feet rest."""
 
 CMU_ASF: JointMap = {
@@ -47,24 +47,24 @@ CMU_ASF: JointMap = {
         "hip": ("femur",), "knee": ("tibia",), "ankle": ("foot",), "foot": ("toes",), "collar": ("clavicle",),
         "shoulder": ("humerus",), "elbow": ("radius",), "wrist": ("wrist",),
     }, short=True),
-}  # fmt: skip
+}
 """CMU's own ASF/AMC."""
 
 _LIMBS = {
     "hip": ("UpLeg",), "knee": ("Leg",), "ankle": ("Foot",), "collar": ("Shoulder",), "shoulder": ("Arm",),
     "elbow": ("ForeArm",), "wrist": ("Hand",),
-}  # fmt: skip
+}
 
 CMU_MOTIONBUILDER: JointMap = {
     "pelvis": ("Hips",), "spine1": ("LowerBack",), "spine2": ("Spine",), "spine3": ("Spine1",),
     "neck": ("Neck", "Neck1"), "head": ("Head",), **_both_sides({**_LIMBS, "foot": ("ToeBase",)}, short=False),
-}  # fmt: skip
+}
 """CMU's "MotionBuilder-friendly" conversion; LHipJoint and RHipJoint do not turn."""
 
 LAFAN1: JointMap = {
     "pelvis": ("Hips",), "spine1": ("Spine",), "spine2": ("Spine1",), "spine3": ("Spine2",), "neck": ("Neck",),
     "head": ("Head",), **_both_sides({**_LIMBS, "foot": ("Toe",)}, short=False),
-}  # fmt: skip
+}
 
 MIXAMO: JointMap = {**LAFAN1, **_both_sides({"foot": ("ToeBase",)}, short=False)}
 """Mixamo's rig, whose names begin with ``mixamorig:``."""
@@ -72,7 +72,7 @@ MIXAMO: JointMap = {**LAFAN1, **_both_sides({"foot": ("ToeBase",)}, short=False)
 MAPS = {
     "CMU (DAZ)": CMU_DAZ, "CMU (MotionBuilder)": CMU_MOTIONBUILDER, "CMU (ASF)": CMU_ASF, "LaFAN1": LAFAN1,
     "Mixamo": MIXAMO,
-}  # fmt: skip
+}
 
 _NEEDED = ("pelvis", *(f"{side}_{joint}" for side, _, _ in _SIDES for joint in ("hip", "knee", "shoulder", "elbow")))
 """Without these a skeleton is not taken to be of a style; others may be absent and rest."""
@@ -160,15 +160,18 @@ def _synonyms() -> dict[str, tuple[str, ...]]:
         "pelvis": ("pelvis", "hips", "hip", "root"), "spine1": ("spine", "spine1", "abdomen", "lowerback"),
         "spine2": ("spine1", "spine2", "chest", "upperback"), "spine3": ("spine2", "spine3", "upperchest", "thorax"),
         "neck": ("neck", "lowerneck"), "head": ("head",),
-    }  # fmt: skip
+    }
     limbs = {
-        "hip": ("upleg", "thigh", "femur", "upperleg", "hip"), "knee": ("leg", "shin", "tibia", "calf", "lowerleg", "knee"),
+        "hip": ("upleg", "thigh", "femur", "upperleg", "hip"),
+        "knee": ("leg", "shin", "tibia", "calf", "lowerleg", "knee"),
         "ankle": ("foot", "ankle"), "foot": ("toebase", "toe", "toes", "ball"),
         "collar": ("shoulder", "collar", "clavicle"), "shoulder": ("arm", "shldr", "humerus", "upperarm"),
         "elbow": ("forearm", "radius", "lowerarm", "elbow"), "wrist": ("hand", "wrist"),
-    }  # fmt: skip
+    }
     sided = {
-        f"{side}_{joint}": tuple(way for word in words for way in (f"{side}{word}", f"{letter}{word}", f"{word}{letter}"))
+        f"{side}_{joint}": tuple(
+            way for word in words for way in (f"{side}{word}", f"{letter}{word}", f"{word}{letter}")
+        )
         for side, letter, _ in _SIDES
         for joint, words in limbs.items()
     }

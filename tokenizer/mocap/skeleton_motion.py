@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,12 +27,12 @@ _DOWN, _UP, _FORWARD = np.array([0.0, -1, 0]), np.array([0.0, 1, 0]), np.array([
 def _t_pose() -> dict[str, tuple[str, np.ndarray]]:
     """SMPL joint → the joint at the other end of its bone, and where that bone points in a T-pose."""
     trunk = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
-    bones = {joint: (after, _UP) for joint, after in zip(trunk, trunk[1:], strict=False)}
+    bones = {joint: (after, _UP) for joint, after in itertools.pairwise(trunk)}
     for side, sign in (("left", 1.0), ("right", -1.0)):
         arm, leg = ("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
         out = np.array([sign, 0, 0])
-        bones |= {f"{side}_{a}": (f"{side}_{b}", out) for a, b in zip(arm, arm[1:], strict=False)}
-        bones |= {f"{side}_{a}": (f"{side}_{b}", _DOWN) for a, b in zip(leg, leg[1:], strict=False)}
+        bones |= {f"{side}_{a}": (f"{side}_{b}", out) for a, b in itertools.pairwise(arm)}
+        bones |= {f"{side}_{a}": (f"{side}_{b}", _DOWN) for a, b in itertools.pairwise(leg)}
         bones[f"{side}_ankle"] = (f"{side}_foot", _FORWARD)
     return bones
 
@@ -130,7 +131,7 @@ def to_smpl(
     return SmplMotion(
         body, root.as_rotvec().astype(np.float32), (place * unit).astype(np.float32),
         "z" if stands_along_z else "y",
-    )  # fmt: skip
+    )
 
 
 def _mapped_above(joint: str, joints: JointMap) -> str:
@@ -207,7 +208,7 @@ def _first_frame(motion: SkeletonMotion, joints: JointMap) -> dict[str, Rotation
         limit = _T_POSE_FRAME_DEG if joint in _LIMBS else _SLOPE_DEG
         if bone is not None and not joint.endswith("ankle") and _angle(body.apply(direction), bone) > limit:
             return None
-    rest = {joint: body for joint in JOINT_NAMES}
+    rest = dict.fromkeys(JOINT_NAMES, body)
     for joint, bones in joints.items():
         rest[joint] = motion.turned(motion.above(bones[-1]))[0].inv() * body
     return rest
