@@ -9,7 +9,7 @@ import pytest
 from tokenizer.config import TokenizerConfig
 from tokenizer.engine.options import resolve
 from tokenizer.engine.text_files import decode_text, read_json, read_text
-from tokenizer.mocap.bvh import read_joint_map
+from tokenizer.mocap.joint_maps import read_joint_map
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..engine.errors import fail
+from ..engine.text_files import read_text
 from .clip import Clip
 from .joint_maps import JointMap, find_map
 from .skeleton_motion import SkeletonMotion, to_smpl
@@ -101,9 +102,9 @@ def _skeleton_file(path: Path) -> Path:
 def _lines(path: Path, what: str) -> list[tuple[int, list[str]]]:
     """(line number, words) of every line that is not empty or a comment."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise fail(f"Cannot read {path}", got=error.strerror or error, expected=what) from None
+        text = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"Cannot read {path}", got=error, expected=what) from None
     rows = [(number, line.split("#")[0].split()) for number, line in enumerate(text.splitlines(), 1)]
     return [(number, words) for number, words in rows if words]
 

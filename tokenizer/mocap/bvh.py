@@ -5,7 +5,6 @@ The joint map is found by the names of the joints (``joint_maps``), the rest pos
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..engine.errors import fail
+from ..engine.text_files import read_text
 from .clip import Clip
 from .joint_maps import JointMap, find_map
 from .skeleton_motion import SkeletonMotion, to_smpl
@@ -44,7 +44,10 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
     the map, whose rest pose cannot be made a T-pose, or whose numbers do not match its header (with the line).
     """
     path = Path(path)
-    text = _text(path)
+    try:
+        text = read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"Cannot read {path}", got=error, expected="BVH text") from None
     joints, end = _hierarchy(text, path)
     values, seconds = _motion(text, end, sum(len(joint.channels) for joint in joints.values()), path)
     notes: tuple[str, ...] = ()
@@ -72,22 +75,6 @@ def _starts_with_t_pose(body: np.ndarray) -> bool:
         return False
     leap = np.linalg.norm(body[1] - body[0], axis=-1).max()
     return bool(np.linalg.norm(body[0], axis=-1).max() < _T_POSE_RAD and leap > _LEAVES_T_POSE_RAD)
-
-
-def _text(path: Path) -> str:
-    """The file as text: UTF-8 or UTF-16 with or without a mark, or, for names of joints alone, Latin-1."""
-    try:
-        data = path.read_bytes()
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return data.decode("utf-16")
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            if not data.lstrip().startswith(b"HIERARCHY"):
-                raise
-            return data.decode("latin1")
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"Cannot read {path}", got=error, expected="BVH text") from None
 
 
 def _hierarchy(text: str, path: Path) -> tuple[dict[str, _Joint], int]:
@@ -171,7 +158,8 @@ class _Tokens:
             words.append(self.next("names of channels").capitalize())
         axes = [word[0] for word in words if word[1:] == "rotation"]
         places = sum(word[1:] == "position" for word in words)
-        known = (words or count == "0") and len(axes) + places == len(words) and {word[0] for word in words} <= set("XYZ")
+        known = (words or count == "0") and len(axes) + places == len(words)
+        known = known and {word[0] for word in words} <= set("XYZ")
         if not in_joint or not known or len(set(words)) < len(words):
             raise fail(f"{self._path} line {line} is broken", got=f"CHANNELS {' '.join(rest)}",
                        expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..body.skeleton import JOINT_NAMES
 from ..engine.errors import fail
+from ..engine.text_files import read_json
 
 JointMap = dict[str, tuple[str, ...]]
 """SMPL joint → the joints whose rotations, multiplied in order, are its own."""
@@ -93,7 +94,7 @@ class FoundMap:
 def read_joint_map(path: str | Path) -> JointMap:
     """A JSON object from SMPL joint names to a joint's name or a list of them. Raises ``UserError`` otherwise."""
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        table = read_json(path)
         joint_map = {str(k): (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in table.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise fail(f"Cannot read joint map {path}", got=error, expected='JSON like {"left_knee": "lShin"}') from None
