@@ -22,7 +22,7 @@ from .engine.errors import reports_user_errors
     help="Where no folder says: by each clip's own poses, or by data set as in the paper.",
 )
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
-@click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH and AMC (default: by joint names).")
+@click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH, AMC (default: by names).")
 @click.option("--licence", default="as the source's", help="Licence to record with every clip.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
