@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -73,8 +74,10 @@ class Calibration:
 def camera_errors(sample: Sample, camera: CameraModel) -> Tensor:
     """Distance (B,44), crop units, of the true 3D keypoints seen through ``camera`` from their true 2D.
 
-    Each body stands where it is seen best. NaN where 2D or 3D is unknown, and in samples with too few keypoints.
+    Each body stands where it is seen best. NaN where 2D or 3D is unknown, and in samples with too few keypoints. On the
+    CPU, in float64 inside, wherever the sample is.
     """
+    sample = cast(Sample, {name: values.cpu() for name, values in sample.items() if name != "image"})  # type: ignore[attr-defined]
     valid = _both_known(sample)
     points = torch.where(valid[..., None], sample["keypoints_3d"][..., :3], 0.0)
     # Where the camera really stood says nothing here: only the body's form enters.

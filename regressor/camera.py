@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tokenizer.body.camera import intrinsics, project
+from tokenizer.engine.constants import constant
 from tokenizer.engine.errors import fail
 
 _LEAST_SCALE = 0.05
@@ -43,8 +44,8 @@ def crop_intrinsics(K: Tensor, box: Tensor, size: int) -> Tensor:
 def lone_crop_camera(count: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Box (count,4) and K (count,3,3) for crops without an image around them: 256 px, seen from far away."""
     size = 256.0
-    box = torch.tensor([0.0, 0.0, size, size], device=device).expand(count, 4)
-    focal = torch.tensor(REFERENCE_FOCAL * size, device=device)
+    box = constant((0.0, 0.0, size, size), device or torch.device("cpu")).expand(count, 4)
+    focal = torch.full((), REFERENCE_FOCAL * size, device=device)
     return box, intrinsics(focal, size, size).expand(count, 3, 3)
 
 
@@ -67,7 +68,7 @@ def square_box(box: Tensor, margin: float = 1.2, aspect: float = 1.0) -> Tensor:
     wide as tall then fits into what a ViT sees, too.
     """
     centre = (box[..., :2] + box[..., 2:]) / 2
-    extent = (box[..., 2:] - box[..., :2]) / torch.tensor([aspect, 1.0], dtype=box.dtype, device=box.device)
+    extent = (box[..., 2:] - box[..., :2]) / constant((aspect, 1.0), box.device, box.dtype)
     half = extent.amax(-1, keepdim=True) * margin / 2
     return torch.cat([centre - half, centre + half], -1)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokenizer.body.camera import intrinsics
 from tokenizer.engine.errors import fail
+from tokenizer.engine.precision import with_float64
 
 from .camera import REFERENCE_FOCAL, crop_intrinsics
 from .datasets.sample import Sample
@@ -50,9 +51,14 @@ def fit_translation(
     """The translation (...,3), metres, at which points (...,N,3) are seen nearest to target (...,N,2), crop units.
 
     Least squares with ``weight`` (...,N) through the crop camera (...,3,3): direct linear solution (or ``start``), then
-    ``steps`` of Gauss–Newton. At least two points need a weight. Float64 inside.
+    ``steps`` of Gauss–Newton. At least two points need a weight. Float64 inside, on the CPU where the device has none;
+    the result is float64 where its device has that, else float32.
     """
-    points, target, weight, camera = (values.double() for values in (points, target, weight, camera))
+    given = points.device
+    home = with_float64(given)
+    points, target, weight, camera = (
+        values.to(home, torch.float64) for values in (points, target, weight, camera)
+    )  # fmt: skip
     focal = torch.stack([camera[..., 0, 0], camera[..., 1, 1]], -1)[..., None, :]
     ray = (target - camera[..., None, :2, 2]) / focal
     ones, zeros = torch.ones_like(ray[..., 0]), torch.zeros_like(ray[..., 0])
@@ -63,7 +69,7 @@ def fit_translation(
         ], -2)  # fmt: skip
         translation = _solve(rows, ray * points[..., 2:] - points[..., :2], weight)
     else:
-        translation = start.double()
+        translation = start.to(home, torch.float64)
     nearest = 0.1 - points[..., 2].amin(-1)
     for _ in range(steps):
         translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
@@ -73,7 +79,8 @@ def fit_translation(
             torch.stack([1 / z, zeros, -x / z**2], -1), torch.stack([zeros, 1 / z, -y / z**2], -1),
         ], -2)  # fmt: skip
         translation = translation + _solve(rows * focal[..., None], residual * focal, weight)
-    return torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
+    translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
+    return translation if home == given else translation.float().to(given)
 
 
 def _solve(rows: Tensor, right: Tensor, weight: Tensor) -> Tensor:

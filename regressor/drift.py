@@ -77,7 +77,7 @@ def descend(
     """
     true_pose, betas = sample["body_pose"][:, :NUM_BODY_JOINTS], sample["betas"]
     target = sample["keypoints_2d"][..., :2]
-    K, weight = camera(sample), torch.ones(target.shape[:2])
+    K, weight = camera(sample), torch.ones(target.shape[:2], device=target.device)
     true_joints = _rooted(body.joints(true_pose, root=sample["global_orient"], betas=betas))
     orientation = matrix_to_rot6d(sample["global_orient"]).clone().requires_grad_()
     leaves, rotations = _start(true_pose, pose, tokenizer)

@@ -30,6 +30,8 @@ from .scoring_bodies import genders_of
 from .weights import check_body, load_regressor
 
 _BODY_FLAGS = ("has_body_pose", "has_global_orient", "has_betas")
+_ANNOTATIONS = 4096
+"""Samples whose annotation is read at once."""
 BEST_ROW = "true pose through the tokens (best possible with these tokens)"
 Wrap = Callable[[Iterable[int]], Iterable[int]]
 Scores = dict[str, list[dict[str, Tensor]]]
@@ -190,15 +192,13 @@ def evaluate_files(
                        expected=f"{regressor.config.image_size} px")  # fmt: skip
         row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
         regressors[row if row not in regressors else f"{row} ({path})"] = regressor
-    beginning = store.sample(np.arange(min(batch, store.count(split))), split)
+    beginning = store.annotation(np.arange(min(batch, store.count(split))), split)
     only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]
     if only_2d and robustness:
         raise fail("Robustness is measured in 3D", got="2D keypoints alone", next_step="Leave out --robustness")
     means = None
     if rules.name == "synthetic" and not only_2d:
-        training = store.sample(np.arange(store.count("train")), "train")
-        _check(training, store, "train", true_bodies)
-        means = training_means(training, body).to(target)
+        means = training_means(_Annotation(store, "train", true_bodies), body.to(target)).to(target)
     judge = Judge(
         rules, body.to(target), tokenizer.to(target), means,
         {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
@@ -224,6 +224,22 @@ def evaluate_files(
     if only_2d:
         return evaluate_keypoints(regressors, batches(), judge.body, about, store.sequences(split))
     return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """What is known of a whole split, without its images, in batches, as often as it is asked for."""
+
+    store: CropStore
+    split: str
+    true_bodies: dict[str, Body] | None
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, self.store.count(self.split), _ANNOTATIONS):
+            rows = np.arange(start, min(start + _ANNOTATIONS, self.store.count(self.split)))
+            some = self.store.annotation(rows, self.split)
+            _check(some, self.store, self.split, self.true_bodies)
+            yield some
 
 
 def _data(store: CropStore, split: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tokenizer import FrozenTokenizer
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS
+from tokenizer.engine.constants import constant
 from tokenizer.engine.errors import fail
 from tokenizer.engine.precision import ResolvedPrecision, autocast, without_autocast
 
@@ -33,8 +34,8 @@ NUM_HANDS = NUM_JOINTS - NUM_BODY_JOINTS - 1
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 RGB (...,3,H,W) → float32 with ImageNet's mean and spread taken out."""
-    mean = torch.tensor(_IMAGE_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(_IMAGE_STD, device=images.device)[:, None, None]
+    mean = constant(_IMAGE_MEAN, images.device)[:, None, None]
+    std = constant(_IMAGE_STD, images.device)[:, None, None]
     return images.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+from tokenizer.engine.constants import constant
 from tokenizer.engine.errors import fail
 
 from .datasets.sample import Sample, is_true_3d
@@ -103,7 +104,7 @@ def loss_scales(
 
 
 def _scale(errors: Tensor, names: Collection[str], thresholds: dict[str, float], weight: float) -> Tensor:
-    limits = torch.tensor([thresholds.get(name, 0.0) for name in names], dtype=errors.dtype, device=errors.device)
+    limits = constant(tuple(thresholds.get(name, 0.0) for name in names), errors.device, errors.dtype)
     return torch.where(errors < limits, weight, 1.0)
 
 

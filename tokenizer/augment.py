@@ -34,13 +34,13 @@ def augment(
         chosen = torch.rand(count, generator=generator) < config.swap
         if visible is not None:
             chosen &= visible.all(-1)
-        donors = rotations
-        rotations = rotations.clone()
+        donor_of = torch.arange(count)[:, None].repeat(1, rotations.shape[1])
         for limb in _LIMBS:
             taken = (chosen & (torch.rand(count, generator=generator) < 0.5)).nonzero()[:, 0]
             donor = torch.randint(count, (len(taken),), generator=generator)
-            joints = torch.tensor(limb)
-            rotations[taken[:, None], joints] = donors[donor[:, None], joints]
+            donor_of[taken[:, None], torch.tensor(limb)] = donor[:, None]
+        donor_of = donor_of.to(rotations.device)
+        rotations = rotations.gather(0, donor_of[..., None, None].expand_as(rotations))
     return rotations
 
 

@@ -69,11 +69,14 @@ class FrozenTokenizer(nn.Module):
         return self._decode_values(self.codebook[ids])
 
     def decode_soft(self, probabilities: Tensor) -> Tensor:
-        """Probabilities (...,T,K) over codes → rotations (...,21,3,3), differentiable (TokenHMR, section 3.3)."""
+        """Probabilities (...,T,K) over codes → rotations (...,21,3,3), differentiable (TokenHMR, section 3.3).
+
+        Probabilities in half precision or bfloat16 are decoded in float32.
+        """
         if probabilities.shape[-2:] != (self.num_tokens, self.num_codes):
             raise fail("Token probabilities have the wrong shape", got=tuple(probabilities.shape),
                        expected=f"(..., {self.num_tokens}, {self.num_codes})")  # fmt: skip
-        return self._decode_values(probabilities @ self.codebook)
+        return self._decode_values(probabilities.to(self.codebook.dtype) @ self.codebook)
 
     def split_ids(self, ids: Tensor) -> list[Tensor]:
         """Token ids (...,T) → one tensor of digits (...,T) per factor of ``levels``."""
@@ -84,13 +87,14 @@ class FrozenTokenizer(nn.Module):
         return rot6d_to_matrix(self.decode_factored_rot6d(probabilities))
 
     def decode_factored_rot6d(self, probabilities: Sequence[Tensor]) -> Tensor:
-        """``decode_factored`` before Gram and Schmidt: 6D (...,21,6), to which an offset may be added."""
+        """``decode_factored`` before Gram and Schmidt: 6D (...,21,6) float32, to which an offset may be added."""
         shapes = [tuple(p.shape[-2:]) for p in probabilities]
         expected = [(self.num_tokens, level) for level in self.levels]
         if shapes != expected:
             raise fail("Factored probabilities have the wrong shapes", got=shapes, expected=expected)
         tables = [self.get_buffer(f"table_{number}") for number in range(len(self.levels))]
-        return self._decode_rot6d(torch.stack([p @ t for p, t in zip(probabilities, tables, strict=True)]).sum(0))
+        values = [p.to(table.dtype) @ table for p, table in zip(probabilities, tables, strict=True)]
+        return self._decode_rot6d(torch.stack(values).sum(0))
 
     def _decode_values(self, values: Tensor) -> Tensor:
         return rot6d_to_matrix(self._decode_rot6d(values))

@@ -36,8 +36,10 @@ def split_ids(ids: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 def join_digits(digits: Tensor, levels: tuple[int, ...]) -> Tensor:
     """Digits (...,F) → token ids (...); the inverse of ``split_ids``."""
-    strides = torch.tensor([math.prod(levels[:i]) for i in range(len(levels))], device=digits.device)
-    return (digits * strides).sum(-1)
+    ids = digits[..., -1]
+    for number in reversed(range(len(levels) - 1)):
+        ids = ids * levels[number] + digits[..., number]
+    return ids
 
 
 class LayeredFSQ(nn.Module):

@@ -113,6 +113,10 @@ class ShardStore(CropStore):
 
         return _sample(columns), picture
 
+    def annotation(self, indices: np.ndarray, split: str) -> Sample:
+        """What is known of the samples at ``indices`` (N,) of a split, without images; raises as ``people`` does."""
+        return self.people(indices, split)[0]
+
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors; raises as ``people`` does."""
         sample, picture = self.people(indices, split)

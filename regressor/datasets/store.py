@@ -137,13 +137,21 @@ class CropStore:
 
     def sample(self, indices: np.ndarray, split: str) -> Sample:
         """The samples at ``indices`` (N,) of a split, in that order, as CPU tensors."""
+        return self._rows(indices, split, ("image", *_SHAPES))
+
+    def annotation(self, indices: np.ndarray, split: str) -> Sample:
+        """What is known of the samples at ``indices`` (N,) of a split, without images, (N,3,0,0), which stay unread."""
+        sample = self._rows(indices, split, tuple(_SHAPES))
+        return {**sample, "image": torch.zeros(len(indices), 3, 0, 0, dtype=torch.uint8)}
+
+    def _rows(self, indices: np.ndarray, split: str, names: tuple[str, ...]) -> Sample:
         indices = self._checked(indices, split)
         unique, back = np.unique(indices, return_inverse=True)
         whole = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
         rows = np.s_[unique[0] : unique[-1] + 1] if whole else unique
         with reading(self.path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
             group = file[split]
-            arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in ("image", *_SHAPES)}
+            arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in names}
         return cast(Sample, {name: torch.from_numpy(values[back]) for name, values in arrays.items()})
 
     def _checked(self, indices: np.ndarray, split: str) -> np.ndarray:

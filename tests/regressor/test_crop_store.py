@@ -60,6 +60,20 @@ def test_samples_come_back_in_the_order_asked_for(written, indices):
     assert sample["image"].dtype == torch.uint8 and sample["has_betas"].dtype == torch.bool
 
 
+def test_annotation_is_read_without_its_images(written, tmp_path):
+    path, whole = written
+    shutil.copy(path, tmp_path / "crops.h5")
+    store = open_crops(tmp_path / "crops.h5")
+    with h5py.File(tmp_path / "crops.h5", "a") as file:
+        del file["train/image"]
+    rows = np.array([7, 3, 3])
+    sample = store.annotation(rows, "train")
+    assert sample.pop("image").shape == (3, 3, 0, 0) and set(sample) == set(whole["train"]) - {"image"}
+    for name, values in sample.items():
+        assert torch.equal(values, torch.from_numpy(whole["train"][name][rows])), name
+    assert store.annotation(np.array([], dtype=np.int64), "train")["K"].shape == (0, 3, 3)
+
+
 def test_counts_attributes_and_empty_splits(written):
     store = open_crops(written[0])
     assert [store.count(split) for split in ("train", "val", "test")] == [40, 5, 0]

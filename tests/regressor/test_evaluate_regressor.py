@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from regressor.baselines import chordal_mean, training_means
+from regressor.batches import take
 from regressor.cli import main
 from regressor.config import HeadConfig
-from regressor.evaluate import BEST_ROW, REFERENCE_ROW, evaluate_split
+from regressor.datasets.store import open_crops
+from regressor.evaluate import BEST_ROW, REFERENCE_ROW, evaluate_files, evaluate_split
 from regressor.model import build_regressor
 from regressor.validation import joint_errors, score_predictions
 from regressor.weights import save_regressor
@@ -66,7 +69,7 @@ def test_chordal_mean_of_opposite_turns_is_their_middle():
 def report(annotated_people, open_body, tokenizer, regressor):
     train, test = annotated_people(9), annotated_people(5, seed=1)
     models = {"tokens": regressor.eval(), "oracle": Oracle(test, tokenizer)}
-    means = training_means(train, open_body)
+    means = training_means([train], open_body)
     return evaluate_split(models, test, means, tokenizer, open_body, {"split": "test"}, batch=2), train, test
 
 
@@ -104,7 +107,7 @@ def test_the_report_says_its_protocol_and_ratios(report):
 
 def test_baselines_know_nothing_of_the_split_they_are_judged_on(annotated_people, open_body):
     train = annotated_people(6)
-    means = training_means(train, open_body)
+    means = training_means([train], open_body)
     assert means.joints.shape == (24, 3) and not means.joints[0].any()
     assert float(geodesic_distance(means.orientation, chordal_mean(train["global_orient"]))) < 1e-4
 
@@ -112,7 +115,7 @@ def test_baselines_know_nothing_of_the_split_they_are_judged_on(annotated_people
 def test_quick_score_equals_the_full_one(annotated_people, open_body, tokenizer, regressor):
     test = annotated_people(5, seed=1)
     quick = score_predictions(regressor.eval(), test, open_body, batch=3)
-    means = training_means(annotated_people(4), open_body)
+    means = training_means([annotated_people(4)], open_body)
     full = evaluate_split({"it": regressor}, test, means, tokenizer, open_body, {})
     assert torch.allclose(quick["mpjpe_mm"], full.rows["it"]["mpjpe_mm"], atol=0.05)
     assert quick["orientation_deg"].shape == (5,)
@@ -139,3 +142,27 @@ def test_the_command_writes_table_and_json(tmp_path, crops_file, tokenizer_file,
     for extra, says in ((["--split", "nothing"], "has no split 'nothing'"), (["--also", "gone.pt"], "No regressor at")):
         refused = CliRunner().invoke(main, ["evaluate", *arguments, *extra])
         assert refused.exit_code == 2 and says in refused.output
+
+
+def test_the_baselines_read_no_training_image(
+    crops_file, tokenizer, open_body, regressor, tiny_config, tmp_path, monkeypatch
+):  # fmt: skip
+    """Four means of the annotation, taken in parts, are those of the whole; images of 100,000 crops are 18 GiB."""
+    file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
+    store = open_crops(crops_file)
+    train = store.annotation(np.arange(12), "train")
+    parts = [take(train, slice(0, 5)), take(train, slice(5, 12))]
+    whole, joined = training_means([train], open_body), training_means(parts, open_body)
+    for name in ("joints", "body_pose", "orientation", "betas"):
+        torch.testing.assert_close(getattr(whole, name), getattr(joined, name))
+    torch.testing.assert_close(whole.body_pose, chordal_mean(train["body_pose"]))
+    torch.testing.assert_close(whole.betas, train["betas"].mean(0))
+    sample = store.sample
+
+    def no_training_image(indices, split):
+        assert split != "train"
+        return sample(indices, split)
+
+    monkeypatch.setattr(store, "sample", no_training_image)
+    report = evaluate_files([file], store, "test", tokenizer, open_body, device="cpu")
+    assert REFERENCE_ROW in report.rows

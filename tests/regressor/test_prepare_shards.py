@@ -88,6 +88,9 @@ def test_what_an_evaluation_npz_says_comes_back(threedpw, tmp_path):
     torch.testing.assert_close(sample["keypoints_3d"][:, 25:].double(), torch.from_numpy(
         arrays["extra_keypoints_3d"][order]), rtol=1e-6, atol=1e-6)  # fmt: skip
     # Pixel (i, j) of a crop of 40 shows the photograph at box + 2 (i + ½): red is x, green is y.
+    annotation = store.annotation(order, "test")
+    assert annotation.pop("image").shape == (4, 3, 0, 0)
+    assert all(torch.equal(values, sample[name]) for name, values in annotation.items())
     centres = 2 * (torch.arange(40) + 0.5)
     assert (sample["image"][0, 0].float() - (60 + centres)).abs().max() <= 3
     assert (sample["image"][0, 1].float() - (35 + centres)[:, None]).abs().max() <= 3

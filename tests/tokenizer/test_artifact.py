@@ -56,6 +56,12 @@ def test_soft_decoding_agrees_with_hard_and_with_factors(tmp_path, kind):
     for factor in factors[1:]:
         joint = (factor[..., :, None] * joint[..., None, :]).flatten(-2)
     assert torch.allclose(frozen.decode_factored(factors), frozen.decode_soft(joint), atol=1e-5)
+    for half in (torch.float16, torch.bfloat16):
+        rounded = [factor.to(half) for factor in factors]
+        for decode, given in ((frozen.decode_soft, joint.to(half)), (frozen.decode_factored, rounded)):
+            decoded = decode(given)
+            exact = decode(given.float() if isinstance(given, torch.Tensor) else [one.float() for one in given])
+            assert decoded.dtype == torch.float32 and torch.equal(decoded, exact), "rounded once, decoded exactly"
     digits = frozen.split_ids(ids)
     assert [int(d.max()) < level for d, level in zip(digits, frozen.levels, strict=True)] == [True] * len(digits)
 

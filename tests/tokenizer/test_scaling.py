@@ -75,3 +75,11 @@ def test_without_autocast_the_context_does_not_count():
         assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(3, 2)).dtype == torch.float32
     with precision.without_autocast(torch.device("meta")):
         pass
+
+
+def test_auto_takes_no_emulated_bf16(monkeypatch):
+    """A card before Ampere says that it supports bf16, and emulates it; asked without emulation it says no."""
+    for native in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported",
+                            lambda including_emulation=True, native=native: including_emulation or native)  # fmt: skip
+        assert resolve_precision("auto", torch.device("cuda")) == ("bf16" if native else "fp32")

@@ -35,7 +35,8 @@ def paint(
 ) -> np.ndarray:
     """Meshes in camera axes (B,V,3), metres, faces (F,3), K (B,3,3) of a picture of ``size`` (height, width) px →
     (B,H,W,4) uint8 RGBA, transparent where nothing is. Each mesh has its own picture. ``colour``: RGB in [0, 1] of all,
-    or (B,V,3)."""
+    or (B,V,3). Painted on the CPU, wherever the meshes are: rays are cut in float64, which not every GPU has."""
+    vertices, faces, K = vertices.cpu(), faces.cpu(), K.cpu()
     fine = K.clone()
     fine[:, :2] *= _SUBPIXELS
     raster = rasterize(vertices, faces, fine, (size[0] * _SUBPIXELS, size[1] * _SUBPIXELS), cull=True)

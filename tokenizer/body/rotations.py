@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..engine.constants import constant
+
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """Rodrigues' formula. (...,3) radians, any magnitude → (...,3,3). Smooth, with gradients, at zero."""
@@ -92,5 +94,6 @@ def mirror_rotations(rotations: Tensor, permutation: tuple[int, ...]) -> Tensor:
 
     With M = diag(−1,1,1), each rotation becomes M·R·M at the joint of the other side.
     """
-    sign = torch.tensor([-1.0, 1.0, 1.0], dtype=rotations.dtype, device=rotations.device)
-    return rotations[..., list(permutation), :, :] * (sign[:, None] * sign[None, :])
+    sign = constant((-1.0, 1.0, 1.0), rotations.device, rotations.dtype)
+    swapped = rotations.index_select(-3, constant(permutation, rotations.device, torch.int64))
+    return swapped * (sign[:, None] * sign[None, :])

@@ -34,6 +34,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def with_float64(device: torch.device) -> torch.device:
+    """``device`` where it computes in float64, else the CPU: Apple's GPUs (mps) do not."""
+    return device if device.type in ("cpu", "cuda") else torch.device("cpu")
+
+
 def resolve_precision(choice: Precision, device: torch.device) -> ResolvedPrecision:
     """``auto`` → bf16 where a matrix product in it is at least 1.5 times as fast as in fp32, else fp32.
 
@@ -56,7 +61,8 @@ def resolve_precision(choice: Precision, device: torch.device) -> ResolvedPrecis
 
 def _fastest(device: torch.device) -> Literal["fp32", "bf16"]:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        # Cards before Ampere have no such units: they emulate bf16, slower than they compute in fp32.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu":
         return "fp32"
     return "bf16" if _product_seconds(torch.float32) > 1.5 * _product_seconds(torch.bfloat16) else "fp32"
