@@ -14,7 +14,6 @@ from tokenizer.engine.scaling import LossScale
 from .batches import num_samples, take, to_device
 from .config import RegressorConfig
 from .datasets.made_up import made_up_sample
-from .datasets.posed_keypoints import with_posed_keypoints
 from .datasets.sample import Sample
 from .losses import regression_loss, weight_sums
 from .model import Regressor, normalise
@@ -32,11 +31,9 @@ def leave_gradients(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms.
 
-    Annotated bodies give the keypoints that the annotation lacks, see ``with_posed_keypoints``.
     ``forward``: a ``Regressor``, data-parallel or not. Gradients come multiplied by ``scale``, terms do not.
     """
     forward.zero_grad(set_to_none=True)
-    batch = with_posed_keypoints(batch, body)
     sums = weight_sums(batch, config.loss)
     totals = dict(zip(sums, sum_over_ranks(torch.stack(list(sums.values())).float()), strict=True))
     size = num_samples(batch) // config.optim.accumulate

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
+from tokenizer.engine.precision import with_float64
 
 from ..camera import project_to_crop
 from .sample import Sample, has_neutral_betas, is_true_3d
@@ -72,13 +73,16 @@ def fit_neutral_shape(points: Tensor, pose: Tensor, root: Tensor, body: Body) ->
 
     → betas (B,S), translation (B,3), root mean square distance (B,) in metres over the keypoints that have confidence.
     In a given pose keypoints depend linearly on betas, so that this is least squares, with ordinary shapes preferred.
+    Float64 inside, on the CPU where the device has none.
     """
-    count, shapes = len(points), body.num_betas
+    count, shapes, home = len(points), body.num_betas, with_float64(points.device)
+    given = points
     trials = torch.cat([torch.zeros(1, shapes), torch.eye(shapes)]).to(points)
     found = body.keypoints(
         pose[:, None].expand(-1, shapes + 1, -1, -1, -1), root=root[:, None].expand(-1, shapes + 1, -1, -1),
         betas=trials.expand(count, -1, -1),
-    ).double()  # fmt: skip
+    ).to(home, torch.float64)  # fmt: skip
+    points = points.to(home)
     directions = (found[:, 1:] - found[:, :1]).permute(0, 2, 3, 1)  # (B,44,3,S)
     here = torch.eye(3, dtype=torch.float64, device=points.device).expand(*directions.shape[:3], 3)
     weight = (points[..., 3] > 0).double()[..., None, None]
@@ -88,7 +92,10 @@ def fit_neutral_shape(points: Tensor, pose: Tensor, root: Tensor, body: Body) ->
     solved = torch.linalg.solve(rows.mT @ rows + damping, rows.mT @ wanted.flatten(1, 2)[..., None])[..., 0]
     apart = (rows @ solved[..., None])[..., 0] - wanted.flatten(1, 2)
     spread = (apart.square().sum(1) / weight.flatten(1).sum(1).clamp_min(1)).sqrt()
-    return solved[:, :shapes].to(points), solved[:, shapes:].to(points), spread.to(points)
+    betas, place, distance = (values.to(given.dtype).to(given) for values in (
+        solved[:, :shapes], solved[:, shapes:], spread
+    ))  # fmt: skip
+    return betas, place, distance
 
 
 def _completed(points: Tensor, rows: Tensor, added: Tensor) -> Tensor:

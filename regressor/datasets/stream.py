@@ -6,6 +6,7 @@ workers there are.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from .ahead import made_ahead
 from .lanes import CHANGES, Lane
 from .mixtures import Mixture
 from .picture import PictureOf, own_pictures
+from .posed_keypoints import with_posed_keypoints
 from .sample import Sample
 from .shards import ShardStore
 from .store import CropStore
@@ -48,6 +50,7 @@ class Stream(Dataset[Any]):
         self._lanes = [Lane(self._stores, list(mixture.shares.values()), config, lane)
                        for lane in range(max(1, config.data.lanes))]  # fmt: skip
         self._pelvis = _rest_pelvis(body)
+        self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
         self._held: dict[int, Sample] = {}
         # Each lane is in one window of shards, or between two of them; others may lie closed.
         windows = len(np.unique(self._turns(0, own)[1])) + 1
@@ -65,8 +68,9 @@ class Stream(Dataset[Any]):
             return error
 
     def rows(self, step: int, own: slice) -> Sample:
-        """Some rows of the batch of ``step``. Raises ``UserError`` where a shard cannot be read, and for confidences
-        outside [0, 1]."""
+        """Some rows of the batch of ``step``, with the keypoints that their annotated bodies give, see
+        ``with_posed_keypoints``. Raises ``UserError`` where a shard cannot be read, and for confidences outside [0, 1].
+        """
         turns, lanes = self._turns(step, own)
         sources, rows = np.empty(len(turns), np.int64), np.empty(len(turns), np.int64)
         for lane in np.unique(lanes).tolist():
@@ -89,7 +93,8 @@ class Stream(Dataset[Any]):
         seeds = np.stack([np.full(len(turns), self._config.seed), np.full(len(turns), CHANGES), lanes, turns], 1)
         template, directions = self._pelvis
         pelvis = template + sample["betas"] @ directions.T
-        return augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
+        changed = augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
+        return with_posed_keypoints(changed, self._body)
 
     def annotation(self, at_most: int) -> Sample:
         """What is known of the first samples there will be, without images."""

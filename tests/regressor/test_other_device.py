@@ -18,6 +18,7 @@ from regressor.calibrate import camera_errors
 from regressor.camera_models import camera_model
 from regressor.cli import main
 from regressor.config import LossConfig, preset
+from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.datasets.readers.joint_orders import COCO17
 from regressor.datasets.store import write_crops
 from regressor.drift import descend
@@ -260,6 +261,16 @@ def test_finetune(both, photographs, regressor_file):
                       "--set", "data.workers=0")  # fmt: skip
     ours, theirs = (json.loads((folder / "run" / "finetune.json").read_text()) for folder in (cpu, other))
     assert close(ours["before"], theirs["before"], 1e-2) and close(ours["after"], theirs["after"], 5e-2)
+
+
+def test_keypoints_of_annotated_bodies(elsewhere, annotated_people):
+    """``calibrate`` fills them where its samples are; two are men, to whom the neutral body is fitted."""
+    people = {**annotated_people(4), "gender": torch.tensor([0, 2, 0, 2])}
+    people["keypoints_3d"][:, 12:, 3] = 0
+    with elsewhere:
+        filled = [with_posed_keypoints(to_device(people, device), load_body().to(device))["keypoints_3d"].cpu()
+                  for device in (torch.device("cpu"), elsewhere.device)]  # fmt: skip
+    assert (filled[0][:, 12:, 3] > 0).any(0).all() and torch.allclose(*filled, atol=1e-3)
 
 
 @pytest.mark.parametrize("space", ["free 6D", "tokens"])
