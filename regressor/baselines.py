@@ -39,7 +39,7 @@ def training_means(batches: Iterable[Sample], body: Body) -> Means:
     """The image-blind knowledge of a training split, for the baselines, of the neutral ``body``: shapes of other bodies
     are left out, and the mean shape stands in for them.
 
-    ``batches`` hold its annotation, and are gone through twice. Joints are computed on the device of ``body``; the
+    ``batches`` hold its annotation, and are iterated twice. Joints are computed on the device of ``body``; the
     means are on the CPU, float32.
     """
     device, root = body.v_template.device, index("pelvis")
