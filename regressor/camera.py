@@ -61,7 +61,7 @@ def assumed_intrinsics(width: int, height: int, fov_deg: float = DEFAULT_FOV_DEG
 
 
 def square_box(box: Tensor, margin: float = 1.2, aspect: float = 1.0) -> Tensor:
-    """The square around a box (...,4) about a person: the one rule of training, evaluation and prediction.
+    """The square around a box (...,4) about a person.
 
     Same centre; its side is the box's height, or the width over ``aspect`` where that is larger, times ``margin``.
     ``aspect`` is the width over the height of what the network sees of a crop, ``BackboneConfig.aspect``: a person as
@@ -71,6 +71,17 @@ def square_box(box: Tensor, margin: float = 1.2, aspect: float = 1.0) -> Tensor:
     extent = (box[..., 2:] - box[..., :2]) / constant((aspect, 1.0), box.device, box.dtype)
     half = extent.amax(-1, keepdim=True) * margin / 2
     return torch.cat([centre - half, centre + half], -1)
+
+
+def prediction_box(box: Tensor, aspect: float) -> Tensor:
+    """The square (...,4) that a network looks at of a given box (...,4) about a person, tight or not.
+
+    A ViT, which sees ``aspect`` of it (0.75), gets the published crop of evaluation and prediction alike: the box
+    widened to 192:256 and its longer side, without a margin, be it the box of a detector or of an annotation, whose
+    margin counts as part of it (Goel et al., Humans in 4D, ICCV 2023). Others, which see all of a crop, get
+    ``square_box`` with the margin of their training.
+    """
+    return square_box(box, aspect=aspect) if aspect == 1 else square_box(box, 1.0, aspect)
 
 
 def crop_geometry(box: Tensor, K: Tensor) -> Tensor:

@@ -192,6 +192,17 @@ def evaluate_files(
                        expected=f"{regressor.config.image_size} px")  # fmt: skip
         row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
         regressors[row if row not in regressors else f"{row} ({path})"] = regressor
+    boxes = store.attributes.get("boxes", "those of the annotation")
+    aspects = {regressor.config.backbone.aspect for regressor in regressors.values()}
+    if len(aspects) > 1:
+        raise fail("These regressors look at crops of several shapes", got=", ".join(regressors),
+                   next_step="Score them one by one, and `compare` the results")  # fmt: skip
+    if (aspect := aspects.pop()) != 1:
+        squares, store = store, store.as_predicted(aspect)
+        if store is not squares:
+            boxes += ", widened to 192:256, as published"
+        elif store.attributes.get("format", "synthetic") != "synthetic":
+            boxes += ", not widened to 192:256 as published: `prepare` again, earlier versions kept squares alone"
     beginning = store.annotation(np.arange(min(batch, store.count(split))), split)
     only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]
     if only_2d and robustness:
@@ -218,7 +229,7 @@ def evaluate_files(
         "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
         "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
         "data": _data(store, split),
-        "boxes": store.attributes.get("boxes", "those of the annotation"),
+        "boxes": boxes,
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }  # fmt: skip
     if only_2d:
@@ -258,7 +269,7 @@ def _check(some: Sample, store: CropStore, split: str, true_bodies: dict[str, Bo
         missing = genders_of(some).keys() - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
-            raise fail(f"Shapes in split {split!r} of {store.path} are of female and male bodies", got=got,
+            raise fail(f"Split {split!r} of {store.path} wants true bodies by gender", got=got,
                        next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from tokenizer.body.camera import project
 from tokenizer.body.rotations import matrix_to_axis_angle
 
 from .boxes import Box, check_box
-from .camera import square_box
+from .camera import prediction_box
 from .datasets.crops import cut_crop, whole_pixel_box
 from .model import Regressor, normalise
 from .prediction import Prediction
@@ -41,14 +41,15 @@ def predict_people(
 ) -> People:
     """People in an image (H,W,3) uint8 RGB, one for each box around a person, tight or not.
 
-    Crops are made as in training: ``square_box`` for what the network sees. K (3,3) px. Raises ``UserError`` for
-    a box without area or outside the image.
+    What the network sees of a box: ``prediction_box``. K (3,3) px. Raises ``UserError`` for a box without area or
+    outside the image.
     """
     height, width = image.shape[:2]
+    aspect = regressor.config.backbone.aspect
     squares = []
-    for box in boxes:
-        square = square_box(torch.tensor(check_box(box, width, height, where)), aspect=regressor.config.backbone.aspect)
-        squares.append(whole_pixel_box(square.numpy()))
+    for given in boxes:
+        box = prediction_box(torch.tensor(check_box(given, width, height, where)), aspect).numpy()
+        squares.append(whole_pixel_box(box) if aspect == 1 else box)
     size = regressor.config.image_size
     crops = np.stack([cut_crop(image, square, size) for square in squares])
     device = regressor.network.mean_betas.device

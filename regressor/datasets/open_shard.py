@@ -10,7 +10,7 @@ import numpy as np
 from tokenizer.engine.errors import fail
 from tokenizer.engine.hdf5 import plain_datasets, reading
 
-from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, REMEDY, content_digest
+from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, LATER, REMEDY, content_digest
 
 _LARGEST_JPEG = 1 << 28
 _CHECKED: set[tuple[str, int, int, str]] = set()
@@ -35,6 +35,8 @@ class OpenShard:
             count = len(found["jpeg_end"]) if "jpeg_end" in found and found["jpeg_end"].ndim == 1 else -1
             wrong = []
             for name, (kind, shape) in COLUMNS.items():
+                if name in LATER and name not in found:
+                    continue
                 if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind:
                     wrong.append(name)
             if wrong or "jpeg" not in found:
@@ -46,7 +48,10 @@ class OpenShard:
                 if count != people or content_digest(found) != digest:
                     raise fail(f"{path} is not what its digest says: it was changed", next_step=REMEDY)
                 _CHECKED.add(version)
-            self.columns = {name: found[name][:] for name in COLUMNS}
+            self.columns = {
+                name: found[name][:] if name in found else np.zeros((count, *shape), kind)
+                for name, (kind, shape) in COLUMNS.items()
+            }
             self._ends = np.concatenate([[0], found["jpeg_end"][:]])
             steps = np.diff(self._ends)
             if steps.min() < 0 or steps.max() > _LARGEST_JPEG or self._ends[-1] != len(found["jpeg"]):

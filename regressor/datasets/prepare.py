@@ -26,11 +26,12 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.processes import available_cores, map_in_order
 
 from ..boxes import check_box
-from ..camera import assumed_intrinsics, square_box
+from ..camera import assumed_intrinsics, prediction_box, square_box
 from .crops import decode_image, read_image
 from .holding_out import held_out_below, place
 from .photo import LeftOut, Part, Person, Photo, ReadOptions
 from .readers import reader
+from .reference_crop import ASPECT
 from .sample import GENDERS, capped_confidences
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
@@ -46,8 +47,8 @@ _CHECKED = ("keypoints_2d", "keypoints_3d", "global_orient", "body_pose", "betas
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How pictures are stored: ``margin``: side of what is kept by that of the box; ``pixels``: to the side of the box,
-    at most; ``quality`` of the JPEG."""
+    """How pictures are stored: ``margin``: side of what is kept by that of the box, and more where a ViT sees more;
+    ``pixels``: to the side of the box, at most; ``quality`` of the JPEG."""
 
     margin: float = 1.5
     pixels: int = 256
@@ -143,6 +144,7 @@ def prepare_shards(
     report.about = {
         **described, **found.about, **asdict(storing), "command": command, "photos": report.photos,
         "left_out": len(report.broken), "skipped": dict(report.skipped), **({"held_out": held_out} if held_out else {}),
+        "box_shapes": name != "synthetic",  # whose pictures end where their boxes do
     }  # fmt: skip
     write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
     if not shards:
@@ -281,9 +283,13 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
     if values["K"] is None:
         values["K"] = _assumed_K(width, height)
     square = square_box(torch.from_numpy(box), margin=1.0).numpy()
+    # A ViT is evaluated on wider crops, see ``prediction_box``: they must lie within what is stored.
+    widest = prediction_box(torch.from_numpy(box), ASPECT).numpy()
+    margin = max(options.margin, (widest[2] - widest[0]) / (square[2] - square[0]))
     return {
         **person_columns(values),
-        **encode_person(image, square, margin=options.margin, pixels=options.pixels, quality=options.quality),
-        "box": square, "image_size": np.array([width, height]), "gender": GENDERS.index(person.gender),
-        "true_3d": person.true_3d, "name": photo.name, "sequence": photo.sequence,
+        **encode_person(image, square, margin=margin, pixels=options.pixels, quality=options.quality),
+        "box": square, "extent": box[2:] - box[:2], "image_size": np.array([width, height]),
+        "gender": GENDERS.index(person.gender), "true_3d": person.true_3d, "name": photo.name,
+        "sequence": photo.sequence,
     }  # fmt: skip

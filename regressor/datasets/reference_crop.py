@@ -1,9 +1,8 @@
 """The crops TokenHMR was trained and published with, to reproduce its figures; not those this project makes.
 
-They differ from ``crops.cut_crop`` of ``camera.square_box`` in four ways:
+They differ from ``crops.cut_crop`` of ``camera.prediction_box`` in three ways; what they show of an image is the same:
 
 - no antialiasing: a box of 700 px is sampled at every 2.7th pixel (here: averaged over areas);
-- no margin at prediction, where training boxes had 1.2 (here: ``square_box``'s margin everywhere);
 - integer coordinates mean pixel centres, and the crop's middle is the centre of pixel 128 of 256: its content lies half
   a crop pixel beside what its keypoints say (here: pixel centres at +0.5, no offset);
 - black beyond the image (here: the edge goes on).

@@ -1,7 +1,8 @@
 """One shard: JPEG crops of people, wider than their boxes, with their annotation as arrays, in one HDF5 file.
 
 Points and boxes are in pixels of the whole photograph, rotations axis-angle; ``stored`` is the rectangle of the
-photograph that the JPEG shows, shrunk or not.
+photograph that the JPEG shows, shrunk or not; ``extent`` the width and height of the annotated box, of which ``box``
+is the square.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "body_pose": (np.float32, (23, 3)), "betas": (np.float32, (10,)), "translation": (np.float32, (3,)),
     "has_global_orient": (np.bool_, ()), "has_body_pose": (np.bool_, ()), "has_betas": (np.bool_, ()),
     "true_3d": (np.bool_, ()), "gender": (np.uint8, ()), "box": (np.float32, (4,)), "stored": (np.float32, (4,)),
-    "image_size": (np.float32, (2,)), "K": (np.float32, (3, 3)),
+    "image_size": (np.float32, (2,)), "K": (np.float32, (3, 3)), "extent": (np.float32, (2,)),
 }  # fmt: skip
 _BLOCK = 1 << 22
+LATER = ("extent",)
+"""Columns that shards of earlier versions do not have; zeros stand in for them."""
 Row = dict[str, Any]
 """One person: a value for each of ``COLUMNS``, and ``jpeg`` (bytes), ``name`` and ``sequence`` (text)."""
 

@@ -15,6 +15,7 @@ import torch
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import UserError, fail
 
+from ..camera import prediction_box
 from .open_shard import OpenShard
 from .picture import PictureOf, as_images
 from .remote import Cache, beside, fetch, is_plain_name, is_url, without_key
@@ -46,8 +47,9 @@ class ShardStore(CropStore):
     pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
 
     def __init__(
-        self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None
-    ) -> None:
+        self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None,
+        aspect: float = 1.0,
+    ) -> None:  # fmt: skip
         self.shards = shards
         counts: dict[str, int] = {}
         sequences: dict[str, list[tuple[str, int]]] = {}
@@ -56,7 +58,7 @@ class ShardStore(CropStore):
             sequences.setdefault(shard.split, []).extend(shard.sequences)
         named = {split: some for split, some in sequences.items() if all(name for name, _ in some)}
         digest = hashlib.sha256("".join(f"{shard.split} {shard.digest} " for shard in shards).encode()).hexdigest()
-        self._index, self._cache = attributes, cache
+        self._index, self._cache, self._aspect = attributes, cache, aspect
         self._open: dict[str, OpenShard] = {}
         self._kept_open = 4
         super().__init__(path, size, counts, digest, {**attributes, "sequences": named})
@@ -67,13 +69,19 @@ class ShardStore(CropStore):
 
     def at_size(self, size: int) -> ShardStore:
         """The same crops at ``size`` pixels."""
-        return ShardStore(self.path, self.shards, self._index, size, self._cache)
+        return ShardStore(self.path, self.shards, self._index, size, self._cache, self._aspect)
+
+    def as_predicted(self, aspect: float) -> ShardStore:
+        """See ``CropStore.as_predicted``."""
+        if aspect == 1 or not self._index.get("box_shapes"):
+            return self
+        return ShardStore(self.path, self.shards, self._index, self.size, self._cache, aspect)
 
     def only(self, split: str) -> ShardStore:
         """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
         self.count(split)
         return ShardStore(self.path, [shard for shard in self.shards if shard.split == split], self._index, self.size,
-                          self._cache)  # fmt: skip
+                          self._cache, self._aspect)  # fmt: skip
 
     def keep_open(self, shards: int) -> int:
         """Keep as many shards open, those used last, with their annotation in memory; returns how many that may be."""
@@ -105,6 +113,8 @@ class ShardStore(CropStore):
         columns |= {name: capped_confidences(columns[name]) for name in ("keypoints_2d", "keypoints_3d")}
         if self.attributes.get("format") == "bedlam":
             columns["gender"][:] = 0  # its shapes are the neutral body's, whatever earlier versions wrote
+        if self._aspect != 1:
+            columns["box"] = _predicted_boxes(columns["box"], columns["extent"], self._aspect)
         stored, size = columns["stored"], self.size
 
         def picture(number: int, framing: Framing) -> np.ndarray:
@@ -150,13 +160,20 @@ class ShardStore(CropStore):
                    next_step="Once the server has it whole, go on with --resume")  # fmt: skip
 
 
+def _predicted_boxes(squares: np.ndarray, extents: np.ndarray, aspect: float) -> np.ndarray:
+    """``prediction_box`` of boxes given by their squares (N,4) and by their widths and heights (N,2)."""
+    centres = (squares[:, :2] + squares[:, 2:]) / 2
+    boxes = np.concatenate([centres - extents / 2, centres + extents / 2], 1)
+    return prediction_box(torch.from_numpy(boxes), aspect).numpy()
+
+
 def _sample(columns: dict[str, np.ndarray]) -> Sample:
     box = columns["box"]
     points = columns["keypoints_2d"]
     side = (box[:, 2] - box[:, 0])[:, None, None]
     seen = points[..., 2:] > 0
     points[..., :2] = np.where(seen, (points[..., :2] - box[:, None, :2]) / side - 0.5, 0)
-    given = {name: torch.from_numpy(values) for name, values in columns.items() if name != "stored"}
+    given = {name: torch.from_numpy(values) for name, values in columns.items() if name not in ("stored", "extent")}
     given["image"] = torch.zeros(len(box), 3, 0, 0, dtype=torch.uint8)
     given["gender"] = given["gender"].long()
     for name in ("global_orient", "body_pose"):

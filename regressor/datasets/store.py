@@ -122,6 +122,11 @@ class CropStore:
         """The same crops at ``size`` pixels where they can be cut anew; those of a crop store stay as they are."""
         return self
 
+    def as_predicted(self, aspect: float) -> CropStore:
+        """The same people in the crops that a network which sees ``aspect`` of one is given at prediction, see
+        ``camera.prediction_box``; as they are where the shapes of boxes are not known, or nothing else is stored."""
+        return self
+
     def only(self, split: str) -> CropStore:
         """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
         return CropStore(self.path, self.size, {split: self.count(split)}, self.digest, self.attributes)
