@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tokenizer.engine.cli_options import Program
+from tokenizer.engine.cli_options import CROPS, TOKENIZER, InputPath, Program
 from tokenizer.engine.errors import fail, reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -18,6 +18,9 @@ from .cli_bench import (
     bench_tokenizer,
     bench_vit_command,
 )
+
+_OVERLAY = InputPath("picture", "Make one with `pose-regressor predict`")
+_CHAIN = InputPath("folder", "Make one with `make demo` or `pose-pipeline demo`")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -65,8 +68,8 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
 
 
 @main.command()
-@click.argument("runs", type=click.Path(path_type=Path))
-@click.option("--prediction", type=click.Path(path_type=Path), help="Overlay picture of `pose-regressor predict`.")
+@click.argument("runs", type=_CHAIN)
+@click.option("--prediction", type=_OVERLAY, help="Overlay picture of `pose-regressor predict`.")
 @click.option("--out", type=click.Path(path_type=Path), help="Page to write (default: RUNS/report.html).")
 @reports_user_errors
 def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
@@ -77,7 +80,7 @@ def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
 
 
 @main.command()
-@click.argument("crops", type=click.Path(path_type=Path))
+@click.argument("crops", type=CROPS)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
 @click.option("--number", default=0, help="Which of the test images.")
 @reports_user_errors
@@ -90,7 +93,7 @@ def picture(crops: Path, out: Path, number: int) -> None:
 
 
 @main.command("overview")
-@click.argument("runs", type=click.Path(path_type=Path))
+@click.argument("runs", type=_CHAIN)
 @click.option("--number", "numbers", multiple=True, default=(0, 1, 2), help="A test image; may be repeated.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
 @reports_user_errors
@@ -108,7 +111,7 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
 
 @main.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder to write into.")
-@click.option("--tokenizer", "tokenizer_file", type=click.Path(path_type=Path),
+@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER,
               help="Exported tokenizer (default: RUNS/tokenizer.h5).")  # fmt: skip
 @click.option("--samples", default=200, help="Bodies that start at their exact pose.")
 @click.option("--steps", default=100, help="Steps of each descent.")
@@ -131,8 +134,11 @@ def drift(
     from .report import rewrite_report
 
     source = tokenizer_file or runs / "tokenizer.h5"
+    if not source.is_file():
+        raise fail(f"No tokenizer at {source}",
+                   next_step="Make it with `make tokenizer`, or name another by --tokenizer")  # fmt: skip
     click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
-    with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift") as bar:
+    with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift", delay=1e-3) as bar:
         found = run_drift(
             runs, source, samples=samples, steps=steps, camera=camera, thresholds=thresholds, seed=seed, seeds=seeds,
             progress=lambda _: bar.update(),

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import device_option
+from tokenizer.engine.cli_options import POSE_STORE, InputPath, device_option
 from tokenizer.engine.errors import reports_user_errors
 
 if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
 
 
+_MOCAP = InputPath("mocap folder", words=("",))
+
+
 @click.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
-@click.option("--mocap", default="", help="AMASS-layout folder with train and val, for the figures on real motion.")
+@click.option("--mocap", default="", type=_MOCAP, help="Mocap folder with train and val, for figures on real motion.")
 @reports_user_errors
 def bench(runs: Path, mocap: str) -> None:
     """Measure the figures this project promises and print each with its commands."""
@@ -30,7 +33,7 @@ def bench(runs: Path, mocap: str) -> None:
 
 
 @click.command("bench-prepare")
-@click.argument("mocap", type=click.Path(path_type=Path))
+@click.argument("mocap", type=InputPath("mocap folder"))
 @click.option("--folder", default="runs/bench", type=click.Path(path_type=Path), help="Where the copies are made.")
 @click.option("--copies", default=20, type=click.IntRange(min=1), help="How often the clips are copied.")
 @reports_user_errors
@@ -43,8 +46,10 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 
 
 @click.command("bench-tokenizer")
-@click.option("--mocap", default="", help="AMASS-layout folder with train and val (default: the embedded source).")
-@click.option("--poses", type=click.Path(path_type=Path), help="A pose store, instead of --mocap.")
+@click.option(
+    "--mocap", default="", type=_MOCAP, help="Mocap folder with train and val (default: the embedded source)."
+)
+@click.option("--poses", type=POSE_STORE, help="A pose store, instead of --mocap.")
 @click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--only", "names", multiple=True, metavar="NAME", help="A candidate; may be repeated (default: all).")
 @click.option("--minutes", default=1.0, type=click.FloatRange(min=0, min_open=True), help="Training time of each.")
@@ -92,7 +97,7 @@ def bench_vit_command(
 
 
 @click.command("bench-crops")
-@click.option("--image", type=click.Path(path_type=Path), help="Make all images of this one (default: drawn ones).")
+@click.option("--image", type=InputPath("image"), help="Make all images of this one (default: drawn ones).")
 @click.option("--count", default=16, type=click.IntRange(min=1), help="Images of each size.")
 @click.option("--repeats", default=5, type=click.IntRange(min=1), help="Rounds, of which the best counts.")
 @click.option("--size", default=256, type=click.IntRange(min=16, max=1024), help="Pixels of a crop's side.")

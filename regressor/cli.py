@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tokenizer.engine.cli_options import Program, body_option, device_option
+from tokenizer.engine.cli_options import POSE_STORE, REGRESSOR, InputPath, Program, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -15,7 +15,7 @@ from .cli_data import prepare
 from .cli_evaluation import calibrate, compare, evaluate
 from .cli_finetune import finetune
 from .cli_import import import_backbone, import_reference
-from .cli_options import precision_option, tokenizer_option
+from .cli_options import THRESHOLDS, precision_option, tokenizer_option
 
 if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
@@ -33,7 +33,7 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 
 
 @main.command()
-@click.argument("poses", type=click.Path(path_type=Path))
+@click.argument("poses", type=POSE_STORE)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Crop store to write (.h5).")
 @click.option("--domain", default="suit", help="suit (what a CPU learns in minutes) | varied.")
 @click.option(
@@ -81,7 +81,7 @@ def synthesize(
     store = open_store(poses)
     counts = {"train": train_count, "val": val_count, "test": test_count}
     click.echo(f"Rendering {sum(counts.values()):,} {domain} images of {size} px into {out}")
-    with tqdm(total=sum(counts.values()), unit="image", desc="crops") as bar:
+    with tqdm(total=sum(counts.values()), unit="image", desc="crops", delay=1e-3) as bar:
         make_crops(
             split_poses(store.poses("train"), store.poses("val"), seed), counts, out, config,
             provenance={"poses": store.digest}, workers=workers, progress=lambda done: bar.update(done),
@@ -113,12 +113,16 @@ def synthesize(
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(
-    "--tals", help="Thresholds of the loss: published | none | a file of `calibrate` (default: the preset's)."
-)
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
+    "--tals", type=THRESHOLDS, metavar="published|none|FILE",
+    help="Thresholds of the loss; FILE: made by `calibrate` (default: the preset's).",
+)  # fmt: skip
+@click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
-@click.option("--backbone", "backbone_file", type=click.Path(path_type=Path), help="Imported backbone to start from.")
-@click.option("--start", type=click.Path(path_type=Path), help="Exported regressor whose weights to start from.")
+@click.option(
+    "--backbone", "backbone_file", type=InputPath("backbone", "Make one with `pose-regressor import-backbone`"),
+    help="Imported backbone to start from.",
+)  # fmt: skip
+@click.option("--start", type=REGRESSOR, help="Exported regressor whose weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
 @click.option(
@@ -222,11 +226,11 @@ def train(
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--regressor", "regressor_file", required=True, type=click.Path(path_type=Path), help="Exported regressor."
+    "--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor."
 )
 @tokenizer_option
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
-@click.option("--boxes", "boxes_file", type=click.Path(path_type=Path), help="JSON or CSV of boxes by image name.")
+@click.option("--boxes", "boxes_file", type=InputPath("boxes"), help="JSON or CSV of boxes by image name.")
 @click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")

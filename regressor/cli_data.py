@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tokenizer.engine.cli_options import InputPath
 from tokenizer.engine.errors import reports_user_errors
 
 _SHOWN = 20
@@ -16,7 +17,7 @@ _SHOWN = 20
 @click.argument("data_format", metavar="FORMAT")
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to fill.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder that image names begin in, if elsewhere.")
+@click.option("--images", type=InputPath("folder of images"), help="Folder that image names begin in, if elsewhere.")
 @click.option("--split", help="Split of what no folder says (default: as the format is used, train or test).")
 @click.option(
     "--val-share", default=0.0, help="Of train, held out as val: whole sequences, or photographs without one."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import body_option, device_option
+from tokenizer.engine.cli_options import CROPS, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
 from .cli_options import precision_option, tokenizer_option
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
 
 
+_RESULT = InputPath("result", "Write one with `pose-regressor evaluate --json`")
+
+
 @click.command()
-@click.argument("regressor_file", metavar="REGRESSOR", type=click.Path(path_type=Path))
-@click.argument("crops", type=click.Path(path_type=Path))
+@click.argument("regressor_file", metavar="REGRESSOR", type=REGRESSOR)
+@click.argument("crops", type=CROPS)
 @tokenizer_option
 @click.option("--protocol", "protocol_name", default="synthetic",
               help="Rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d; see above.")  # fmt: skip
 @click.option("--split", default="test", help="Split of the store to judge on.")
-@click.option("--also", multiple=True, type=click.Path(path_type=Path), help="Another regressor for its own row.")
+@click.option("--also", multiple=True, type=REGRESSOR, help="Another regressor for its own row.")
 @click.option("--robustness", is_flag=True, help="Also on closer cuts and with patches in front.")
 @click.option(
-    "--true-bodies", type=click.Path(path_type=Path), help="Folder of the female and male SMPL models, if not --body."
+    "--true-bodies", type=InputPath("body models"), help="Folder of the female and male SMPL models, if not --body."
 )
-@click.option("--joint-regressor", type=click.Path(path_type=Path), help="J_regressor_h36m.npy of SPIN's data.")
-@click.option("--extra-regressor", type=click.Path(path_type=Path), help="SMPL_to_J19.pkl of 4D-Humans' data.")
+@click.option("--joint-regressor", type=InputPath("joint regressor"), help="J_regressor_h36m.npy of SPIN's data.")
+@click.option("--extra-regressor", type=InputPath("joint regressor"), help="SMPL_to_J19.pkl of 4D-Humans' data.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the tables here, too.")
 @body_option
@@ -86,8 +89,8 @@ def evaluate(
 
 
 @click.command()
-@click.argument("result_a", metavar="A.json", type=click.Path(path_type=Path))
-@click.argument("result_b", metavar="B.json", type=click.Path(path_type=Path))
+@click.argument("result_a", metavar="A.json", type=_RESULT)
+@click.argument("result_b", metavar="B.json", type=_RESULT)
 @click.option("--row-a", help="Row of A (default: its first).")
 @click.option("--row-b", help="Row of B (default: its first).")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
@@ -109,7 +112,7 @@ def compare(
 
 
 @click.command()
-@click.argument("crops", type=click.Path(path_type=Path))
+@click.argument("crops", type=CROPS)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="JSON of thresholds, for --tals or --config."
 )
@@ -118,10 +121,10 @@ def compare(
 @click.option(
     "--baseline",
     "baseline_file",
-    type=click.Path(path_type=Path),
+    type=REGRESSOR,
     help="Regressor to take camera and joint angles from.",
 )
-@click.option("--tokenizer", "tokenizer_file", type=click.Path(path_type=Path), help="That of the baseline.")
+@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER, help="That of the baseline.")
 @click.option("--quantile", default=0.9, help="Share of perfect answers that lie below a threshold.")
 @click.option("--weight", default=0.05, help="What an error below its threshold counts.")
 @click.option("--at-most", type=click.IntRange(min=1), help="Look at no more samples than this.")

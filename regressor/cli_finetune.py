@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenizer.engine.bar import TrainingBar
-from tokenizer.engine.cli_options import body_option, device_option
+from tokenizer.engine.cli_options import REGRESSOR, InputPath, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
-from .cli_options import tokenizer_option
+from .cli_options import THRESHOLDS, tokenizer_option
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -51,9 +51,10 @@ class _Bars:
 
 
 @click.command()
-@click.argument("annotations", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of the photographs, if not beside ANNOTATIONS.")
-@click.option("--regressor", "regressor_file", required=True, type=click.Path(path_type=Path),
+@click.argument("annotations", nargs=-1, required=True, type=InputPath("annotations"))
+@click.option("--images", type=InputPath("folder of photographs"),
+              help="Folder of the photographs, if not beside ANNOTATIONS.")  # fmt: skip
+@click.option("--regressor", "regressor_file", required=True, type=REGRESSOR,
               help="Exported regressor to start from: an imported one, or your own.")  # fmt: skip
 @tokenizer_option
 @click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
@@ -61,7 +62,8 @@ class _Bars:
 @click.option("--val-share", default=0.2, help="Of the photographs, held out to judge by.")
 @click.option("--also", multiple=True, metavar="CROPS=SHARE",
               help="Mix in this share of other data, against forgetting, e.g. crops.h5=0.3.")  # fmt: skip
-@click.option("--tals", default="published", help="Thresholds: published | none | a file of `calibrate`.")
+@click.option("--tals", default="published", type=THRESHOLDS, metavar="published|none|FILE",
+              help="Thresholds of the loss; FILE: made by `calibrate`.")  # fmt: skip
 @click.option("--trainable", default="none", metavar="all|none|N",
               help="Of the backbone: all, none, or its last N blocks; what is behind it always learns.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), help="Default: 20 passes over the people, 200 to 2000 steps.")

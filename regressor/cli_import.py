@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
+from tokenizer.engine.cli_options import TOKENIZER, InputPath
 from tokenizer.engine.errors import reports_user_errors
 
 
 @click.command("import-reference")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option(
-    "--tokenizer", "tokenizer_file", required=True, type=click.Path(path_type=Path),
+    "--tokenizer", "tokenizer_file", required=True, type=TOKENIZER,
     help="What `pose-tokenizer import-reference` made of the tokenizer.pth released with it.",
 )  # fmt: skip
 @click.option(
     "--mean-params",
-    type=click.Path(path_type=Path),
+    type=InputPath("mean parameters"),
     help="smpl_mean_params.npz: taken where CHECKPOINT has none, and must agree where it has.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Exported regressor to write.")
@@ -48,7 +49,7 @@ def import_reference(
 
 
 @click.command("import-backbone")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option("--preset", "preset_name", default="vit-h", help="vit-s | vit-b | vit-l | vit-h.")
 @click.option("--resize-positions", is_flag=True, help="Fit positions learned on images of another size.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Backbone file to write.")

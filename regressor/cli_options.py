@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from tokenizer.engine.cli_options import TOKENIZER, InputPath
+
 F = TypeVar("F", bound=Callable[..., Any])
+THRESHOLDS = InputPath(
+    "file of thresholds", "Give published, none, or a file of `pose-regressor calibrate`", words=("published", "none")
+)
 
 
 def tokenizer_option(command: F) -> F:
     """``--tokenizer``, passed as ``tokenizer_file``."""
     return click.option(
-        "--tokenizer", "tokenizer_file", required=True, type=click.Path(path_type=Path), help="Exported tokenizer."
+        "--tokenizer", "tokenizer_file", required=True, type=TOKENIZER, help="Exported tokenizer."
     )(command)
 
 

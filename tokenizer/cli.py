@@ -10,7 +10,7 @@ import click
 from .cli_clips import complete, decode, encode
 from .cli_poses import fit_prior, prepare, sample
 from .cli_report import report
-from .engine.cli_options import Program, body_option, device_option
+from .engine.cli_options import POSE_STORE, RUN_FOLDER, TOKENIZER, InputPath, Program, body_option, device_option
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
 
@@ -29,14 +29,14 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 
 
 @main.command()
-@click.argument("poses", type=click.Path(path_type=Path))
+@click.argument("poses", type=POSE_STORE)
 @click.option(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
     help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON of settings over the preset.")
+@click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
@@ -95,8 +95,8 @@ def train(
 
 
 @main.command()
-@click.argument("tokenizer", type=click.Path(path_type=Path))
-@click.argument("poses", type=click.Path(path_type=Path))
+@click.argument("tokenizer", type=TOKENIZER)
+@click.argument("poses", type=POSE_STORE)
 @click.option("--split", default="val", help="Split of the store to judge on.")
 @click.option("--all-vertices", is_flag=True, help="MPVPE over the full mesh (slow) instead of 1,024 vertices.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
@@ -144,7 +144,7 @@ def evaluate(
 
 
 @main.command()
-@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
 @click.option("--export", "weights", type=_WEIGHTS, default="best", help="Which weights: best MPJPE on val, or last.")
 @reports_user_errors
@@ -157,7 +157,7 @@ def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=InputPath("file"))
 @reports_user_errors
 def inspect(file: Path) -> None:
     """Print what is in FILE, an exported tokenizer or a pose store."""
@@ -173,7 +173,7 @@ def _summary(path: Path) -> str:
 
 
 @main.command("import-reference")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Exported tokenizer to write (.h5).")
 @reports_user_errors
 def import_reference(checkpoint: Path, out: Path) -> None:
@@ -187,7 +187,7 @@ def import_reference(checkpoint: Path, out: Path) -> None:
 
 
 @main.command("export-reference")
-@click.argument("tokenizer", type=click.Path(path_type=Path))
+@click.argument("tokenizer", type=TOKENIZER)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="tokenizer.pth to write.")
 @reports_user_errors
 def export_reference(tokenizer: Path, out: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from .engine.cli_options import body_option, device_option
+from .engine.cli_options import TOKENIZER, InputPath, body_option, device_option
 from .engine.errors import reports_user_errors
 
 
 @click.command()
-@click.argument("tokenizer", type=click.Path(path_type=Path))
-@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("tokenizer", type=TOKENIZER)
+@click.argument("clip", type=InputPath("clip"))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="npz of tokens to write.")
 @body_option
 @device_option
@@ -34,8 +34,8 @@ def encode(tokenizer: Path, clip: Path, out: Path, body_source: str, device: str
 
 
 @click.command()
-@click.argument("tokenizer", type=click.Path(path_type=Path))
-@click.argument("tokens", type=click.Path(path_type=Path))
+@click.argument("tokenizer", type=TOKENIZER)
+@click.argument("tokens", type=InputPath("tokens", "Make them with `pose-tokenizer encode`"))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="AMASS-layout npz to write.")
 @device_option
 @reports_user_errors
@@ -50,8 +50,8 @@ def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
 
 
 @click.command()
-@click.argument("tokenizer", type=click.Path(path_type=Path))
-@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("tokenizer", type=TOKENIZER)
+@click.argument("clip", type=InputPath("clip"))
 @click.option(
     "--hide", "hidden", required=True, multiple=True, metavar="JOINT",
     help="Joint to guess: a name such as left_elbow, or left_arm, right_arm, left_leg, right_leg, trunk, head.",

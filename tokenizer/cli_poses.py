@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from .engine.cli_options import POSE_STORE, InputPath
 from .engine.errors import reports_user_errors
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=InputPath("file or folder"))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
 @click.option("--trim", default="1", help="Middle share of each clip to keep, e.g. 0.6; 0.6,moyo=0.8: as in the paper.")
@@ -22,7 +23,7 @@ from .engine.errors import reports_user_errors
     help="Where no folder says: by each clip's own poses, or by data set as in the paper.",
 )
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
-@click.option("--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH, AMC (default: by names).")
+@click.option("--joint-map", type=InputPath("joint map"), help="JSON joint map for BVH, AMC (default: by names).")
 @click.option("--licence", default="as the source's", help="Licence to record with every clip.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
@@ -113,7 +114,7 @@ def sample(out: Path, count: int, seed: int) -> None:
 
 
 @click.command("fit-prior")
-@click.argument("poses", type=click.Path(path_type=Path))
+@click.argument("poses", type=POSE_STORE)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="npz to write.")
 @click.option("--clusters", default=256, help="Gaussians in the mixture.")
 @click.option("--rank", default=16, help="Directions kept in each.")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from glob import escape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from .errors import CommonError, fail
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,11 +26,37 @@ class Program(click.Group):
         return super().main(*args, **kwargs)
 
 
+class InputPath(click.Path):
+    """A file or folder that a command reads. ``reports_user_errors`` calls ``check`` before the command begins.
+
+    ``what`` it holds and the ``next_step`` where it is missing are for the message; ``words`` are values that are no
+    paths, such as ``open``; with them, values stay text.
+    """
+
+    def __init__(self, what: str, next_step: str = "Check the path", *, words: tuple[str, ...] = ()) -> None:
+        super().__init__(path_type=str if words else Path)
+        self.what, self.next_step, self.words = what, next_step, words
+
+    def check(self, value: str | Path) -> None:
+        """Raise ``UserError`` where there is nothing at ``value``, nor a part of what is being written there."""
+        path = Path(value)
+        if value not in self.words and not path.exists() and not any(path.parent.glob(f"{escape(path.name)}.*")):
+            raise CommonError(str(fail(f"No {self.what} at {value}", next_step=self.next_step)))
+
+
+POSE_STORE = InputPath("pose store", "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`")
+TOKENIZER = InputPath("tokenizer", "Train one with `pose-tokenizer train`, or check the path")
+REGRESSOR = InputPath("regressor", "Train one with `pose-regressor train`, or check the path")
+CROPS = InputPath("crop store", "Make one with `pose-regressor synthesize` or `pose-regressor prepare`")
+RUN_FOLDER = InputPath("run", "Check the path; `train --run` makes one")
+
+
 def body_option(command: F) -> F:
     """``--body``, passed as ``body_source``."""
     return click.option(
-        "--body", "body_source", default="open", help="'open', or a SMPL-family model file or directory."
-    )(command)
+        "--body", "body_source", default="open", type=InputPath("body model", words=("open",)), metavar="open|PATH",
+        help="'open', or a SMPL-family model file or directory.",
+    )(command)  # fmt: skip
 
 
 def device_option(command: F) -> F:

@@ -38,7 +38,8 @@ def fail(what: str, *, got: object = None, expected: object = None, next_step: s
 def reports_user_errors(command: F) -> F:
     """Decorate a click command: ``UserError`` and ``OSError`` become one line on stderr and exit code 2.
 
-    The line names the process where ``torchrun`` started several and it is not the first.
+    The line names the process where ``torchrun`` started several and it is not the first. Files that options name are
+    looked for first (``cli_options.InputPath``), so that a mistyped name costs no time.
     """
 
     @wraps(command)
@@ -54,6 +55,7 @@ def reports_user_errors(command: F) -> F:
         rank = os.environ.get("RANK", "0")
         who = "error" if rank == "0" else f"error on rank {rank}"
         try:
+            _check_inputs(click.get_current_context(silent=True))
             return command(*args, **kwargs)
         except UserError as error:
             if rank == "0" or not isinstance(error, CommonError):
@@ -65,3 +67,11 @@ def reports_user_errors(command: F) -> F:
             raise SystemExit(2) from None
 
     return wrapper  # type: ignore[return-value]
+
+
+def _check_inputs(context: Any) -> None:
+    for parameter in context.command.params if context is not None else ():
+        check, value = getattr(parameter.type, "check", None), context.params.get(parameter.name)
+        if check is not None and value is not None:
+            for one in value if isinstance(value, tuple) else (value,):
+                check(one)
