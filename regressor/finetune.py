@@ -20,10 +20,10 @@ from torch import Tensor
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
-from tokenizer.engine.memory import memory_errors
+from tokenizer.engine.memory import DISK_STEP, disk_errors, memory_errors
 from tokenizer.engine.options import resolve
 from tokenizer.engine.precision import resolve_device
-from tokenizer.engine.run import RunFolder
+from tokenizer.engine.run import RunFolder, removed_on_error
 
 from .batches import num_samples, take, to_device
 from .bodies_of_data import note_on_body
@@ -114,6 +114,7 @@ def finetune_config(
 
 
 @memory_errors("in fine-tuning", MEMORY_STEP)
+@disk_errors(DISK_STEP)
 def finetune(
     photographs: Photographs, start: Path, tokenizer: FrozenTokenizer, body: Body, run_path: Path, settings: Settings,
     *, device: str = "auto", resume: bool = False, preparing: Callable[[int, int, int], object] | None = None,
@@ -126,7 +127,7 @@ def finetune(
     ``prepare_shards`` and ``train_regressor``; ``say`` is given a line of text where something is to be known.
 
     Raises ``UserError`` for a start of another body or vocabulary, several processes, photographs of which
-    nobody remains, or of which nothing can be held out or trained on.
+    nobody remains, or of which nothing can be held out or trained on; nothing is left behind then.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise fail("Fine-tuning in one command is the work of one process", got="several, under torchrun",
@@ -142,22 +143,25 @@ def finetune(
     beside = open_beside(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)
-    store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
-    mixture = mixed_in(store, beside)
-    held_out = store.sample(np.arange(store.count("val")), "val")
-    if "keypoints_2d_pct" not in known_figures(held_out):
-        raise fail(f"Nobody held out in {store.path} has a 2D keypoint", next_step="Annotate more, or hold out more")
-    body = body.to(target)
-    before, joints = _means(score_predictions(regressor, held_out, body)), _joints(regressor, held_out, body)
-    del regressor
+    with removed_on_error(run_path / "data", unless=run_path / "config.json"):
+        store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
+        mixture = mixed_in(store, beside)
+        held_out = store.sample(np.arange(store.count("val")), "val")
+        if "keypoints_2d_pct" not in known_figures(held_out):
+            raise fail("Nobody held out has a 2D keypoint", next_step="Annotate more, or hold out more")
+        body = body.to(target)
+        before, joints = _means(score_predictions(regressor, held_out, body)), _joints(regressor, held_out, body)
+        del regressor
 
-    for note in (mixture.note, note_on_body(mixture.stores.values(), body)):
-        if note:
-            say(note)
-    config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
-    config = replace(config, device=device if device != "auto" else config.device)
-    say(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
-    path = train_regressor(mixture, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training)
+        for note in (mixture.note, note_on_body(mixture.stores.values(), body)):
+            if note:
+                say(note)
+        config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
+        config = replace(config, device=device if device != "auto" else config.device)
+        say(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
+        path = train_regressor(
+            mixture, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training
+        )
 
     body = body.to(target)
     tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))
@@ -173,7 +177,7 @@ def _prepared(
     photographs: Photographs, out: Path, preparing: Callable[[int, int, int], object] | None,
     say: Callable[[str], object],
 ) -> CropStore:  # fmt: skip
-    sources = photographs.sources
+    sources, left_out = photographs.sources, []
     if len(sources) == 1 and (sources[0] / INDEX).is_file():
         store, remedy = open_crops(sources[0]), "Prepare it with --val-share"
     else:
@@ -183,16 +187,17 @@ def _prepared(
         )
         for reason, count in sorted(report.skipped.items()):
             say(f"left out, {reason}: {count:,}")
-        for name, reason in report.broken[:5]:
+        left_out = report.broken
+        for name, reason in left_out[:5]:
             say(f"left out, {name}: {reason}")
-        if len(report.broken) > 5:
-            say(f"left out, {len(report.broken):,} in all; the others are listed in {out / 'left_out.txt'}")
         store, remedy = open_crops(out), "Give more photographs (or another --val-share)"
     empty = [split for split in ("train", "val") if split not in store.splits or not store.count(split)]
     if empty:
         held_out = store.attributes.get("held_out", "nothing")
         raise fail("There must be people to train on, and others to judge by", next_step=remedy,
                    got=f"nobody in {' and '.join(empty)}; held out is {held_out}")  # fmt: skip
+    if len(left_out) > 5:
+        say(f"left out, {len(left_out):,} in all; the others are listed in {out / 'left_out.txt'}")
     return store
 
 

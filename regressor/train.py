@@ -29,7 +29,7 @@ from tokenizer.engine.distributed import (
 )
 from tokenizer.engine.errors import fail
 from tokenizer.engine.gpu import GpuUse
-from tokenizer.engine.memory import memory_errors
+from tokenizer.engine.memory import DISK_STEP, disk_errors, memory_errors
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import resolve_device, resolve_precision
 from tokenizer.engine.run import RunFolder
@@ -93,7 +93,7 @@ def train_regressor(
     number (the batch is saved in the folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group(), memory_errors("in training", MEMORY_STEP), named_deaths():
+    with process_group(), memory_errors("in training", MEMORY_STEP), disk_errors(DISK_STEP), named_deaths():
         run_path = Path(run_path)
         run = RunFolder(run_path, *from_rank_0(
             _open_run, run_path, config, mixture, tokenizer, body, backbone, start, resume, tensorboard

@@ -33,7 +33,7 @@ from .engine.distributed import (
     world_size,
 )
 from .engine.errors import fail
-from .engine.memory import memory_errors
+from .engine.memory import DISK_STEP, disk_errors, memory_errors
 from .engine.options import from_dict, to_dict
 from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision
 from .engine.run import RunFolder
@@ -70,7 +70,8 @@ def train_tokenizer(
     a mixture that the store cannot give, another store, a batch that cannot be shared out, or a loss or gradient that
     is no number (the batch is saved in the run folder).
     """
-    with process_group(), memory_errors("in training", "Start another run with a smaller --set optim.batch"):
+    next_step = "Start another run with a smaller --set optim.batch"
+    with process_group(), memory_errors("in training", next_step), disk_errors(DISK_STEP):
         run_path = Path(run_path)
         run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, store, resume, tensorboard))
         with run.removed_if_it_fails_early():

@@ -25,7 +25,7 @@ from tokenizer.body.rotations import geodesic_distance
 from tokenizer.engine import scaling
 from tokenizer.engine.checkpoint import load_state
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.options import to_dict
+from tokenizer.engine.options import resolve, to_dict
 from tokenizer.engine.scaling import LossScale
 
 OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps"}
@@ -247,3 +247,33 @@ def test_the_suit_is_never_mirrored(tmp_path, crops, tokenizer, tiny_config, ope
     for name, store, flip in (("suit", crops, 0.0), ("others", others, 0.5)):
         path = train_regressor(store, tokenizer, tmp_path / name, config, open_body)
         assert load_state(path)["config"]["augment"]["flip"] == flip
+
+
+@pytest.mark.parametrize(("assignment", "says"), [
+    ("backbone.trainable=99", "no such last blocks"), ("optim.layer_decay=0.5", "Only a ViT has learning rates"),
+])  # fmt: skip
+def test_a_refusal_leaves_nothing_behind(tmp_path, crops, tokenizer, tiny_config, open_body, assignment, says):
+    """Also one that comes after the run folder was made; and what stood in that folder before stays."""
+    config = resolve(tiny_config, assignments=[assignment])
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "stage.json").write_text("{}")
+    for run in ("new/run", "old"):
+        with pytest.raises(UserError, match=says):
+            train_regressor(crops, tokenizer, tmp_path / run, config, open_body)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "old"]
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["stage.json"]
+
+
+def test_a_run_that_has_something_to_show_stays(tmp_path, crops, tokenizer, tiny_config, open_body):
+    def fail_after(step):
+        def progress(done, *_):
+            if done == step:
+                raise UserError("broken")
+
+        return progress
+
+    for step in (1, 2):
+        with pytest.raises(UserError, match="broken"):
+            train_regressor(crops, tokenizer, tmp_path / f"run {step}", tiny_config, open_body,
+                            progress=fail_after(step))  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["run 2"], "a checkpoint to go on from"

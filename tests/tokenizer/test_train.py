@@ -160,5 +160,9 @@ def test_wrong_stores_and_runs_get_words(store, tmp_path, open_body):
         train_tokenizer(open_store(tmp_path / "one.h5"), tmp_path / "other", SMALL, open_body, resume=True)
     with pytest.raises(UserError, match="No run"):
         train_tokenizer(store, tmp_path / "nowhere", SMALL, open_body, resume=True)
+    with pytest.raises(UserError, match="Convolutions need another quantizer"):
+        network = NetworkConfig(kind="conv", width=8)
+        train_tokenizer(store, tmp_path / "new" / "run", replace(SMALL, network=network), open_body)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.h5", "other"], "a refusal leaves nothing behind"
     export_run(tmp_path / "other", Path(tmp_path / "again.h5"))
     assert load_tokenizer(tmp_path / "again.h5").digest == load_tokenizer(tmp_path / "other" / "tokenizer.h5").digest

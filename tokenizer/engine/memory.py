@@ -1,7 +1,8 @@
-"""Memory that does not suffice, told as a mistake that can be mended."""
+"""Memory, or space on a disk, that does not suffice, told as a mistake that can be mended."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,3 +29,19 @@ def memory_errors(doing: str, next_step: str) -> Iterator[None]:
             raise
         raise fail(f"Memory ran out {doing}", got=text.strip().splitlines()[0] if text.strip() else None,
                    next_step=next_step) from None  # fmt: skip
+
+
+DISK_STEP = "Free some disk space, then go on with --resume"
+_DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextmanager
+def disk_errors(next_step: str) -> Iterator[None]:
+    """Within, a disk that takes no more is a ``UserError`` that says which file and the ``next_step``; any other error
+    passes. Decorates functions, too."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise fail(f"Cannot write {error.filename or 'a file'}", got=error.strerror, next_step=next_step) from None

@@ -90,7 +90,7 @@ class RunFolder:
         try:
             yield
         except Exception:
-            if self.made and not any(self.path.glob(pattern) for pattern in _WORTH_KEEPING):
+            if self.made and not any(path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)):
                 for name in _MADE_EARLY:
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
@@ -138,6 +138,20 @@ class RunFolder:
 def missing_folders(path: Path) -> list[Path]:
     """Those of ``path`` and its parents that are not there, the deepest first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+@contextmanager
+def removed_on_error(folder: Path, *, unless: Path) -> Iterator[None]:
+    """Within, an error removes ``folder`` and the parents made for it, if it was not there before and ``unless`` is not
+    there by then; a kill or Ctrl-C does not."""
+    made = missing_folders(folder)
+    try:
+        yield
+    except Exception:
+        if made and not unless.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            remove_empty(made)
+        raise
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
