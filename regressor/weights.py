@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .vit import ViT
 
 FORMAT = "pose-token-hmr/regressor"
 FORMAT_VERSION = 1
+_LARGEST_CROP = 1 << 11
 
 
 def save_regressor(
@@ -58,6 +60,7 @@ def load_regressor(
     vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
     check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
     config = from_dict(RegressorConfig, state["config"])
+    _check_sizes(config, state["network"], path)
     target = resolve_device(device)
     regressor = build_regressor(config, vocabulary, resolve_precision(precision, target), empty=True)
     load_strictly(regressor.network, state["network"], what=str(path), assign=True)
@@ -72,15 +75,36 @@ def load_regressor(
 
 
 def read_exported(path: str | Path) -> dict[str, Any]:
-    """What ``save_regressor`` wrote, on the CPU. Raises ``UserError`` for a file that is damaged, of another format or
-    of a newer version."""
+    """What ``save_regressor`` wrote, on the CPU. Raises ``UserError`` for a file that is damaged, of another format, of
+    a newer version, or with weights that are not finite."""
     state = load_state(path, what="regressor")
     if state.get("format") != FORMAT:
         raise fail(f"{path} is no exported regressor", got=f"format {state.get('format')!r}", expected=repr(FORMAT))
     if state["format_version"] > FORMAT_VERSION:
         raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
                    expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    check_finite(state["network"], path)
     return state
+
+
+def _check_sizes(config: RegressorConfig, network: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise ``UserError`` for a configuration that names far more than the file's tensors: each block has some."""
+    blocks = sum(map(abs, config.backbone.blocks)) + abs(config.decoder.layers) + abs(config.decoder.blocks)
+    if blocks > len(network) or not 0 < config.image_size <= _LARGEST_CROP:
+        raise fail(
+            f"The weights of {path} do not fit its configuration",
+            got=f"{len(network)} tensors, crops of {config.image_size} px",
+            expected=f"those of {blocks} blocks and layers, crops of at most {_LARGEST_CROP} px",
+        )
+
+
+def check_finite(network: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise ``UserError`` naming the weights that are not finite numbers."""
+    # A sum is not finite where a number of it is not; the opposite may happen by overflow alone.
+    doubtful = [name for name, value in network.items() if not torch.isfinite(value.sum())]
+    broken = [name for name in doubtful if not torch.isfinite(network[name]).all()]
+    if broken:
+        raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
 
 
 def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:

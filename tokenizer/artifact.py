@@ -24,7 +24,7 @@ from .engine.errors import fail
 from .engine.hdf5 import plain_datasets, reading
 from .engine.hdf5_writing import writing
 from .engine.options import from_dict, to_dict
-from .model import PoseTokenizer, build_tokenizer
+from .model import PoseTokenizer, build_tokenizer, codebook_shape
 
 FORMAT = "pose-token-hmr/tokenizer"
 FORMAT_VERSION = 1
@@ -77,7 +77,7 @@ def read_artifact(path: str | Path) -> Artifact:
     """Read and check an exported tokenizer; nothing in the file is executed or followed.
 
     Raises ``UserError`` for a file that is missing, cut short, of another or newer format, with links or external or
-    virtual storage, with a tensor missing, extra or misshapen (each named), or whose digest does not match.
+    virtual storage, with a tensor missing, extra, misshapen or not finite (each named), or whose digest does not match.
     """
     path = Path(path)
     ways = "Train one with `pose-tokenizer train`, or import the released tokenizer.pth with `import-reference`"
@@ -88,10 +88,10 @@ def read_artifact(path: str | Path) -> Artifact:
 def _read(file: h5py.File, path: Path) -> Artifact:
     settings = str(file.attrs["config"])
     config = from_dict(TokenizerConfig, json.loads(settings))
-    with torch.random.fork_rng(devices=[]):
-        tokenizer = build_tokenizer(config.network, config.quantizer)
-    expected = {name: values.shape for name, values in _tensors(tokenizer).items()}
     found = plain_datasets(file)
+    _check_sizes(config, found, path)
+    tokenizer = build_tokenizer(config.network, config.quantizer, empty=True)
+    expected = {name: tuple(values.shape) for name, values in _named(tokenizer).items()}
     problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
     problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
     problems += [
@@ -104,27 +104,46 @@ def _read(file: h5py.File, path: Path) -> Artifact:
     if sum(data.size for data in found.values()) * 4 > _MAX_BYTES:
         raise fail(f"{path} is too large", expected=f"at most {_MAX_BYTES} bytes")
     tensors = {name: data[()] for name, data in found.items()}
+    if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
+        raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
     digest = _digest(settings, tensors)
     if digest != file.attrs["sha256"]:
         raise fail(f"{path} is damaged", got=f"sha256 {digest[:12]}…", expected=f"{str(file.attrs['sha256'])[:12]}…",
                    next_step="Export or download it again")  # fmt: skip
     state = {name.replace("/", ".", 1): torch.from_numpy(values) for name, values in tensors.items()}
     codebook = state.pop("codebook")
-    missing, unexpected = tokenizer.load_state_dict(state, strict=False)
+    missing, unexpected = tokenizer.load_state_dict(state, strict=False, assign=True)
     assert not unexpected and all(name.startswith("quantizer.") for name in missing)
     tokenizer.quantizer.codebook.copy_(codebook)
     provenance = json.loads(str(file.attrs["provenance"]))
     return Artifact(tokenizer, config, provenance, digest, path.stat().st_size)
 
 
-def _tensors(tokenizer: PoseTokenizer) -> dict[str, np.ndarray]:
+def _check_sizes(config: TokenizerConfig, found: dict[str, h5py.Dataset], path: Path) -> None:
+    """Raise ``UserError`` unless what is built before tensors are compared is as small as what the file holds."""
+    shape, blocks, quantizer = codebook_shape(config.quantizer), config.network.blocks, config.quantizer
+    there = found["codebook"].shape if "codebook" in found else ()
+    most = sum(data.size for data in found.values())
+    counts = (quantizer.groups, quantizer.layers, quantizer.num_tokens, config.network.width, *quantizer.levels)
+    if min(counts) < 1:
+        raise fail(f"{path} has an impossible configuration", got=f"sizes of {min(counts)}", expected="at least 1")
+    if there != shape or blocks > len(found) or quantizer.layers * shape[1] > most:
+        raise fail(
+            f"The tensors of {path} do not fit its configuration",
+            got=f"a codebook {there}, {len(found)} tensors",
+            expected=f"a codebook {shape}, {blocks} blocks, {quantizer.layers} layers",
+        )
+
+
+def _named(tokenizer: PoseTokenizer) -> dict[str, torch.Tensor]:
+    """What is stored of a tokenizer, by the name it has in the file."""
     parts = {"encoder": tokenizer.encoder, "decoder": tokenizer.decoder}
-    tensors = {
-        f"{part}/{name}": value.detach().float().cpu().numpy()
-        for part, module in parts.items()
-        for name, value in module.state_dict().items()
-    }
-    return {**tensors, "codebook": tokenizer.quantizer.codebook.detach().float().cpu().numpy()}
+    tensors = {f"{part}/{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+    return {**tensors, "codebook": tokenizer.quantizer.codebook}
+
+
+def _tensors(tokenizer: PoseTokenizer) -> dict[str, np.ndarray]:
+    return {name: value.detach().float().cpu().numpy() for name, value in _named(tokenizer).items()}
 
 
 def _digest(settings: str, tensors: dict[str, np.ndarray]) -> str:

@@ -48,8 +48,8 @@ class AttentionEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(NUM_BODY_JOINTS, 6))
         self.register_buffer("scale", torch.ones(NUM_BODY_JOINTS, 6))
         self.embed = nn.Linear(7, width)
-        self.place = nn.Parameter(0.02 * torch.randn(NUM_BODY_JOINTS, width))
-        self.queries = nn.Parameter(0.5 * torch.randn(self.groups, width))
+        self.place = nn.Parameter(torch.randn(NUM_BODY_JOINTS, width).mul_(0.02))
+        self.queries = nn.Parameter(torch.randn(self.groups, width).mul_(0.5))
         self.blocks = _Blocks(width, blocks)
         self.out = nn.Linear(width, latent_shape[1])
 
@@ -73,8 +73,8 @@ class AttentionDecoder(nn.Module):
         self.register_buffer("mean", torch.zeros(NUM_BODY_JOINTS, 6))
         self.register_buffer("layer_scale", layer_scale.clone())
         self.embed = nn.Linear(dim, width)
-        self.place = nn.Parameter(0.5 * torch.randn(num_tokens // layers, width))
-        self.queries = nn.Parameter(0.5 * torch.randn(NUM_BODY_JOINTS, width))
+        self.place = nn.Parameter(torch.randn(num_tokens // layers, width).mul_(0.5))
+        self.queries = nn.Parameter(torch.randn(NUM_BODY_JOINTS, width).mul_(0.5))
         self.blocks = _Blocks(width, blocks)
         self.out = nn.Linear(width, 6)
         with torch.no_grad():

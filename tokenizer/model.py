@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -88,24 +90,38 @@ class PoseTokenizer(nn.Module):
                 module.get_buffer(name).copy_(value)
 
 
-def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig) -> PoseTokenizer:
-    """Build an untrained tokenizer; weights are drawn from torch's global generator.
+def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig, *, empty: bool = False) -> PoseTokenizer:
+    """Build an untrained tokenizer; weights are drawn from torch's global generator, or, where ``empty``, those of the
+    networks take no memory and no time until they are assigned.
 
     Raises ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
     """
     codes = _build_quantizer(quantizer)
+    with torch.device("meta") if empty else nullcontext():
+        return PoseTokenizer(*_build_networks(network, quantizer, codes))
+
+
+def codebook_shape(quantizer: QuantizerConfig) -> tuple[int, int]:
+    """(codes, dims) of the codebook that these settings give."""
+    if quantizer.kind == "fsq":
+        return math.prod(quantizer.levels), len(quantizer.levels)
+    return quantizer.num_codes, quantizer.dim
+
+
+def _build_networks(
+    network: NetworkConfig, quantizer: QuantizerConfig, codes: Quantizer
+) -> tuple[nn.Module, Quantizer, nn.Module]:
     if network.kind == "conv":
         if quantizer.kind != "ema_vq" or quantizer.num_tokens != NUM_TOKENS:
             raise fail("Convolutions need another quantizer", got=f"{quantizer.kind}, {codes.num_tokens} tokens",
                        expected=f"ema_vq of {NUM_TOKENS} tokens")  # fmt: skip
-        conv_encoder, conv_decoder = ConvEncoder(network.width, codes.dim), ConvDecoder(network.width, codes.dim)
-        return PoseTokenizer(conv_encoder, codes, conv_decoder)
+        return ConvEncoder(network.width, codes.dim), codes, ConvDecoder(network.width, codes.dim)
     mlp = network.kind == "mlp"
     encoder = (MLPEncoder if mlp else AttentionEncoder)(codes.latent_shape, network.width, network.blocks)
     decoder = (MLPDecoder if mlp else AttentionDecoder)(
         codes.num_tokens, codes.layer_scale, network.width, network.blocks
     )
-    return PoseTokenizer(encoder, codes, decoder)
+    return encoder, codes, decoder
 
 
 def _build_quantizer(config: QuantizerConfig) -> Quantizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from regressor.config import HeadConfig
 from regressor.decoder import PointingAttention
 from regressor.model import build_regressor, normalise
 from regressor.weights import load_regressor, save_regressor
+from tokenizer.engine.checkpoint import load_state, save_state
 from tokenizer.engine.errors import UserError
 from tokenizer.frozen import load_tokenizer
 
@@ -166,3 +168,38 @@ def test_what_it_never_saw_stays_within_reach(tiny_config, tokenizer, sample):
     limit = camera.mean(0) + 1.5 * (camera - camera.mean(0)).abs().amax(0)
     assert torch.allclose(found[True].camera, limit.expand(4, 3), atol=1e-4)
     assert (found[True].betas > betas.mean(0) - 1.51 * (betas - betas.mean(0)).abs().amax(0)).all()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, regressor, tiny_config, tokenizer):
+    with torch.no_grad():
+        next(iter(regressor.network.parameters())).view(-1)[2] = float("nan")
+        regressor.network.mean_betas[1] = float("inf")
+    path = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
+    with pytest.raises(UserError, match=r"weights that are not finite; got .*mean_betas"):
+        load_regressor(path, tokenizer=tokenizer)
+
+
+HUGE = {
+    "width": {"backbone": {"width": 10**5}},
+    "blocks": {"backbone": {"blocks": [10**8, 1, 1]}},
+    "layers": {"decoder": {"layers": 10**8}},
+    "dim": {"decoder": {"dim": 8 * 10**5}},
+    "crops": {"image_size": 32 * 10**5},
+}
+
+
+def test_a_configuration_that_is_larger_than_its_file_takes_nothing(
+    tmp_path, regressor, tiny_config, tokenizer, tokenizer_file, measured
+):
+    path = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
+    state = load_state(path)
+    for name, changes in HUGE.items():
+        settings = copy.deepcopy(state["config"])
+        for key, value in changes.items():
+            settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
+        save_state(tmp_path / name, {**state, "config": settings})
+    code = f"load_regressor(path, tokenizer={str(tokenizer_file)!r})"
+    imports = f"from regressor import load_regressor\nload_regressor({str(path)!r}, tokenizer={str(tokenizer_file)!r})"
+    for name, found in zip(HUGE, measured(imports, code, [tmp_path / name for name in HUGE]), strict=True):
+        assert "fit its configuration" in found["message"], (name, found)
+        assert found["mib"] < 50 and found["seconds"] < 2, (name, found)

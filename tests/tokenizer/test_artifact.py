@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -172,3 +176,66 @@ def test_export_leaves_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"No space left on device.*nothing was changed"):
         make(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+HUGE = {
+    "width": {"network": {"width": 12_000}},
+    "blocks": {"network": {"blocks": 10**7}},
+    "levels": {"quantizer": {"levels": [64] * 5}},
+    "layers": {"quantizer": {"layers": 10**9}},
+    "codes": {"quantizer": {"kind": "ema_vq", "num_codes": 10**9}},
+    "tokens": {"quantizer": {"kind": "ema_vq", "num_codes": 32, "dim": 3, "num_tokens": 10**12}},
+    "conv": {"network": {"kind": "conv", "width": 10**5}, "quantizer": {"kind": "ema_vq", "num_tokens": 160}},
+    "attention": {"network": {"kind": "attention", "width": 32 * 10**4}},
+    "negative": {"quantizer": {"levels": [-4, -4, 2]}},
+}
+
+
+def test_a_configuration_that_is_larger_than_its_file_takes_nothing(tmp_path, measured):
+    """Width 12,000 took 13 s and 4.6 GiB before the file was refused."""
+    make(tmp_path / "t.h5")
+    for size, changes in HUGE.items():
+        shutil.copy(tmp_path / "t.h5", tmp_path / size)
+        with h5py.File(tmp_path / size, "r+") as file:
+            settings = json.loads(file.attrs["config"])
+            for group in changes:
+                settings[group] |= changes[group]
+            file.attrs["config"] = json.dumps(settings)
+    paths = [tmp_path / size for size in HUGE]
+    for size, found in zip(HUGE, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
+        assert re.search("fit its configuration|impossible configuration", found["message"]), (size, found)
+        assert found["mib"] < 100 and found["seconds"] < 3, (size, found)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    """Although their digest is right, as when a training had gone astray."""
+    model, _ = make(tmp_path / "t.h5")
+    with torch.no_grad():
+        model.decoder.trunk[0].bias[3] = value
+    export_tokenizer(model, read_artifact(tmp_path / "t.h5").config, tmp_path / "bad.h5")
+    with pytest.raises(UserError, match=r"not finite; got decoder/trunk\.0\.bias"):
+        load_tokenizer(tmp_path / "bad.h5")
+
+
+def test_data_that_is_only_claimed_takes_nothing(tmp_path, measured):
+    shape = (1 << 15, 1 << 15)
+    layout = h5py.VirtualLayout(shape, "f4")
+    layout[:2, :2] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape=(2, 2))
+    claims = {
+        "fill value": lambda file: file.create_dataset("more", shape, "f4", chunks=(64, 64), fillvalue=1.0),
+        "compressed": lambda file: file.create_dataset("more", data=np.zeros((99, 99)), compression="gzip"),
+        "large chunks": lambda file: file.create_dataset(
+            "more", (2, 2), "f4", maxshape=shape, chunks=(1 << 14, 1 << 14)
+        ),
+        "virtual": lambda file: file.create_virtual_dataset("more", layout),
+    }
+    make(tmp_path / "t.h5")
+    for kind, claim in claims.items():
+        shutil.copy(tmp_path / "t.h5", tmp_path / kind)
+        with h5py.File(tmp_path / kind, "r+") as file:
+            claim(file)
+    paths = [tmp_path / kind for kind in claims]
+    for kind, found in zip(claims, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
+        assert re.search("claims more data|compressed data|outside itself", found["message"]), (kind, found)
+        assert found["mib"] < 100, (kind, found)

@@ -133,10 +133,14 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
     """
     import torch
 
+    from .torch_files import check_torch_file
+
     path = Path(path)
     if not path.is_file():
         raise fail(f"No {what} at {path}", next_step="Check the path, or train first")
     try:
+        if zipfile.is_zipfile(path):
+            check_torch_file(path)
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:

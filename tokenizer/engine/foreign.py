@@ -15,6 +15,7 @@ from torch import Size, Tensor
 
 from .checkpoint import reason_of
 from .errors import fail
+from .torch_files import check_torch_file
 
 # Settings of yacs and OmegaConf come as objects. Their classes are only named, never imported: dictionaries take their
 # place, and keep their state as attributes.
@@ -36,6 +37,7 @@ def load_foreign(path: str | Path, *, expected: str) -> dict[str, Any]:
     plain: list[Any] = [collections.OrderedDict, collections.defaultdict, dict, list, int, typing.Any]
     plain += [(collections.OrderedDict, name) for name in _SETTINGS]
     try:
+        check_torch_file(path, _SETTINGS, repeated=True)
         with torch.serialization.safe_globals(plain):
             # Files of old versions of torch are no archives, and cannot be mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

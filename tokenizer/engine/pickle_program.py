@@ -71,7 +71,8 @@ class Unfinished:
 
 
 class Program:
-    """``run()`` the pickle that begins where ``file`` is; ``find(module, name)`` gives what may be named."""
+    """``run()`` the pickle that begins where ``file`` is; ``find(module, name)`` gives what may be named,
+    ``persistent`` what a reference to something outside the pickle stands for; ``mappings``: other dictionaries."""
 
     def __init__(
         self,
@@ -81,7 +82,9 @@ class Program:
         *,
         inner: bool = False,
         persistent: Callable[[Any], Any] | None = None,
+        mappings: tuple[type, ...] = (),
     ) -> None:
+        self._mappings = (dict, collections.OrderedDict, *mappings)
         self.file, self.find, self.budget, self.inner, self._persistent = file, find, budget, inner, persistent
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
@@ -145,11 +148,11 @@ class Program:
 
     def _set_item(self, _: Any) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._top(dict, collections.OrderedDict)[checked_key(key)] = value
+        self._top(*self._mappings)[checked_key(key)] = value
 
     def _set_items(self, _: Any) -> None:
         items = self._pop_mark()
-        self._top(dict, collections.OrderedDict).update(_pairs(items))
+        self._top(*self._mappings).update(_pairs(items))
 
     def _add_items(self, _: Any) -> None:
         items = self._pop_mark()

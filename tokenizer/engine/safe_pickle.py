@@ -23,7 +23,7 @@ from .pickled_arrays import (
     object_of,
 )
 
-__all__ = ["Chumpy", "SparseMatrix", "as_array", "load_pickle", "loads_pickle"]
+__all__ = ["Chumpy", "SparseMatrix", "as_array", "find_plain", "load_pickle", "loads_pickle"]
 
 _MOST_BYTES = 1 << 30
 """What a compressed pickle may grow to: a few kilobytes can stand for a terabyte."""
@@ -102,9 +102,14 @@ _ALLOWED: dict[tuple[str, str], Known] = {
 }
 
 
+def find_plain(module: str, name: str) -> Known | None:
+    """What a pickle of plain values and arrays may name; None for anything else."""
+    return _ALLOWED.get((module, name))
+
+
 def _find(module: str, name: str) -> Known:
-    if (module, name) in _ALLOWED:
-        return _ALLOWED[module, name]
+    if (known := find_plain(module, name)) is not None:
+        return known
     if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
         return object_of(InlineArray)
     if module.split(".")[0] == "chumpy":
