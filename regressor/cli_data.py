@@ -38,9 +38,10 @@ def prepare(
 ) -> None:  # fmt: skip
     """Convert a data set into shards, once: crops as JPEG, with a margin, and their annotation.
 
-    FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints), 4dhumans (tars), bedlam
-    (tars, or npz of labels), 3dpw (sequenceFiles, or its folders or files), emdb (its folder), synthetic (a crop
-    store). What is broken is left out and listed. The same command goes on where a killed one was.
+    FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints, as COCO, OpenPose and
+    AlphaPose write it), 4dhumans (tars), bedlam (tars, or npz of labels), 3dpw (sequenceFiles, or its folders or
+    files), emdb (its folder), synthetic (a crop store). What is broken is left out and listed. The same command goes
+    on where a killed one was.
 
     --val-share 0.05 holds out about that much of train as val, by a hash of names: people of one photograph and frames
     of one sequence stay together, and fall on the same side at every run.
@@ -66,7 +67,7 @@ def prepare(
             workers=workers, progress=progress,
         )  # fmt: skip
     for name, about in report.about.items():
-        if name in ("boxes", "scale_unit", "cameras", "note", "held_out"):
+        if name in ("boxes", "keypoints", "scale_unit", "cameras", "note", "held_out"):
             click.echo(f"{name.replace('_', ' ')}: {about}")
     for reason, count in sorted(report.skipped.items()):
         click.echo(f"left out, {reason}: {count:,}")

@@ -82,7 +82,7 @@ def finetune(
     data_format: str, val_share: float, also: tuple[str, ...], tals: str, trainable: str, steps: int | None,
     minutes: float | None, assignments: tuple[str, ...], resume: bool, body_source: str, device: str,
 ) -> None:  # fmt: skip
-    """Fine-tune a regressor on your own photographs, of which 2D keypoints are known: COCO's JSON with 17 a person.
+    """Fine-tune a regressor on your own photographs, of which 2D keypoints are known (JSON; see `prepare`, coco).
 
     ANNOTATIONS may be of another --format, or a folder that `prepare` made. Prepares them into RUN/data, trains with
     the published loss (only what is known counts), and writes RUN/regressor.pt with the weights of the least 2D error

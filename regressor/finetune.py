@@ -185,6 +185,8 @@ def _prepared(
         report = prepare_shards(
             photographs.data_format, list(sources), out, reading, StoreOptions(), progress=preparing
         )
+        if "keypoints" in report.about:
+            say(f"keypoints: {report.about['keypoints']}")
         for reason, count in sorted(report.skipped.items()):
             say(f"left out, {reason}: {count:,}")
         left_out = report.broken

@@ -38,13 +38,14 @@ class Person:
 class Photo:
     """A picture with its people. ``image``: a file, the bytes of one, or pixels (H,W,3) uint8 RGB; ``name`` says in
     reports which it is; ``sequence`` the video it is of, if any; ``turned``: to be turned clockwise by 90° first, as
-    its annotation is."""
+    its annotation is; ``size``: width and height of the picture that was annotated, where the data set says them."""
 
     name: str
     image: Path | bytes | np.ndarray
     people: tuple[Person, ...]
     sequence: str = ""
     turned: bool = False
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

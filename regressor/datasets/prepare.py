@@ -27,8 +27,8 @@ from tokenizer.engine.processes import available_cores, map_in_order
 
 from ..boxes import check_box
 from ..camera import assumed_intrinsics, prediction_box, square_box
-from .crops import decode_image, read_image
 from .holding_out import held_out_below, place
+from .image_files import decode_image, read_header, read_image
 from .photo import LeftOut, Part, Person, Photo, ReadOptions
 from .readers import reader
 from .reference_crop import ASPECT
@@ -229,6 +229,7 @@ def people_of(photo: Photo, options: StoreOptions) -> tuple[list[Row], list[Left
         return [], [LeftOut(photo.name, "nobody in the picture", broken=False)]
     try:
         image = _pixels(photo)
+        _check_size(photo, image)
     except (UserError, OSError) as error:
         return [], [LeftOut(photo.name, str(error))]
     rows, left = [], []
@@ -249,6 +250,22 @@ def _pixels(photo: Photo) -> np.ndarray:
     else:
         image = read_image(photo.image)
     return np.rot90(image, -1) if photo.turned else image
+
+
+def _check_size(photo: Photo, image: np.ndarray) -> None:
+    """Raise ``UserError`` where other pixels were annotated than those of the image, turned as its EXIF says."""
+    height, width = image.shape[:2]
+    if photo.size is None or photo.size == (width, height):
+        return
+    how = "has another size than its annotation says"
+    step = "Give the images that were annotated, at the size they had then"
+    if photo.size == (height, width) and isinstance(photo.image, Path):
+        orientation = read_header(photo.image).orientation
+        if orientation is None or orientation > 4:
+            how = "is turned by its EXIF, and was annotated as it is stored, lying on its side"
+            step = "Save it without EXIF, the right way up, and annotate that; or use a program that turns pictures"
+    expected = f"{photo.size[0]} × {photo.size[1]}"
+    raise fail(f"{photo.name} {how}", got=f"{width} × {height} pixels", expected=expected, next_step=step)
 
 
 @lru_cache

@@ -198,7 +198,7 @@ def test_coco_bad_input(tmp_path):
         coco_person(99), coco_person(keypoints=["a"] * 51),
     ], images=3)  # fmt: skip
     report = prepare(tmp_path / "k.json", tmp_path / "out", "coco")
-    assert report.people == {"test": 1} and len(report.broken) == 6
+    assert report.people == {"test": 3} and len(report.broken) == 4
     assert report.skipped == {"a crowd": 1, "no keypoint is labelled": 1, "nobody in the picture": 2}
     for text in ("[1, 2]", "{}", "{", '{"images": 1, "annotations": []}', '{"images": [1], "annotations": []}'):
         (tmp_path / "bad.json").write_text(text)

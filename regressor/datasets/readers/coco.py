@@ -1,60 +1,149 @@
-"""COCO person keypoints: one JSON of ``images`` and ``annotations``, of COCO itself or a user's own in its form."""
+"""People's 2D keypoints as JSON: COCO's files and what detectors and annotation programs write in their form.
+
+1. The content tells the form: COCO (``images``, ``annotations``), a list of results (AlphaPose, COCO's results format),
+   or OpenPose (``people``, a file an image).
+2. Keypoints are read by the names in ``categories[].keypoints``, else by how many there are; confidences stay.
+3. People become annotated photographs; each photograph is found by its name, and its size goes with it to be compared.
+"""
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.text_files import read_json
 
+from ..image_names import ImageFolder
 from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
-from .fields import box_around, keypoints_by_name, numbers
-from .joint_orders import COCO17
+from .fields import box_around, box_of_points, flat_numbers, keypoints_by_name, numbers
+from .joint_orders import BODY25, COCO18, FEET
+from .keypoint_names import layout
 
 _MARGIN = 1.2
+_SURE = 0.3
+"""Confidence from which a keypoint says where a person is."""
+_OPENPOSE = {25: BODY25, 18: COCO18}
+_PEOPLE = frozenset((
+    "person", "persons", "people", "human", "humans", "man", "men", "woman", "women", "child", "children", "boy",
+    "girl", "adult", "pedestrian", "pedestrians", "athlete", "athletes", "player", "players", "dancer", "worker",
+    "climber", "runner", "skier", "swimmer", "rider", "body",
+))  # fmt: skip
+"""Words in the names of categories that are people."""
+
+
+@dataclass
+class _Read:
+    """What was found on the way: names of keypoints that are used, and of those that are not."""
+
+    used: dict[str, None] = field(default_factory=dict)
+    unused: dict[str, None] = field(default_factory=dict)
+
+    def note(self, names: list[str] | None, found: tuple[str, ...]) -> None:
+        self.used.update(dict.fromkeys(filter(None, found)))
+        self.unused.update(dict.fromkeys(name for name, ours in zip(names or [], found) if not ours))
+
+    @property
+    def text(self) -> str:
+        text = f"{len(self.used)} kinds, by name"
+        return text + (f"; not used: {', '.join(self.unused)}" if self.unused else "")
 
 
 def read(sources: list[Path], options: ReadOptions) -> Reading:
-    """Read JSON files with 17 keypoints x, y, visibility a person and ``bbox`` x, y, width, height.
+    """Read JSON files of keypoints, or folders of them.
 
-    A keypoint that is labelled counts, hidden or not. Crowds and people without a labelled keypoint are counted and
-    left out; an annotation that is damaged is left out and listed. Raises ``UserError`` for a file that is none such.
+    A keypoint counts by its confidence (COCO's visibility 1 and 2 count whole). The box is that of the annotation, else
+    that around the keypoints. Crowds and people without a labelled keypoint are counted and left out; what is no
+    person, or damaged, is left out and listed. Raises ``UserError`` for a file that is none such.
     """
+    seen = _Read()
     parts: list[Part] = []
-    for path in sources:
-        key, content = file_key(path), _content(path)
-        photos = _photos(path, content, options.images or path.parent)
-        parts += listed_parts(f"{key} {options.images}", options.split, photos, options.people)
-    return Reading(parts, {"boxes": f"those of the annotation × {_MARGIN}, square by their longer side"})
+    for source in sources:
+        for path in _files(source):
+            key, content = file_key(path), _content(path)
+            folder = ImageFolder(options.images or path.parent)
+            if "people" in content:
+                photos = _openpose(path, content["people"], folder, seen)
+            elif "results" in content:
+                photos = _results(path, content["results"], folder, seen)
+            else:
+                photos = _photos(path, content, folder, seen)
+            parts += listed_parts(f"{key} {options.images}", options.split, photos, options.people)
+    boxes = (
+        f"those of the annotation, or around the keypoints where there are none, "
+        f"× {_MARGIN}, square by their longer side"
+    )
+    return Reading(parts, {"boxes": boxes, "keypoints": seen.text})
+
+
+def _files(source: Path) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    found = sorted(source.glob("*.json"))
+    if not found:
+        raise fail(f"No JSON in {source}", expected="files of keypoints, of COCO, OpenPose or AlphaPose")
+    return found
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lists of a file: images and annotations (and categories), results, or people."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
         raise fail(f"Cannot read {path}", got=error, expected="COCO keypoints as JSON") from None
-    fits = isinstance(content, dict) and all(
-        isinstance(content.get(name), list) and all(isinstance(item, dict) for item in content[name])
-        for name in ("images", "annotations")
-    )
-    if not fits:
-        raise fail(f"{path} is no file of COCO keypoints", got=_keys(content), expected="lists images and annotations")
+    if isinstance(content, dict) and _is_list(content.get("people")):
+        return {"people": content["people"]}
+    if isinstance(content, list) and content and _is_list(content) and all("keypoints" in item for item in content):
+        return {"results": content}
+    if not isinstance(content, dict) or not all(_is_list(content.get(name)) for name in ("images", "annotations")):
+        raise fail(f"{path} is no file of COCO keypoints", got=_keys(content), expected="lists images and annotations, "
+                   "a list of results with image_id and keypoints, or OpenPose's people")  # fmt: skip
     return content
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _keys(content: Any) -> str:
     return f"keys {', '.join(content) or 'none'}"[:120] if isinstance(content, dict) else type(content).__name__
 
 
-def _photos(path: Path, content: dict[str, list[dict[str, Any]]], images: Path) -> Iterator[Photo | LeftOut]:
+@dataclass(frozen=True)
+class _Category:
+    """What a file says of a kind of annotation; ``keypoints``: their names, None where there are none."""
+
+    name: str
+    person: bool
+    keypoints: list[str] | None
+
+
+def _categories(content: dict[str, Any]) -> dict[str, _Category]:
+    """By id as text; empty where a file has none."""
+    listed: Any = content.get("categories")
+    found = {}
+    for item in listed if _is_list(listed) else []:
+        name, above = str(item.get("name", "")), str(item.get("supercategory") or "")
+        words = set(re.findall(r"[a-z]+", f"{name} {above}".lower()))
+        names = item.get("keypoints")
+        fits = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
+        known = name if not above or above == name else f"{name} ({above})"
+        found[str(item.get("id"))] = _Category(known, bool(words & _PEOPLE), names if fits else None)
+    return found
+
+
+def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
     # Numbers or words name images; as text, whatever stands there names something.
     by_image: dict[str, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         by_image.setdefault(str(annotation.get("image_id")), []).append(annotation)
+    categories = _categories(content)
+    taken: dict[Path, str] = {}
     for image in content["images"]:
         name = image.get("file_name")
         if not isinstance(name, str):
@@ -63,35 +152,149 @@ def _photos(path: Path, content: dict[str, list[dict[str, Any]]], images: Path) 
         people = []
         for number, annotation in enumerate(by_image.pop(str(image.get("id")), [])):
             where = f"{name}, annotation {annotation.get('id', number)}"
-            if annotation.get("iscrowd"):
-                yield LeftOut(where, "a crowd", broken=False)
-                continue
             try:
-                person = _person(annotation, where)
+                person = _person(annotation, categories, where, seen)
             except UserError as error:
                 yield LeftOut(where, str(error))
                 continue
-            if person is None:
-                yield LeftOut(where, "no keypoint is labelled", broken=False)
+            if isinstance(person, LeftOut):
+                yield person
             else:
                 people.append(person)
-        yield Photo(name, images / name, tuple(people))
+        file = folder.find(name)
+        if taken.setdefault(file, name) != name:
+            yield LeftOut(name, f"leads to {file}, and so does {taken[file]}")
+        else:
+            yield Photo(name, file, tuple(people), size=_size(image))
     for name, rest in by_image.items():
         yield LeftOut(f"{path.name}, image {name}", f"{len(rest)} annotations of an image that is not in the file")
 
 
-def _person(annotation: dict[str, Any], where: str) -> Person | None:
-    points = annotation.get("keypoints")
-    if points is None:
-        return None
-    points = numbers(points, (3 * len(COCO17),), f"{where}: keypoints").reshape(-1, 3)
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the picture that was annotated, where the file says them."""
+    sides = [image.get(name) for name in ("width", "height")]
+    if all(isinstance(side, int | float) and 1 <= side < 1e9 for side in sides):
+        return int(sides[0]), int(sides[1])  # type: ignore[arg-type]
+    return None
+
+
+def _person(
+    annotation: dict[str, Any], categories: dict[str, _Category], where: str, seen: _Read
+) -> Person | LeftOut:  # fmt: skip
+    if annotation.get("iscrowd"):
+        return LeftOut(where, "a crowd", broken=False)
+    given = annotation.get("category_id")
+    category = categories.get(str(given))
+    if categories and category is None and given is not None:
+        kinds = ", ".join(f"{number} {one.name}" for number, one in categories.items())
+        raise fail(f"{where} is of a category that is not in the file", got=given, expected=kinds[:200])
+    if category is not None and not category.person:
+        # The many other kinds of COCO itself have no keypoints: these are counted.
+        return LeftOut(where, f"its category is {category.name!r}, not a person", "keypoints" in annotation)
+    if category is None and given is not None and given not in (0, 1):
+        return LeftOut(where, f"its category is {given}, not 1, which is a person in COCO")
+    if annotation.get("keypoints") is None:
+        return LeftOut(where, "no keypoint is labelled", broken=False)
+    points = _points(annotation["keypoints"], f"{where}: keypoints")
+    names = None if category is None else category.keypoints
+    found = layout(len(points), names, where)
+    seen.note(names, found)
+    points = keypoints_by_name(points, found)
+    feet = annotation.get("foot_kpts")
+    if feet is not None and annotation.get("foot_valid", True):
+        more = _points(feet, f"{where}: foot_kpts")
+        if len(more) != len(FEET):
+            raise fail(f"{where}: foot_kpts has another length", got=f"{len(more)} keypoints", expected=len(FEET))
+        seen.note(None, FEET)
+        more = keypoints_by_name(more, FEET)
+        points = np.where(more[:, 2:] > points[:, 2:], more, points)
+    box = annotation.get("bbox", annotation.get("box"))
+    return _with_box(points, box, where)
+
+
+def _points(values: Any, where: str) -> np.ndarray:
+    """Keypoints x, y, confidence in a row → (J,3), zeros where the confidence is; visibility 2 becomes 1."""
+    flat = flat_numbers(values, where)
+    if not len(flat) or len(flat) % 3:
+        raise fail(f"{where} has another length", got=f"{len(flat)} numbers", expected="three a keypoint")
+    points = flat.reshape(-1, 3)
+    if (points[:, 2] < 0).any():
+        raise fail(f"{where} has confidences below 0", got=f"{points[:, 2].min():g}", expected="0 to 1, or 0, 1 and 2")
+    points[:, 2] = points[:, 2].clip(max=1)
+    return points * (points[:, 2:] > 0)
+
+
+def _with_box(points: np.ndarray, box: Any, where: str) -> Person | LeftOut:
+    """A person of keypoints (44,3), with the box given as x, y, width, height, else that around the keypoints."""
     if not (points[:, 2] > 0).any():
-        return None
-    points = np.concatenate([points[:, :2], points[:, 2:] > 0], 1)
-    x, y, width, height = numbers(annotation.get("bbox"), (4,), f"{where}: bbox")
-    size = _MARGIN * np.array([width, height])
-    return Person(
-        box_around(np.array([x + width / 2, y + height / 2]), size),
-        keypoints_2d=keypoints_by_name(points * (points[:, 2:] > 0), COCO17),
-        true_3d=False,
-    )
+        return LeftOut(where, "no keypoint is labelled", broken=False)
+    empty = box is None or (isinstance(box, list) and not box)
+    x, y, width, height = (0.0,) * 4 if empty else numbers(box, (4,), f"{where}: bbox")
+    if width > 0 and height > 0:
+        around = box_around(np.array([x + width / 2, y + height / 2]), _MARGIN * np.array([width, height]))
+    else:
+        sure = points * (points[:, 2:] >= _SURE)
+        around = box_of_points(sure if (sure[:, 2] > 0).sum() > 1 else points, _MARGIN)
+    return Person(around, keypoints_2d=points, true_3d=False)
+
+
+def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+    """A list of people, each with the name or COCO's number of its image: AlphaPose's, and COCO's results format."""
+    by_image: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for number, item in enumerate(items):
+        name = item.get("image_id", item.get("file_name"))
+        if isinstance(name, int) and not isinstance(name, bool) and name >= 0:
+            name = f"{name:012d}.jpg"
+        if not isinstance(name, str):
+            yield LeftOut(f"{path.name}, item {number}", "has no image_id")
+            continue
+        by_image.setdefault(name, []).append((number, item))
+    for name, some in by_image.items():
+        people = []
+        for number, item in some:
+            where = f"{name}, item {number}"
+            try:
+                person = _person(item, {}, where, seen)
+            except UserError as error:
+                person = LeftOut(where, str(error))
+            if isinstance(person, LeftOut):
+                yield person
+            else:
+                people.append(person)
+        yield Photo(name, folder.find(name), tuple(people))
+
+
+def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+    """The people of one image, which is named like the file: ``a_keypoints.json`` belongs to ``a.jpg``."""
+    stem = path.stem.removesuffix("_keypoints")
+    people = []
+    for number, one in enumerate(found):
+        where = f"{path.name}, person {number}"
+        try:
+            person = _openpose_person(one, where, seen)
+        except UserError as error:
+            person = LeftOut(where, str(error))
+        if isinstance(person, LeftOut):
+            yield person
+        else:
+            people.append(person)
+    image = folder.find_stem(stem)
+    if image is None:
+        yield LeftOut(path.name, f"No image at {folder.root / stem}.jpg, or with another ending")
+    else:
+        yield Photo(image.name, image, tuple(people))
+
+
+def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | LeftOut:
+    values = one.get("pose_keypoints_2d", one.get("pose_keypoints"))
+    if values is None:
+        raise fail(f"{where} has no pose_keypoints_2d", got=_keys(one))
+    points = _points(values, f"{where}: pose_keypoints_2d")
+    if len(points) not in _OPENPOSE:
+        raise fail(f"{where} is of another model of OpenPose", got=f"{len(points)} keypoints", expected="25, or 18")
+    spread = np.abs(points[points[:, 2] > 0, :2])
+    if len(spread) and spread.max() <= 1:
+        raise fail(f"{where} is not in pixels", got="coordinates of 1 at most",
+                   next_step="Run OpenPose with --keypoint_scale 0")  # fmt: skip
+    seen.note(None, _OPENPOSE[len(points)])
+    return _with_box(keypoints_by_name(points, _OPENPOSE[len(points)]), None, where)

@@ -25,3 +25,19 @@ SMPL45 = (
     "right_big_toe", "right_small_toe", "right_heel", *[""] * 10,
 )  # fmt: skip
 """SMPL's joints and the 21 vertices that stand for face, feet and fingertips, as smplx lists them."""
+
+BODY25 = _OPENPOSE
+"""OpenPose's body model, the first 25 of the 44."""
+
+FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
+"""The feet of COCO-WholeBody (Jin et al., 2020), in its ``foot_kpts`` and behind its 17."""
+
+WHOLE_BODY133 = (*COCO17, *FEET, *[""] * (133 - 23))
+"""COCO-WholeBody in one list: body, feet, face, hands."""
+
+HALPE26 = (*COCO17, "", "neck", "mid_hip",
+           *(f"{side}_{part}" for part in ("big_toe", "small_toe", "heel") for side in ("left", "right")))  # fmt: skip
+"""Halpe's body and feet (Fang et al., AlphaPose), without its top of the head, which is none of the 44."""
+
+HALPE136 = (*HALPE26, *[""] * (136 - 26))
+"""All of Halpe: body, feet, face, hands."""

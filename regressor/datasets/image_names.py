@@ -1,0 +1,65 @@
+"""Image files by the names that annotations give them, which come from other folders, computers and systems."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from .image_files import IMAGE_SUFFIXES
+
+
+class ImageFolder:
+    """A folder of images, in which names are looked up.
+
+    Where there is no file of a name as it is, it may be written as on Windows (``images\\a.jpg``), begin in folders
+    that are not there (``C:\\photos\\a.jpg``, ``/data/upload/a.jpg``), in other letter case, or with umlauts in two
+    pieces.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._listed: dict[Path, dict[str, Path]] = {}
+
+    def find(self, name: str) -> Path:
+        """The file of that name, or the path where it was expected; the longest end of ``name`` that exists counts."""
+        try:
+            if (self.root / name).is_file():
+                return self.root / name
+        except (OSError, ValueError):  # a name that no file can have
+            return self.root / "?"
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        for first in range(len(parts)):
+            path = self._below(parts[first:])
+            if path is not None:
+                return path
+        return self.root.joinpath(*parts)
+
+    def find_stem(self, stem: str) -> Path | None:
+        """The image whose name without its ending is ``stem``, of several endings the first in ``IMAGE_SUFFIXES``; the
+        root itself where that is an image."""
+        if self.root.is_file():
+            return self.root
+        listed = self._files(self.root)
+        found = (listed.get(_plain(stem + suffix)) for suffix in IMAGE_SUFFIXES)
+        return next((path for path in found if path is not None), None)
+
+    def _below(self, parts: list[str]) -> Path | None:
+        path = self.root
+        for part in parts:
+            found = self._files(path).get(_plain(part))
+            if found is None:
+                return None
+            path = found
+        return path if path.is_file() else None
+
+    def _files(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = {_plain(path.name): path for path in sorted(folder.iterdir(), reverse=True)}
+            except OSError:
+                self._listed[folder] = {}
+        return self._listed[folder]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
