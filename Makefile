@@ -57,7 +57,7 @@ $(STAGES):
 drift: tokenizer  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
 	@$(BIN)/pose-pipeline drift --runs "$$DEMO_RUNS"
 
-bench: $(READY)  ## The figures of the README, each printed with its command (MOCAP for those on real motion)
+bench: $(READY)  ## What is asked of this project beside what is measured; fails where it is not met (MOCAP: on real motion)
 	@$(BIN)/pose-pipeline bench --runs "$$DEMO_RUNS" --mocap "$$DEMO_MOCAP"
 
 bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in one table (MOCAP; MINUTES of each, SEEDS)

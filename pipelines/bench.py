@@ -8,28 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tokenizer.engine.checkpoint import write_text_atomically
 
 from .demo import PROGRAMS, run_command, surroundings
+from .figures import Figure, Goal
 from .stages import PRESETS
 
 _IMAGES = 1280
 _HELP_RUNS = 5
 Say = Callable[[str], None]
 Command = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table: ``goal`` is what the project set itself, empty where it set nothing."""
-
-    what: str
-    value: str
-    goal: str
-    commands: tuple[str, ...]
 
 
 def run_bench(runs: Path, mocap: str, say: Say) -> list[Figure]:
@@ -44,18 +34,9 @@ def run_bench(runs: Path, mocap: str, say: Say) -> list[Figure]:
     figures += _rendering(folder, say)
     figures += _tokenizers(folder, mocap, say) if mocap else []
     figures += _regressor(runs)
-    about = {"figures": [asdict(figure) for figure in figures], **surroundings()}
+    about = {"figures": [figure.to_dict() for figure in figures], **surroundings()}
     write_text_atomically(runs / "bench.json", json.dumps(about, indent=2) + "\n")
     return figures
-
-
-def table(figures: list[Figure]) -> str:
-    """Figures as text: a line each, and beneath it the commands."""
-    lines = []
-    for figure in figures:
-        lines.append(f"{figure.what:<66} {figure.value:>14}   {figure.goal}")
-        lines += [f"    $ {command}" for command in figure.commands]
-    return "\n".join(lines)
 
 
 def _help_times() -> list[Figure]:
@@ -68,8 +49,8 @@ def _help_times() -> list[Figure]:
             subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).resolve().parents[1])
             seconds.append(time.monotonic() - began)
         seconds.sort()
-        figures.append(Figure(f"{program} --help, median of {_HELP_RUNS}", f"{seconds[_HELP_RUNS // 2]:.2f} s",
-                              "below 0.5 s", (f"{program} --help",)))  # fmt: skip
+        figures.append(Figure(f"{program} --help, median of {_HELP_RUNS}", seconds[_HELP_RUNS // 2], "{:.2f} s",
+                              Goal("below", 0.5), (f"{program} --help",)))  # fmt: skip
     return figures
 
 
@@ -82,8 +63,8 @@ def _rendering(folder: Path, say: Say) -> list[Figure]:
                    "0", "--test", "0", "--out", str(folder / f"{domain}.h5"))  # fmt: skip
         seconds = _run(say, command)
         what = f"{_IMAGES} images of domain {domain}, 128 px, from start to end"
-        goal = "at least 40 /s" if domain == "suit" else ""
-        figures.append(Figure(what, f"{_IMAGES / seconds:.0f} /s", goal, (shlex.join(command),)))
+        goal = Goal("at least", 40) if domain == "suit" else None
+        figures.append(Figure(what, _IMAGES / seconds, "{:.0f} /s", goal, (shlex.join(command),)))
     return figures
 
 
@@ -113,14 +94,14 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
         errors.append(found["mpjpe_mm"])
         where = f"tokenizer, {preset.tokenizer_minutes:g} min on the {name}, judged on real val clips"
         figures += [
-            Figure(f"{where}: MPJPE", f"{found['mpjpe_mm']:.2f} mm",
-                   "at most 10 mm" if name == "real motion" else "at most 25 mm", lines),
-            Figure(f"{where}: p95", f"{found['mpjpe_p95_mm']:.2f} mm", "", ()),
-            Figure(f"{where}: codes used", f"{100 * found['codes_used_share']:.0f} %", "at least 80 %", ()),
-            Figure(f"{where}: ids kept under 3° of noise", f"{100 * found['ids_kept_at_3_deg']:.0f} %", "", ()),
+            Figure(f"{where}: MPJPE", found["mpjpe_mm"], "{:.2f} mm",
+                   Goal("at most", 10 if name == "real motion" else 25), lines),
+            Figure(f"{where}: p95", found["mpjpe_p95_mm"], "{:.2f} mm"),
+            Figure(f"{where}: codes used", 100 * found["codes_used_share"], "{:.0f} %", Goal("at least", 80)),
+            Figure(f"{where}: ids kept under 3° of noise", 100 * found["ids_kept_at_3_deg"], "{:.0f} %"),
         ]  # fmt: skip
     figures.append(Figure("error of the one on the embedded source by that of the one on real motion",
-                          f"{errors[1] / errors[0]:.2f}", "at most 1.6", ()))  # fmt: skip
+                          errors[1] / errors[0], "{:.2f}", Goal("at most", 1.6)))  # fmt: skip
     return figures
 
 
@@ -132,9 +113,9 @@ def _regressor(runs: Path) -> list[Figure]:
     row, ratios = next(iter(evaluation["ratios"].items()))
     errors = evaluation["errors_mm"][row]
     beside = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"
-    goals = {"mpjpe_mm": "at most 0.82", "pa_mpjpe_mm": "at most 0.72", "pve_mm": ""}
+    goals = {"mpjpe_mm": Goal("at most", 0.82), "pa_mpjpe_mm": Goal("at most", 0.72), "pve_mm": None}
     return [Figure(f"{beside}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
-                   f"{ratios[name]:.3f}", goal, (f"make evaluate RUNS={runs}",) if name == "mpjpe_mm" else ())
+                   ratios[name], "{:.3f}", goal, (f"make evaluate RUNS={runs}",) if name == "mpjpe_mm" else ())
             for name, goal in goals.items()]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from tokenizer.engine.errors import fail
 from tokenizer.engine.npz import read_npz
 
-from .bench import Figure
 from .demo import PROGRAMS
+from .figures import Figure, Goal
 
 _WORKERS = 2
 _POLL_S = 0.02
@@ -96,9 +96,9 @@ def _figures(path: Path, seconds: float, peak: float | None, line: str) -> list[
     alike = Mixture.of(store, "")
     figures = [
         Figure(f"prepare {len(store.sources):,} clips, {frames:,} frames, {_WORKERS} workers, start to end",
-               f"{frames / seconds:,.0f} /s", "at least 100,000 frames /s", (line,)),
-        Figure("its peak memory, all processes together", f"{peak:,.0f} MB" if peak else "unknown", "below 600 MB", ()),
-        Figure(f"poses from the file into memory, best of {_REPEATS}", f"{loading:,.0f} /s", "", ()),
+               frames / seconds, "{:,.0f} /s", Goal("at least", 100_000), (line,)),
+        Figure("its peak memory, all processes together", peak, "{:,.0f} MB", Goal("below", 600)),
+        Figure(f"poses from the file into memory, best of {_REPEATS}", loading, "{:,.0f} /s"),
     ]  # fmt: skip
     named = Mixture.of(store, ",".join(f"{name}=1" for name in alike.datasets))
     for kind, mixture in (("drawn alike", alike), ("drawn by a mixture", named)):
@@ -111,7 +111,7 @@ def _figures(path: Path, seconds: float, peak: float | None, line: str) -> list[
 
             rate = _best_rate(_DRAWN // batch * batch, draw)
             what = f"poses to train on in batches of {batch:,}, {kind}, best of {_REPEATS}"
-            figures.append(Figure(what, f"{rate:,.0f} /s", "at least 1,000,000 /s", ()))
+            figures.append(Figure(what, rate, "{:,.0f} /s", Goal("at least", 1_000_000)))
     return figures
 
 

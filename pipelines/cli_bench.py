@@ -13,6 +13,8 @@ from tokenizer.engine.errors import reports_user_errors
 if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
 
+    from .figures import Figure
+
 
 _MOCAP = InputPath("mocap folder", words=("",))
 
@@ -22,14 +24,28 @@ _MOCAP = InputPath("mocap folder", words=("",))
 @click.option("--mocap", default="", type=_MOCAP, help="Mocap folder with train and val, for figures on real motion.")
 @reports_user_errors
 def bench(runs: Path, mocap: str) -> None:
-    """Measure the figures this project promises and print each with its commands."""
-    from .bench import run_bench, table
+    """Measure the figures this project promises: each with what is asked of it, the verdict, its commands.
+
+    The exit status is 0 where all goals are met, else 1.
+    """
+    from .bench import run_bench
 
     figures = run_bench(runs, mocap, click.echo)
-    click.echo("\n" + table(figures))
     if not mocap:
-        click.echo("Figures on real motion need MOCAP=DIR (--mocap).")
+        click.echo("\nFigures on real motion need MOCAP=DIR (--mocap).")
+    if not (runs / "evaluation.json").exists():
+        click.echo(f"Figures of the regressor need {runs / 'evaluation.json'}: make evaluate")
     click.echo(f"Wrote {runs / 'bench.json'}")
+    _judge(figures)
+
+
+def _judge(figures: list[Figure]) -> None:
+    """Print the table and the verdict; the process ends with status 1 where a goal is not met."""
+    from .figures import table, verdict
+
+    click.echo(f"\n{table(figures)}\n\n{verdict(figures)}")
+    if any(figure.met is False for figure in figures):
+        raise SystemExit(1)
 
 
 @click.command("bench-prepare")
@@ -38,11 +54,13 @@ def bench(runs: Path, mocap: str) -> None:
 @click.option("--copies", default=20, type=click.IntRange(min=1), help="How often the clips are copied.")
 @reports_user_errors
 def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
-    """Measure how fast the AMASS-layout clips in MOCAP, copied many times, become a pose store, and its memory."""
-    from .bench import table
+    """Measure how fast the AMASS-layout clips in MOCAP, copied many times, become a pose store, and its memory.
+
+    The exit status is 0 where all goals are met, else 1.
+    """
     from .bench_prepare import prepare_figures
 
-    click.echo("\n" + table(prepare_figures(mocap, folder, click.echo, copies)))
+    _judge(prepare_figures(mocap, folder, click.echo, copies))
 
 
 @click.command("bench-tokenizer")
