@@ -34,7 +34,8 @@ def prepare(
 ) -> None:  # fmt: skip
     """Read mocap files or folders SOURCES into one pose store.
 
-    AMASS-layout npz, pickles of MOYO and MoSh++, poses prepared by TokenHMR's own code, BVH and ASF/AMC are known.
+    SMPL parameters are known under the names of AMASS, BEDLAM, MOYO, MoSh++, AIST++, smplx, GVHMR, WHAM, ROMP and
+    TokenHMR (npz, npy, pkl, pt), as are BVH and ASF/AMC.
 
     Folders named train, val and test decide the split; without them --split does. The data set of a clip is the known
     name (CMU, KIT, MOYO, …) among its folders, or else the folder given. A run that was cut short goes on where it was
@@ -97,6 +98,9 @@ def prepare(
             click.echo(f"{len(entries)} file{'s' * (len(entries) > 1)} {kind}:", err=True)
         for path, reason in entries:
             click.echo(f"  {reason}" if str(path) in reason else f"  {path}: {reason}", err=True)
+    for note, paths in report.notes.items():
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        click.echo(f"{paths[0]}{more}: {note}", err=True)
     click.echo(f"Wrote {out}")
 
 

@@ -41,13 +41,14 @@ class DatasetReport:
 @dataclass
 class PrepareReport:
     """What happened: by data set; frames read; files whose results an earlier run had left; and (file, reason) of
-    everything left out."""
+    everything left out; and the files of which something was assumed, by what."""
 
     datasets: dict[str, DatasetReport] = field(default_factory=dict)
     frames_read: int = 0
     resumed: int = 0
     broken: list[tuple[Path, str]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    notes: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
     def total(self) -> DatasetReport:
@@ -100,7 +101,7 @@ def prepare(
     files = find_files(sources)
     if not files:
         raise fail("No poses found", got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
-                   expected="AMASS-layout npz (archives unpacked), MOYO pickles or BVH files")  # fmt: skip
+                   expected="motion of SMPL parameters (archives unpacked), BVH or AMC files")  # fmt: skip
     there = sorted({dataset_of(file.name) for file in files})
     if absent := sorted(options.trim_of.keys() - {*there}):
         raise fail("--trim names data sets that are not there", got=", ".join(absent),
@@ -169,6 +170,8 @@ def _write(
                 about.duplicates += 1
             else:
                 seen.add(result.digest)
+                for note in result.notes:
+                    report.notes.setdefault(note, []).append(file.path)
                 split = file.split or _split(result, dataset, options)
                 if file.split is None:
                     drawn.append((result.draw, count, dataset, len(result.poses)))

@@ -20,7 +20,7 @@ from .readers import holds_no_motion, read_clip
 from .store import NUM_JOINTS
 
 _FEW = 10
-_VERSION = 1
+_VERSION = 2
 """Raised when the same file and options would give other poses: journals of older versions are not gone on with."""
 
 
@@ -49,7 +49,7 @@ class PrepareOptions:
 @dataclass(frozen=True)
 class Sampled:
     """A clip thinned out, or why not: ``poses`` (n,21,3) axis-angle, ``betas`` (k,) or (n,k), their rate, the frames
-    that the file has and the digest of all their poses."""
+    that the file has and the digest of all their poses; what was assumed of it."""
 
     poses: np.ndarray
     betas: np.ndarray
@@ -58,6 +58,7 @@ class Sampled:
     digest: str = ""
     broken: str = ""
     skipped: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def draw(self) -> float:
@@ -66,7 +67,7 @@ class Sampled:
 
     def keep(self, journal: Journal, key: str) -> None:
         """Put this into a journal."""
-        facts = {name: getattr(self, name) for name in ("fps", "frames_read", "digest", "broken", "skipped")}
+        facts = {name: getattr(self, name) for name in ("fps", "frames_read", "digest", "broken", "skipped", "notes")}
         facts |= {"poses": self.poses.shape, "betas": self.betas.shape}
         journal.add(key, facts, self.poses.astype("<f4").tobytes() + self.betas.astype("<f4").tobytes())
 
@@ -78,6 +79,7 @@ class Sampled:
         values = np.frombuffer(payload, "<f4")
         where = int(np.prod(shapes["poses"]))
         facts.pop("key")
+        facts["notes"] = tuple(facts["notes"])
         return cls(values[:where].reshape(shapes["poses"]), values[where:].reshape(shapes["betas"]), **facts)
 
 
@@ -133,7 +135,7 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
     kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
     betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
-    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest)
+    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest, notes=clip.notes)
 
 
 def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
