@@ -217,7 +217,7 @@ def _axis_angle(values: np.ndarray, name: str, path: Path) -> np.ndarray:
 
 def _of_matrices(matrices: np.ndarray, name: str, path: Path) -> np.ndarray:
     flat = matrices.reshape(-1, 3, 3).astype(np.float64)
-    finite: np.ndarray = np.isfinite(flat).all((1, 2))
+    finite = np.asarray(np.isfinite(flat).all((1, 2)))
     whole = np.where(finite[:, None, None], flat, 0)
     off = np.abs(whole @ whole.transpose(0, 2, 1) - np.eye(3)).max((1, 2), initial=0)
     wrong: np.ndarray = np.logical_or.reduce([~finite, off > 0.02, np.linalg.det(whole) < 0])
