@@ -18,6 +18,7 @@ from tokenizer.engine.foreign import check_names_and_shapes, foreign_tensors, lo
 from tokenizer.engine.options import to_dict
 
 from .config import RegressorConfig
+from .empty_weights import empty_weights
 from .model import RegressorNetwork
 from .reference_keys import POSITIONS, backbone_keys
 from .vit import ViT, grid_of
@@ -49,7 +50,7 @@ def read_backbone(path: str | Path, config: RegressorConfig, *, resize_positions
         for name, value in found.items()
         if not name.removeprefix("backbone.").startswith(_OTHER_PARTS)
     }
-    with torch.device("meta"):
+    with empty_weights():
         shapes = {name: tuple(value.shape) for name, value in _vit(config).state_dict().items()}
     table = backbone_keys(config.backbone.blocks[0])
     patches, width = shapes["positions"]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .empty_weights import drawn
 from .stochastic import dropout
 
 
@@ -32,7 +33,7 @@ class PointingAttention(nn.Module):
         self.query = nn.Linear(channels, queries, bias=False)
         self.value = nn.Linear(channels, dim)
         self.place = nn.Linear(4, dim)
-        self.embedding = nn.Parameter(0.02 * torch.randn(queries, dim))
+        self.embedding = nn.Parameter(drawn(queries, dim))
 
     def forward(self, tokens: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B,N,channels) at crop positions grid (N,2) → queries (B,Q,dim), positions (B,Q,2)."""
@@ -89,7 +90,7 @@ class QueryDecoder(nn.Module):
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], -1), persistent=False)
         self.pointing = PointingAttention(queries, channels, dim)
-        self.position = nn.Parameter(0.02 * torch.randn(map_size * map_size, channels))
+        self.position = nn.Parameter(drawn(map_size * map_size, channels))
         self.layers = nn.ModuleList(QueryLayer(dim, channels, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.enter = nn.Linear(queries * (dim + 2) + geometry, width)

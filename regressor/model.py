@@ -20,6 +20,7 @@ from .backbone import ResNet
 from .camera import crop_geometry, lone_crop_camera, ray_rotation
 from .config import RegressorConfig
 from .decoder import Decoded, QueryDecoder
+from .empty_weights import empty_weights
 from .heads import Rot6dHead, TokenHead
 from .mixer_head import MixerTokenHead
 from .prediction import Prediction
@@ -79,9 +80,9 @@ class RegressorNetwork(nn.Module):
                 head.weight.mul_(0.1)
                 head.bias.zero_()
         if hands:
-            self.register_buffer("mean_hands6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_HANDS, 1))
+            self.register_buffer("mean_hands6d", torch.tensor([[1.0, 0, 0, 0, 1, 0]] * NUM_HANDS))
         self.register_buffer("mean_orientation6d", torch.tensor([1.0, 0, 0, 0, -1, 0]))
-        self.register_buffer("mean_pose6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_BODY_JOINTS, 1))
+        self.register_buffer("mean_pose6d", torch.tensor([[1.0, 0, 0, 0, 1, 0]] * NUM_BODY_JOINTS))
         self.register_buffer("mean_betas", torch.zeros(NUM_BETAS))
         self.register_buffer("mean_camera", torch.tensor([1.0, 0, 0]))
         self.register_buffer("betas_reach", torch.full((NUM_BETAS,), 3.0) if bounded else None)
@@ -198,7 +199,7 @@ def build_regressor(
 
     Raises ``UserError`` for a crop size the backbone cannot divide, and for parts that do not fit together.
     """
-    with torch.device("meta") if empty else nullcontext():
+    with empty_weights() if empty else nullcontext():
         backbone = _backbone(config)
         decoder = _decoder(config, backbone)
         head = _pose_head(config, tokenizer)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .decoder import Decoded
+from .empty_weights import drawn
 from .linear import MLP
 
 
@@ -68,7 +69,7 @@ class SingleQueryDecoder(nn.Module):
     def __init__(self, *, channels: int, layers: int, heads: int, head_dim: int, width: int, hidden: int) -> None:
         super().__init__()
         self.width = width
-        self.query = nn.Parameter(0.02 * torch.randn(width))
+        self.query = nn.Parameter(drawn(width))
         self.layers = nn.ModuleList(Layer(width, channels, heads, head_dim, hidden) for _ in range(layers))
 
     def forward(self, features: Tensor) -> Decoded:

@@ -149,7 +149,7 @@ class Body(nn.Module):
         if betas is not None and betas.shape[-1] != self.num_betas:
             raise fail("betas have the wrong shape", got=tuple(betas.shape), expected=f"(..., {self.num_betas})")
         others = [t.shape[:-d] for t, d in ((root, 2), (betas, 1), (translation, 1)) if t is not None]
-        lead = torch.broadcast_shapes(shape[:-3], *others)
+        lead = torch.Size(np.broadcast_shapes(shape[:-3], *others))  # torch's own imports computer algebra
         count, joints = lead.numel(), len(self.parents)
         dtype = torch.promote_types(pose_body.dtype, torch.float32)
 

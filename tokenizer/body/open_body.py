@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from scipy.optimize import nnls
 
 from ..engine.cache import cache_folder, locked
 from ..engine.checkpoint import write_atomically
@@ -189,6 +188,8 @@ def _joint_regressor(
     mean: np.ndarray, directions: np.ndarray, joint_mean: np.ndarray, joint_directions: np.ndarray, mirror: np.ndarray
 ) -> np.ndarray:
     """Non-negative, sum-to-one weights (24,V) that reproduce the joints of the mean and of ±1.5 of each beta."""
+    from scipy.optimize import nnls  # half a second, and only the recipe needs it
+
     offsets = [np.zeros(NUM_BETAS), *(1.5 * np.eye(NUM_BETAS)), *(-1.5 * np.eye(NUM_BETAS))]
     opposite = mirror_permutation(JOINT_NAMES)
     regressor = np.zeros((NUM_JOINTS, len(mean)))

@@ -11,13 +11,15 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from ..engine.errors import fail
 from .skeleton import JOINT_NAMES
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _METRES = 0.1
 _AGES = ("young", "old")
@@ -100,6 +102,8 @@ class Assets:
     @cached_property
     def heads(self) -> sparse.csr_matrix:
         """(163, 19158): bone heads as averages of vertices; joint cubes are helper geometry of the mesh."""
+        from scipy import sparse
+
         groups = self._json("mesh_metadata", "basemesh_vertex_groups.json")
         rows, columns, values = [], [], []
         for row, name in enumerate(self.bones[0]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 _SIDE = np.array([-1.0, 1.0, 1.0])
 
@@ -14,6 +13,8 @@ def well_spread_vertices(template: np.ndarray, count: int) -> np.ndarray:
     Each vertex comes with its mirror image, so that the set favours no side; a last single place goes to a vertex
     that is its own image, if there is one left. Always the same for the same shape.
     """
+    from scipy.spatial import cKDTree
+
     points = template.astype(np.float64)
     nearest = np.asarray(cKDTree(points).query(points * _SIDE)[1])
     own = np.arange(len(points))
