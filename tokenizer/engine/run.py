@@ -86,11 +86,14 @@ class RunFolder:
     @contextmanager
     def removed_if_it_fails_early(self) -> Iterator[None]:
         """Within, an error before there is anything to look at or to resume (figures, a checkpoint, a batch that was
-        saved) removes what this new run has made; a kill or Ctrl-C does not."""
+        saved) removes what this new run has made; a kill or Ctrl-C does not. Of several processes the first removes."""
+        from .distributed import rank  # brings torch
+
         try:
             yield
         except Exception:
-            if self.made and not any(path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)):
+            kept = [path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)]
+            if self.made and not kept and rank() == 0:
                 for name in _MADE_EARLY:
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
