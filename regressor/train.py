@@ -13,7 +13,7 @@ import torch
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.averaging import WeightAverage
-from tokenizer.engine.budget import Plan, Schedule
+from tokenizer.engine.budget import Plan, Schedule, validated_on
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
 from tokenizer.engine.distributed import (
     content_from_rank_0,
@@ -121,8 +121,9 @@ def _train(
     mixture = mixture.at_size(config.image_size)
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
-    held_out = mixture.some("val", config.data.val_samples) if first else None
-    panels = Panels(mixture, config.pictures if first else 0)
+    val_samples = max(1, validated_on(config.data.val_samples, config.optim.budget_s))
+    held_out = mixture.some("val", val_samples) if first else None
+    panels = Panels(mixture, validated_on(config.pictures, config.optim.budget_s) if first else 0)
     judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
     if first and judged != f"val_{config.best_by}":
         run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")
@@ -149,7 +150,7 @@ def _train(
     scale = LossScale(device, precision)
     optim = config.optim
     plan = Plan(optim.steps, optim.budget_s, config.validate_every, config.checkpoint_every,
-                validation_steps=-(-min(mixture.count("val"), config.data.val_samples) // optim.batch))  # fmt: skip
+                validation_steps=-(-min(mixture.count("val"), val_samples) // optim.batch))  # fmt: skip
     schedule = Schedule(run.path, plan, state)
     best: dict[str, Any] | None = None
     if state is not None:

@@ -97,7 +97,8 @@ class TokenizerConfig:
     """Everything that decides a training run, next to the pose store. ``mix``: shares of its data sets in a batch, as
     in ``cmu=.12,moyo=.16``; ``paper``; or nothing, for every pose alike. ``compile``: torch.compile the networks.
     ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``val_poses``: at most so many are validated on,
-    spread evenly over the val split. ``keep_checkpoints``: the newest that stay; the best weights are in each."""
+    spread evenly over the val split; under a budget of less than two minutes as much fewer. ``keep_checkpoints``: the
+    newest that stay; the best weights are in each."""
 
     preset: str = "compact"
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -18,7 +18,7 @@ from .body.model import Body
 from .body.rotations import axis_angle_to_matrix
 from .config import OptimConfig, TokenizerConfig
 from .engine.averaging import WeightAverage
-from .engine.budget import Plan, Schedule
+from .engine.budget import Plan, Schedule, validated_on
 from .engine.checkpoint import save_checkpoint, save_state
 from .engine.compilation import compile_in_place
 from .engine.distributed import (
@@ -91,7 +91,8 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
 
     # 2. Poses, on the training device as a whole.
     poses = torch.from_numpy(store.poses("train")).to(device)
-    held_out = torch.from_numpy(evenly_spread(store.poses("val"), config.val_poses)).to(device)
+    at_most = max(1, validated_on(config.val_poses, config.optim.budget_s))
+    held_out = torch.from_numpy(evenly_spread(store.poses("val"), at_most)).to(device)
     mixture = Mixture.of(store, config.mix)
     if first:
         run.note(mixture.note)

@@ -290,6 +290,11 @@ def test_validation_looks_at_a_fixed_part_of_many_poses(store, tmp_path, open_bo
         replace(SMALL, val_poses=0)
 
 
+def test_short_budgets_are_not_spent_on_validation():
+    at = [budget.validated_on(10_000, seconds) for seconds in (0, 6, 60, 120, 3600)]
+    assert at == [10_000, 500, 5000, 10_000, 10_000] and budget.validated_on(8, 6.0) == 0
+
+
 def test_old_checkpoints_are_pruned_as_configured(store, tmp_path, open_body):
     config = replace(SMALL, optim=replace(SMALL.optim, steps=12, budget_s=0.0), checkpoint_every=2, keep_checkpoints=3)
     train_tokenizer(store, tmp_path / "run", config, open_body)

@@ -32,6 +32,7 @@ _INTERVAL_OF_REST = 0.25
 """And no more than this of what is left, so that the end is met to a step."""
 _APART_S = 20.0
 """Under a budget, validations and checkpoints are at least so many planned seconds from each other."""
+_SHORT_S = 120.0
 _KEPT_FOR_END = 0.5
 """At most this share of the budget is kept free for what comes after the last step."""
 
@@ -67,6 +68,12 @@ class Plan:
         """What of the way lies between two validations, or two checkpoints."""
         share = (self.validate_every if event == "validation" else self.checkpoint_every) / self.steps
         return max(share, _APART_S / self.budget_s) if self.budget_s else share
+
+
+def validated_on(count: int, budget_s: float) -> int:
+    """How many of ``count`` samples to validate on (or people to paint): under a time budget of less than two minutes
+    as much fewer, so that most of it is left to train."""
+    return int(count * min(1.0, budget_s / _SHORT_S)) if budget_s else count
 
 
 class Schedule:
