@@ -50,7 +50,7 @@ def _help_times() -> list[Figure]:
             seconds.append(time.monotonic() - began)
         seconds.sort()
         figures.append(Figure(f"{program} --help, median of {_HELP_RUNS}", seconds[_HELP_RUNS // 2], "{:.2f} s",
-                              Goal("below", 0.5), (f"{program} --help",)))  # fmt: skip
+                              Goal("below", 0.5), (f"{program} --help",)))
     return figures
 
 
@@ -101,7 +101,7 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
             Figure(f"{where}: ids kept under 3° of noise", 100 * found["ids_kept_at_3_deg"], "{:.0f} %"),
         ]  # fmt: skip
     figures.append(Figure("error of the one on the embedded source by that of the one on real motion",
-                          errors[1] / errors[0], "{:.2f}", Goal("at most", 1.6)))  # fmt: skip
+                          errors[1] / errors[0], "{:.2f}", Goal("at most", 1.6)))
     return figures
 
 

@@ -26,7 +26,10 @@ _CHAIN = InputPath("folder", "Make one with `make demo` or `pose-pipeline demo`"
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
-    """Both stages in order: poses, tokenizer, images, regressor, evaluation, report."""
+    """Both stages in order: poses, tokenizer, images, regressor, evaluation, report.
+
+    Begin with `demo`; `pose-tokenizer` and `pose-regressor` run single steps of it.
+    """
     wait_without_spinning()
 
 
@@ -44,10 +47,19 @@ for command in (
 @main.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder for everything made.")
 @click.option("--preset", default="demo", help="demo (at most 15 minutes on 2 cores) | smoke (2 minutes, tries the "
-              "commands) | varied (as demo, with images harder to learn from).")  # fmt: skip
-@click.option("--mocap", default="", help="Folder of mocap files to learn poses from (default: the embedded source).")
-@click.option("--photo", default="", help="A photo to try the regressor on (default: an unseen synthetic image).")
-@click.option("--box", default="", metavar="X0,Y0,X1,Y1", help="The person in the photo, pixels (default: all of it).")
+              "commands) | varied (as demo, with images harder to learn from).")
+@click.option(
+    "--mocap", default="", show_default=False,
+    help="Folder of mocap files to learn poses from (default: the embedded source).",
+)
+@click.option(
+    "--photo", default="", show_default=False,
+    help="A photo to try the regressor on (default: an unseen synthetic image).",
+)
+@click.option(
+    "--box", default="", show_default=False, metavar="X0,Y0,X1,Y1",
+    help="The person in the photo, pixels (default: all of it).",
+)
 @click.option("--until", metavar="STAGE", help="Stop after this stage: poses, tokenizer, crops, regressor, evaluate.")
 @click.option("--only", metavar="STAGE", help="Make this stage alone, also where it is up to date.")
 @reports_user_errors
@@ -61,7 +73,8 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
     from .stages import Settings
 
     if only is not None and until is not None:
-        raise fail("What to make is not clear", got="--only and --until", next_step="Give one of them")
+        remedy = "Give --until STAGE for all up to a stage, or --only STAGE for that stage alone"
+        raise fail("What to make is not clear", got="--only and --until", next_step=remedy)
     settings = Settings(runs, preset, mocap, photo, box)
     made = run_one(settings, only, click.echo) if only else run_demo(settings, click.echo, until)
     click.echo(made)
@@ -110,7 +123,10 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
 
 
 @main.command()
-@click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option(
+    "--runs", default="runs/demo", type=click.Path(path_type=Path),
+    help="Folder of the chain, to read from and write into.",
+)
 @click.option("--tokenizer", "tokenizer_file", type=TOKENIZER,
               help="Exported tokenizer (default: RUNS/tokenizer.h5).")  # fmt: skip
 @click.option("--samples", default=200, help="Bodies that start at their exact pose.")
@@ -136,7 +152,7 @@ def drift(
     source = tokenizer_file or runs / "tokenizer.h5"
     if not source.is_file():
         raise fail(f"No tokenizer at {source}",
-                   next_step="Make it with `make tokenizer`, or name another by --tokenizer")  # fmt: skip
+                   next_step="Make it with `make tokenizer`, or name another by --tokenizer")
     click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
     with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift", delay=1e-3) as bar:
         found = run_drift(

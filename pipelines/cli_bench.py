@@ -21,7 +21,10 @@ _MOCAP = InputPath("mocap folder", words=("",))
 
 @click.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
-@click.option("--mocap", default="", type=_MOCAP, help="Mocap folder with train and val, for figures on real motion.")
+@click.option(
+    "--mocap", default="", show_default=False, type=_MOCAP,
+    help="Mocap folder with train and val, for figures on real motion.",
+)
 @reports_user_errors
 def bench(runs: Path, mocap: str) -> None:
     """Measure the figures this project promises: each with what is asked of it, the verdict, its commands.
@@ -65,7 +68,8 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 
 @click.command("bench-tokenizer")
 @click.option(
-    "--mocap", default="", type=_MOCAP, help="Mocap folder with train and val (default: the embedded source)."
+    "--mocap", default="", show_default=False, type=_MOCAP,
+    help="Mocap folder with train and val (default: the embedded source).",
 )
 @click.option("--poses", type=POSE_STORE, help="A pose store, instead of --mocap.")
 @click.option("--out", default="runs/bench", type=click.Path(path_type=Path), help="Folder to write into.")
@@ -146,7 +150,8 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
 @click.option("--batch", default=48, type=click.IntRange(min=1), help="Samples a step.")
 @click.option("--steps", default=10, type=click.IntRange(min=1), help="Steps, of which the median counts.")
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", help="Of the network."
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+    help="Number format of the network.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for `pose-regressor train`.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")

@@ -67,7 +67,7 @@ class Stage:
             shlex.join(f"RUNS/{word.removeprefix(inside)}" if word.startswith(inside) else
                        "RUNS" if word == str(runs) else word for word in command)
             for command in self.commands
-        ]  # fmt: skip
+        ]
 
     def command_lines(self) -> list[str]:
         """The commands as one would type them."""

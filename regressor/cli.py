@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
-    """Stage 2: learn to see those poses in images, through the frozen vocabulary of stage 1."""
+    """Stage 2: learn to see poses in images, as tokens of the frozen vocabulary of stage 1.
+
+    Begin with `synthesize`, which renders people, or with `prepare` on a data set: both make crops, square images of
+    people with their annotation. `train` makes a regressor of them, `evaluate` measures it, `predict` uses it on
+    photographs, `finetune` trains it further on photographs of yours.
+    """
     wait_without_spinning()
 
 
@@ -35,7 +40,8 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @main.command()
 @click.argument("poses", type=POSE_STORE)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Crop store to write (.h5).")
-@click.option("--domain", default="suit", help="suit (what a CPU learns in minutes) | varied.")
+@click.option("--domain", default="suit", metavar="suit|varied", help="suit: a colour for each body part, which "
+              "a CPU learns in minutes; varied: skin, clothes and backgrounds.")
 @click.option(
     "--train",
     "train_count",
@@ -55,7 +61,7 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
     "test_count",
     default=500,
     type=click.IntRange(min=0),
-    help="Images to judge on, in other poses of the val split.",
+    help="Images to measure on, in other poses of the val split.",
 )
 @click.option("--size", default=128, type=click.IntRange(min=16), help="Pixels of a crop.")
 @click.option("--seed", default=0, help="The same seed makes the same images.")
@@ -98,11 +104,11 @@ def synthesize(
 @tokenizer_option
 @click.option(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
-    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+    help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
 )  # fmt: skip
 @click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_all, HMR2.0's (default: all alike).")
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
-@click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="At most so much of them.")
+@click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", help="small | small-6d | vit-s | vit-b | vit-l | vit-h (default: small).")
 @click.option(
@@ -130,7 +136,10 @@ def synthesize(
     type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]),
     help="What is best on val (mpjpe_mm; keypoints_2d_pct where val knows no bodies).",
 )
-@click.option("--export", type=click.Choice(["best", "last"]), default="best", help="Which weights to export.")
+@click.option(
+    "--export", type=click.Choice(["best", "last"]), default="best",
+    help="Which weights to export: best on val, or last.",
+)
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
 @click.option("--no-pictures", is_flag=True, help="Paint no people of val into RUN/pictures at validations.")
 @body_option
@@ -175,7 +184,8 @@ def train(
     from .train import train_regressor
 
     if start is not None and backbone_file is not None:
-        raise fail("A training starts from one file", got="--start and --backbone", expected="one of them")
+        remedy = "Give --start for a whole regressor, which holds a backbone, or --backbone for that alone"
+        raise fail("A training starts from one file", got="--start and --backbone", next_step=remedy)
     resuming = resume and (run_path / "config.json").exists()
     config = preset(preset_name or "small")
     if start is not None and not resuming:

@@ -17,18 +17,27 @@ _SHOWN = 20
 @click.argument("data_format", metavar="FORMAT")
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to fill.")
-@click.option("--images", type=InputPath("folder of images"), help="Folder that image names begin in, if elsewhere.")
-@click.option("--split", help="Split of what no folder says (default: as the format is used, train or test).")
 @click.option(
-    "--val-share", default=0.0, help="Of train, held out as val: whole sequences, or photographs without one."
+    "--images", type=InputPath("folder of images"),
+    help="Folder that image names are relative to (default: beside SRC).",
 )
-@click.option("--margin", type=click.FloatRange(1, 4), default=1.5, help="Side of what is stored, by that of the box.")
-@click.option("--pixels", type=click.IntRange(min=16), default=256, help="Stored for the side of a box, at most.")
-@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of the JPEGs.")
-@click.option("--people", type=click.IntRange(min=1), default=1000, help="About how many go into a shard.")
+@click.option(
+    "--split",
+    help="Split of what lies in no folder named so (default: train or test, as the format is used).",
+)
+@click.option(
+    "--val-share", default=0.0, help="Share of train to keep as val: whole sequences, or photographs of none."
+)
+@click.option("--margin", type=click.FloatRange(1, 4), default=1.5, help="Side of what is stored ÷ side of the box.")
+@click.option("--pixels", type=click.IntRange(min=16), default=256, help="Most pixels to store for the side of a box.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality.")
+@click.option("--people", type=click.IntRange(min=1), default=1000, help="About how many people go into a shard.")
 @click.option("--scale-unit", type=click.Choice(["auto", "pixels", "pixels/200"]), default="auto",
-              help="Of boxes in an evaluation npz.")  # fmt: skip
-@click.option("--subset", type=click.Choice(["emdb1", "emdb2", "all"]), default="emdb1", help="Sequences of EMDB.")
+              help="Unit of box scales in an evaluation npz.")  # fmt: skip
+@click.option(
+    "--subset", type=click.Choice(["emdb1", "emdb2", "all"]), default="emdb1",
+    help="Which sequences of EMDB.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @reports_user_errors
 def prepare(

@@ -25,9 +25,12 @@ _RESULT = InputPath("result", "Write one with `pose-regressor evaluate --json`")
 @tokenizer_option
 @click.option("--protocol", "protocol_name", default="synthetic",
               help="Rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d; see above.")  # fmt: skip
-@click.option("--split", default="test", help="Split of the store to judge on.")
-@click.option("--also", multiple=True, type=REGRESSOR, help="Another regressor for its own row.")
-@click.option("--robustness", is_flag=True, help="Also on closer cuts and with patches in front.")
+@click.option("--split", default="test", help="Split of the store to measure on.")
+@click.option(
+    "--also", multiple=True, type=REGRESSOR,
+    help="Another regressor to measure, in a row of its own; may be repeated.",
+)
+@click.option("--robustness", is_flag=True, help="Measure also on tighter crops, and with patches over the person.")
 @click.option(
     "--true-bodies", type=InputPath("body models"), help="Folder of the female and male SMPL models, if not --body."
 )
@@ -44,7 +47,7 @@ def evaluate(
     robustness: bool, true_bodies: Path | None, joint_regressor: Path | None, extra_regressor: Path | None,
     json_file: Path | None, markdown_file: Path | None, body_source: str, device: str, precision: Precision,
 ) -> None:  # fmt: skip
-    """Judge the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
+    """Measure the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
 
     By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
     published, marked as such. Of data without bodies (COCO), and with --protocol 2d, the errors of 2D keypoints alone.
@@ -116,7 +119,7 @@ def compare(
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="JSON of thresholds, for --tals or --config."
 )
-@click.option("--split", default="train", help="Split of the store to look at.")
+@click.option("--split", default="train", help="Split of the store to derive them from.")
 @click.option("--camera", help="reference (focal length of 5000 px at 256) | focal=CROP_SIDES | fov=DEGREES | true.")
 @click.option(
     "--baseline",
@@ -124,7 +127,7 @@ def compare(
     type=REGRESSOR,
     help="Regressor to take camera and joint angles from.",
 )
-@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER, help="That of the baseline.")
+@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER, help="Tokenizer of the baseline.")
 @click.option("--quantile", default=0.9, help="Share of perfect answers that lie below a threshold.")
 @click.option("--weight", default=0.05, help="What an error below its threshold counts.")
 @click.option("--at-most", type=click.IntRange(min=1), help="Look at no more samples than this.")
@@ -137,6 +140,8 @@ def calibrate(
     quantile: float, weight: float, at_most: int | None, report_file: Path | None, body_source: str, device: str,
 ) -> None:  # fmt: skip
     """Derive thresholds for TALS from CROPS, whose true cameras and bodies are known.
+
+    TALS, the threshold-adaptive loss scaling of TokenHMR, lets errors below a threshold count little.
 
     2D thresholds: how far the true body, seen through the camera that training assumes, falls from the true keypoints.
     With --baseline the errors of its rotations give the joint thresholds; without --camera, its predicted cameras count

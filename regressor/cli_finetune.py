@@ -57,16 +57,22 @@ class _Bars:
 @click.option("--regressor", "regressor_file", required=True, type=REGRESSOR,
               help="Exported regressor to start from: an imported one, or your own.")  # fmt: skip
 @tokenizer_option
-@click.option("--run", "run_path", required=True, type=click.Path(path_type=Path), help="Run folder to make.")
-@click.option("--format", "data_format", default="coco", help="Of ANNOTATIONS, as `prepare` knows them.")
-@click.option("--val-share", default=0.2, help="Of the photographs, held out to judge by.")
+@click.option(
+    "--run", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Folder to make for this training: checkpoints, log, figures.",
+)
+@click.option("--format", "data_format", default="coco", help="Format of ANNOTATIONS, as `prepare` knows them.")
+@click.option("--val-share", default=0.2, help="Share of the photographs to keep for validation.")
 @click.option("--also", multiple=True, metavar="CROPS=SHARE",
               help="Mix in this share of other data, against forgetting, e.g. crops.h5=0.3.")  # fmt: skip
 @click.option("--tals", default="published", type=THRESHOLDS, metavar="published|none|FILE",
               help="Thresholds of the loss; FILE: made by `calibrate`.")  # fmt: skip
 @click.option("--trainable", default="none", metavar="all|none|N",
-              help="Of the backbone: all, none, or its last N blocks; what is behind it always learns.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), help="Default: 20 passes over the people, 200 to 2000 steps.")
+              help="What learns of the backbone: all, none, or its last N blocks; the rest always learns.")  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(min=1),
+    help="Training steps (default: 20 passes over the people, 200 to 2000 steps).",
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -90,7 +96,7 @@ def finetune(
 
     The defaults move little, for nothing in 2D holds a body in depth: the backbone stays as it is, the rate is that of
     the earlier training and at most 1e-4. --also mixes crops of known bodies into each batch (a crop store, or a folder
-    that `prepare` made), so that what 2D does not hold is not unlearned; only the photographs are held out to judge by.
+    that `prepare` made), so that what 2D does not hold is not unlearned; only photographs are kept for validation.
     With thousands of photographs try --trainable 4 or all. On several GPUs use `prepare --val-share`, then
     `train --start`.
     """

@@ -18,7 +18,7 @@ THRESHOLDS = InputPath(
 def tokenizer_option(command: F) -> F:
     """``--tokenizer``, passed as ``tokenizer_file``."""
     return click.option(
-        "--tokenizer", "tokenizer_file", required=True, type=TOKENIZER, help="Exported tokenizer."
+        "--tokenizer", "tokenizer_file", required=True, type=TOKENIZER, help="Tokenizer file of stage 1 (.h5)."
     )(command)
 
 
@@ -26,5 +26,5 @@ def precision_option(command: F) -> F:
     """``--precision`` of a network that predicts, as ``engine.precision.resolve_precision`` takes it."""
     return click.option(
         "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="fp32",
-        help="Of the network, whatever it was trained in; auto: bf16 where that is faster. fp16 is for GPUs.",
+        help="Number format of the network; auto: bf16 where that is faster. fp16 is for GPUs.",
     )(command)  # fmt: skip

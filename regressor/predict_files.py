@@ -49,8 +49,10 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
     """
     sources = [bool(boxes), boxes_file is not None, whole]
     if sum(sources) != 1:
-        raise fail("It is not clear where the people are", got=f"{sum(sources)} of --box, --boxes and --whole",
-                   expected="exactly one of them")  # fmt: skip
+        given = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
+        raise fail("It is not clear where the people are", got=" and ".join(given) or "no option that tells it",
+                   next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
+                             "or --whole where one person fills each image")  # fmt: skip
     if boxes and len(images) > 1:
         raise fail("A box belongs to one image", got=f"{len(images)} images with --box",
                    next_step="Give one image, or --boxes FILE")  # fmt: skip

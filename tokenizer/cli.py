@@ -20,7 +20,12 @@ _WEIGHTS = click.Choice(["best", "last"])
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="pose-token-hmr")
 def main() -> None:
-    """Stage 1: learn a vocabulary of body poses from mocap and freeze it into one file."""
+    """Stage 1: learn a vocabulary of body poses from mocap and freeze it into one file, a tokenizer.
+
+    Begin with `sample`, or with `prepare` on mocap of your own: both make a pose store, one file of body poses. `train`
+    makes a tokenizer of it, `evaluate` and `report` measure that; `encode`, `decode` and `complete` use it on clips of
+    motion.
+    """
     wait_without_spinning()
 
 
@@ -32,7 +37,7 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 @click.argument("poses", type=POSE_STORE)
 @click.option(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
-    help="Run folder to make. (torchrun stumbles over the short name, which resembles two of its own.)",
+    help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
@@ -97,8 +102,11 @@ def train(
 @main.command()
 @click.argument("tokenizer", type=TOKENIZER)
 @click.argument("poses", type=POSE_STORE)
-@click.option("--split", default="val", help="Split of the store to judge on.")
-@click.option("--all-vertices", is_flag=True, help="MPVPE over the full mesh (slow) instead of 1,024 vertices.")
+@click.option("--split", default="val", help="Split of the store to measure on.")
+@click.option(
+    "--all-vertices", is_flag=True,
+    help="Error of vertices (MPVPE) over the full mesh, slow, instead of 1,024 of them.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
 @body_option
 @device_option
@@ -106,7 +114,7 @@ def train(
 def evaluate(
     tokenizer: Path, poses: Path, split: str, all_vertices: bool, json_file: Path | None, body_source: str, device: str
 ) -> None:
-    """Judge the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, id stability."""
+    """Measure the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, id stability."""
     import json
 
     import torch

@@ -54,7 +54,8 @@ def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
 @click.argument("clip", type=InputPath("clip"))
 @click.option(
     "--hide", "hidden", required=True, multiple=True, metavar="JOINT",
-    help="Joint to guess: a name such as left_elbow, or left_arm, right_arm, left_leg, right_leg, trunk, head.",
+    help="Joint to guess: a name such as left_elbow, or left_arm, right_arm, left_leg, right_leg, trunk, head. "
+         "May be repeated.",
 )  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="AMASS-layout npz to write.")
 @device_option

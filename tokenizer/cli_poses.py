@@ -15,12 +15,12 @@ from .engine.errors import reports_user_errors
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
 @click.option("--trim", default="1", help="Middle share of each clip to keep, e.g. 0.6; 0.6,moyo=0.8: as in the paper.")
-@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no val folder says.")
+@click.option("--val-fraction", default=0.1, help="Share of clips for val, where no folder is named val.")
 @click.option(
     "--split",
     default="by-clip",
     type=click.Choice(["by-clip", "by-dataset"]),
-    help="Where no folder says: by each clip's own poses, or by data set as in the paper.",
+    help="Where no folder is named train or val: by each clip's own poses, or by data set as in the paper.",
 )
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
 @click.option("--joint-map", type=InputPath("joint map"), help="JSON joint map for BVH, AMC (default: by names).")

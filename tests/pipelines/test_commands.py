@@ -138,6 +138,20 @@ def test_help_is_quick_and_loads_nothing_heavy(program):
     assert min(seconds) < 0.5
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_is_whole_and_plain(program):
+    group = importlib.import_module(PROGRAMS[program]).main
+    with click.Context(group) as context:
+        listed = group.get_help(context)
+    assert listed.count("...") == 1 and "Begin with" in listed, "no sentence is cut; a newcomer is told where to begin"
+    for name, command in group.commands.items():
+        text = f"{command.help} {' '.join(option.help or '' for option in command.params if hasattr(option, 'help'))}"
+        assert not re.search(r"\b[Jj]udge|exactly one|\blanes?\b|stands in", text), name
+        silent = [option.name for option in command.params
+                  if isinstance(option, click.Option) and len((option.help or "").split()) < 2]
+        assert silent == [], name
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -11,6 +11,7 @@ import pytest
 
 from regressor.boxes import check_box, parse_box, read_boxes
 from regressor.datasets.crops import cut_crop, read_image, whole_pixel_box
+from regressor.predict_files import jobs_of
 from tokenizer.engine.errors import UserError
 
 A, B = Path("in/a.jpg"), Path("in/b.jpg")
@@ -128,3 +129,13 @@ def test_images(tmp_path):
             read_image(tmp_path / name)
     with pytest.raises(UserError, match="No image at"):
         read_image(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "file", "whole", "got"),
+    [((), None, False, "no option that tells it"), (("1,2,3,4",), Path("b.json"), False, "--box and --boxes"),
+     (("1,2,3,4",), None, True, "--box and --whole")],
+)  # fmt: skip
+def test_where_people_are_must_be_clear(boxes, file, whole, got):
+    with pytest.raises(UserError, match=f"got {got}. Give --box X0,Y0,X1,Y1 .* or --boxes FILE .* or --whole"):
+        jobs_of([Path("me.jpg")], boxes, file, whole)

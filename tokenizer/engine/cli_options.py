@@ -25,6 +25,12 @@ class Program(click.Group):
                 stream.reconfigure(errors="replace")
         return super().main(*args, **kwargs)
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands with the whole first sentence of each, where ``click`` would cut it."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(context)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 class InputPath(click.Path):
     """A file or folder that a command reads. ``reports_user_errors`` calls ``check`` before the command begins.
@@ -55,10 +61,13 @@ def body_option(command: F) -> F:
     """``--body``, passed as ``body_source``."""
     return click.option(
         "--body", "body_source", default="open", type=InputPath("body model", words=("open",)), metavar="open|PATH",
-        help="'open', or a SMPL-family model file or directory.",
-    )(command)  # fmt: skip
+        help="Body model: open (comes with this package), or a file or folder of SMPL, SMPL-H or SMPL-X models.",
+    )(command)
 
 
 def device_option(command: F) -> F:
     """``--device``, as ``engine.precision.resolve_device`` takes it."""
-    return click.option("--device", default="auto", help="'auto', 'cpu', 'cuda', 'cuda:1', …")(command)
+    return click.option(
+        "--device", default="auto", metavar="auto|cpu|cuda|cuda:1|…",
+        help="Where to compute; auto: on a GPU where there is one.",
+    )(command)
