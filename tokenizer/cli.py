@@ -81,6 +81,8 @@ def train(
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store = open_store(poses)
+    if store.note and rank() == 0:
+        click.echo(f"Note: {store.note}", err=True)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
     first = rank() == 0
@@ -166,11 +168,15 @@ def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
 
 @main.command()
 @click.argument("file", type=InputPath("file"))
+@click.option("--upgrade", is_flag=True, help="Rewrite a pose store of an older version in this one's first.")
 @reports_user_errors
-def inspect(file: Path) -> None:
-    """Print what is in FILE, an exported tokenizer or a pose store."""
+def inspect(file: Path, upgrade: bool) -> None:
+    """Print what is in FILE, an exported tokenizer or a pose store, whose content is compared with its digest."""
     from .describe import describe
+    from .mocap.store import upgrade as upgrade_store
 
+    if upgrade:
+        click.echo(f"{file} is of version {upgrade_store(file).version} now")
     click.echo(describe(file))
 
 

@@ -48,7 +48,8 @@ def _tokenizer(artifact: Artifact) -> str:
 
 
 def _store(store: PoseStore) -> str:
-    lines = [f"pose store  {len(store.sources)} sources, digest {store.digest}"]
+    store.check()
+    lines = [f"pose store  version {store.version}, {len(store.sources)} sources, digest {store.digest}"]
     for split in sorted({source.split for source in store.sources}):
         chosen = [source for source in store.sources if source.split == split]
         lines.append(f"{split:11s} {len(chosen):6d} clips {sum(source.frames for source in chosen):10,d} poses")
@@ -56,4 +57,6 @@ def _store(store: PoseStore) -> str:
     for source in store.sources:
         poses[dataset_of(source.name), source.split] += source.frames
     lines += [f"data set    {name}: {count:,} poses in {split}" for (name, split), count in sorted(poses.items())]
+    if store.note:
+        lines.append(f"note        {store.note}")
     return "\n".join(lines)

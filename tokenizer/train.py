@@ -188,9 +188,10 @@ def _open_run(
     """The settings of a run, the state it goes on from, None for a new one, and the folders made for that."""
     if tensorboard:
         writer_class()
+    store.check()
     if resume:
         run = RunFolder.resume(path)
-        if run.config["poses"] != store.digest:
+        if not store.holds(run.config["poses"]):
             raise fail("This run was trained on other poses", got=store.digest[:12], expected=run.config["poses"][:12])
         _check_shares(from_dict(TokenizerConfig, run.config["tokenizer"]).optim.batch)
         return run.config, run.state, ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,9 +13,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tokenizer.cli import main
 from tokenizer.engine.errors import UserError
 from tokenizer.mocap import store as store_module
 from tokenizer.mocap.store import FORMAT_VERSION, PoseStoreWriter, open_store
@@ -149,11 +153,137 @@ def test_a_disk_that_fills_up_for_real_gives_one_message(path):
 
 
 def test_an_error_of_any_kind_at_the_end_is_not_lost(path, monkeypatch):
-    monkeypatch.setattr(store_module, "_digest", lambda sources: 1 / 0)
+    monkeypatch.setattr(store_module, "_digest", lambda *_: 1 / 0)
     before = path.read_bytes()
     with pytest.raises(ZeroDivisionError):
         write(path, [("new", "train", 10)])
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def edit(path: Path, name: str, change) -> None:
+    with h5py.File(path, "r+") as file:
+        values = file[name][()]
+        change(values)
+        file[name][...] = values
+
+
+def set_value(place, value):
+    return lambda values: values.__setitem__(place, value)
+
+
+EDITS = {
+    "a pose": ("pose_body", set_value((6, 3, 1), 0.25), "b with other poses or betas than its digest was taken of"),
+    "a beta": ("betas", set_value((11, 9), 0.25), "c with other poses or betas"),
+    "no number": ("pose_body", set_value((0, 0, 0), np.nan), "a with numbers that are not finite"),
+    "infinity": ("betas", set_value((0, 0), np.inf), "a with numbers that are not finite"),
+    "an index": ("source_index", set_value(4, 1), "a with frames that are said to be of other sources"),
+    "an index of nothing": ("source_index", set_value(4, -7), "a with frames that are said to be of other sources"),
+}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("what", EDITS)
+def test_edits_in_place_are_refused_when_they_are_read(path, what, version):
+    if version == 1:
+        make_version_1(path)
+    name, change, message = EDITS[what]
+    edit(path, name, change)
+    store = open_store(path)
+    with pytest.raises(UserError, match=f"is damaged; got {message}"):
+        store.check()
+    split, other = ("val", "train") if message.startswith("b") else ("train", "val")
+    for read in (store.poses, store.betas, store.source_index):
+        with pytest.raises(UserError, match="is damaged"):
+            read(split)
+    assert len(store.poses(other)) == len(open_store(path).betas(other)), "what is whole can be read"
+
+
+def test_long_sources_are_checked_in_parts(path, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHECKED_AT_ONCE", 2)
+    open_store(path).check()
+    edit(path, "betas", set_value((11, 0), 1.5))
+    with pytest.raises(UserError, match="c with other poses or betas"):
+        open_store(path).check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("licence", "other"), ("fps", 60.0), ("fps", 30.000001), ("digest", "0" * 64), ("name", "z")]
+)
+def test_what_is_said_of_a_source_is_part_of_the_digest(path, key, value):
+    edit(path, f"sources/{key}", set_value(1, value))
+    with pytest.raises(UserError, match="digest that does not match"):
+        open_store(path)
+
+
+def make_version_1(path: Path) -> str:
+    """Turn a store into what version 1 wrote; returns its digest, by the rule of then."""
+    with h5py.File(path, "r+") as file:
+        columns = {key: file[f"sources/{key}"] for key in ("name", "split", "fps", "frames", "digest")}
+        rows = zip(*(data.asstr()[:] if data.dtype.kind == "O" else data[:] for data in columns.values()), strict=True)
+        lines = [f"{name}\t{split}\t{fps:.6f}\t{frames}\t{digest}" for name, split, fps, frames, digest in rows]
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        file.attrs["format_version"], file.attrs["digest"] = 1, digest
+        del file.attrs["former_digest"]
+    return digest
+
+
+def test_a_store_of_version_1_opens_with_a_note_and_is_upgraded_to_the_same_poses(path):
+    newer = open_store(path)
+    digest = make_version_1(path)
+    old = open_store(path)
+    assert (old.version, old.digest) == (1, digest) and "inspect" in old.note and "--upgrade" in old.note
+    np.testing.assert_array_equal(old.poses("train"), np.concatenate([poses_of(5, 0), poses_of(4, 2)]))
+    done = CliRunner().invoke(main, ["inspect", str(path), "--upgrade"])
+    assert done.exit_code == 0 and f"{path} is of version 2 now" in done.output and "note" not in done.output
+    store = open_store(path)
+    assert (store.version, store.digest, store.sources, store.note) == (2, newer.digest, newer.sources, "")
+    assert store.holds(digest) and store.holds(store.digest) and not store.holds("") and not newer.holds(digest)
+    for split in (None, "train", "val"):
+        np.testing.assert_array_equal(store.poses(split), open_store(path).poses(split))
+    assert list(path.parent.iterdir()) == [path]
+    before = path.read_bytes()
+    assert CliRunner().invoke(main, ["inspect", str(path), "--upgrade"]).exit_code == 0 and path.read_bytes() == before
+
+
+def test_a_damaged_store_is_not_upgraded(path):
+    make_version_1(path)
+    edit(path, "betas", set_value((0, 0), 9.0))
+    before = path.read_bytes()
+    for arguments in (["--upgrade"], []):
+        done = CliRunner().invoke(main, ["inspect", str(path), *arguments])
+        assert done.exit_code == 2 and "a with other poses or betas" in done.output
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_claims_of_a_small_store_take_no_memory(tmp_path, measured):
+    """11 kB took 4.8 GiB: fill values and compression make rows that are nowhere; rows can share one long text."""
+    rows = 20_000_000
+    paths = [write(tmp_path / f"{number}.h5", [("a", "train", 5)]) for number in range(3)]
+    for path, layout in zip(paths[:2], ({"fillvalue": 0.5}, {"compression": "gzip"}), strict=True):
+        with h5py.File(path, "r+") as file:
+            for name in ("pose_body", "betas", "source_index"):
+                shape, kind = file[name].shape[1:], file[name].dtype
+                del file[name]
+                file.create_dataset(name, (rows, *shape), kind, chunks=(4096, *shape), **layout)
+            file["sources/frames"][0] = rows
+    with h5py.File(paths[2], "r+") as file:
+        for name, data in list(file["sources"].items()):
+            kind = data.dtype
+            del file["sources"][name]
+            if name != "name":
+                file["sources"].create_dataset(name, (9000,), h5py.string_dtype() if kind == "O" else kind)[:] = (
+                    "x" if kind == "O" else 0
+                )
+        names = file.create_dataset("sources/name", (9000,), h5py.string_dtype())
+        names[0] = "x" * 1_000_000
+        reference = names.id.get_offset()
+    data = bytearray(paths[2].read_bytes())
+    data[reference : reference + 9000 * 16] = data[reference : reference + 16] * 9000
+    paths[2].write_bytes(data)
+    code = "store = open_store(path)\nstore.poses()"
+    for found in measured("from tokenizer.mocap.store import open_store", code, paths):
+        assert re.search("claims more|compressed data", found["message"]), found
+        assert found["mib"] < 200, found
 
 
 def damage(path: Path, how: str) -> str:

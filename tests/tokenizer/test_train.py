@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,34 @@ def test_training_learns_exports_and_logs(store, tmp_path, open_body):
     assert frozen.provenance["poses_digest"] == store.digest
     with pytest.raises(UserError, match="already holds a run"):
         train_tokenizer(store, tmp_path / "run", config, open_body)
+
+
+def test_a_run_goes_on_with_the_very_poses_it_began_with(store, tmp_path, open_body):
+    """Poses that were edited in place kept the digest of the store, and were trained on."""
+    path = tmp_path / "poses.h5"
+    shutil.copy(store.path, path)
+    config = replace(SMALL, optim=replace(SMALL.optim, steps=20), validate_every=10)
+
+    def stop(step, steps, figures):
+        if step == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_tokenizer(open_store(path), tmp_path / "run", config, open_body, progress=stop)
+    files = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    for row in (3, 2100):  # of train, of val
+        with h5py.File(path, "r+") as file:
+            before = file["pose_body"][row]
+            file["pose_body"][row] = 0.5
+        with pytest.raises(UserError, match="it was edited"):
+            train_tokenizer(open_store(path), tmp_path / "run", config, open_body, resume=True)
+        with pytest.raises(UserError, match="it was edited"):
+            train_tokenizer(open_store(path), tmp_path / "new", config, open_body)
+        with h5py.File(path, "r+") as file:
+            file["pose_body"][row] = before
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == files
+    assert not (tmp_path / "new").exists()
+    train_tokenizer(open_store(path), tmp_path / "run", config, open_body, resume=True)
 
 
 @pytest.mark.parametrize("kind", ["fsq", "ema_vq"])

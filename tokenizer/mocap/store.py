@@ -2,29 +2,38 @@
 
 ``pose_body`` (N,21,3) float32 axis-angle, ``betas`` (N,10) float32, ``source_index`` (N,) int32, and one row a source
 in ``sources/*``: name, split, frame rate, licence, frames, digest. Attributes: ``format``, ``format_version``,
-``command``, ``digest`` (sha256 over the sources in order).
+``command``, ``digest``: sha256 over the sources in order, each with the sha256 of its poses and betas, and in version 2
+over its licence and its exact frame rate, too. What is read is compared with these digests first, once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import escape
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
 
 from ..engine.errors import fail
-from ..engine.hdf5 import plain_datasets, reading
+from ..engine.hdf5 import plain_datasets, read_texts, reading
 from ..engine.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/poses"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NUM_JOINTS, NUM_BETAS = 21, 10
 _CHUNK = 4096
+_ARRAYS = ("pose_body", "betas", "source_index")
 _BUFFERED = 4 * _CHUNK
+_CHECKED_AT_ONCE = 16 * _CHUNK
+_MOST_SOURCES = 10_000_000
 _REMEDY = "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`"
 
 
@@ -44,11 +53,11 @@ class PoseStoreWriter:
     """Writes a store beside its target and renames it when whole: ``with PoseStoreWriter(path, command) as writer``.
 
     An exception inside the block, a full disk or a kill leave what was at ``path`` before. Raises ``UserError`` if
-    ``path`` is something that is not a pose store.
+    ``path`` is something that is not a pose store. ``former_digest``: of the same poses in a store of version 1.
     """
 
-    def __init__(self, path: str | Path, command: str) -> None:
-        self.command = command
+    def __init__(self, path: str | Path, command: str, *, former_digest: str = "") -> None:
+        self.command, self._former = command, former_digest
         self._writing = writing(path, FORMAT, FORMAT_VERSION)
         self._sources: list[Source] = []
         self._waiting: list[dict[str, np.ndarray]] = []
@@ -90,7 +99,7 @@ class PoseStoreWriter:
 
     def _flush(self) -> None:
         """Write what waits: small clips one by one would cost more in HDF5 calls than in bytes."""
-        for key in ("pose_body", "betas", "source_index") if self._waiting else ():
+        for key in _ARRAYS if self._waiting else ():
             values, data = np.concatenate([rows[key] for rows in self._waiting]), self._file[key]
             start = len(data)
             data.resize(start + len(values), axis=0)
@@ -117,18 +126,44 @@ class PoseStoreWriter:
             group.create_dataset(key, data=[getattr(source, key) for source in self._sources], dtype=text)
         group.create_dataset("fps", data=np.array([source.fps for source in self._sources]))
         group.create_dataset("frames", data=np.array([source.frames for source in self._sources], dtype=np.int64))
-        self._file.attrs["command"], self._file.attrs["digest"] = _storable(self.command), _digest(self._sources)
+        self._file.attrs["command"] = _storable(self.command)
+        self._file.attrs["former_digest"] = self._former
+        self._file.attrs["digest"] = _digest(self._sources, FORMAT_VERSION)
 
 
 class PoseStore:
     """A store opened for reading; each call reads just what it returns, so that many workers can share one file. It
-    raises ``UserError`` when the file was replaced since it was opened.
+    raises ``UserError`` when the file was replaced since it was opened, and where its content, which is compared the
+    first time that it is read, is not that of its digest.
 
-    ``sources``: list of ``Source``; ``digest``: sha256 that names the content; ``command``: what made it.
+    ``sources``: list of ``Source``; ``digest``: sha256 that names the content, ``former_digest`` the one that it had as
+    a store of version 1; ``command``: what made it; ``version``: of the format; ``note``: what to know about it.
     """
 
-    def __init__(self, path: Path, sources: list[Source], digest: str, command: str) -> None:
-        self.path, self.sources, self.digest, self.command = path, sources, digest, command
+    def __init__(
+        self, path: Path, sources: list[Source], digest: str, command: str, version: int, former_digest: str = ""
+    ) -> None:
+        self.path, self.sources, self.digest, self.command, self.version = path, sources, digest, command, version
+        self.former_digest = former_digest
+        self._checked, self._checked_at = set[int](), (0, 0)
+        self.note = ""
+        if version < FORMAT_VERSION:
+            self.note = (
+                f"{path} is a pose store of version {version}, whose digest leaves out licences; rewrite it with "
+                f"`pose-tokenizer inspect {path} --upgrade`"
+            )
+
+    def holds(self, digest: str) -> bool:
+        """Whether ``digest`` names these very poses: it is the store's, or the one it had before it was upgraded."""
+        return digest == self.digest or (bool(self.former_digest) and digest == self.former_digest)
+
+    def check(self) -> None:
+        """Raise ``UserError`` unless all poses, betas and indices are those that the digest was taken of, and finite.
+
+        A million poses take about half a second the first time, and no more memory than a few blocks.
+        """
+        with self._reading() as file:
+            self._check(file, None)
 
     def poses(self, split: str | None = None) -> np.ndarray:
         """(N,21,3) float32 axis-angle of one split, or of all."""
@@ -142,18 +177,22 @@ class PoseStore:
         """(N,) int32: which of ``sources`` each frame comes from."""
         return self._read("source_index", split)
 
-    def _read(self, name: str, split: str | None) -> np.ndarray:
-        ends = np.cumsum([source.frames for source in self.sources])
-        runs: list[list[int]] = []
-        for source, end in zip(self.sources, ends, strict=True):
-            if split in (None, source.split):
-                if runs and runs[-1][1] == end - source.frames:
-                    runs[-1][1] = int(end)
-                else:
-                    runs.append([int(end - source.frames), int(end)])
+    @contextmanager
+    def _reading(self) -> Iterator[h5py.File]:
         with reading(self.path, FORMAT, FORMAT_VERSION, what="pose store", next_step=_REMEDY) as file:
             if file.attrs.get("digest") != self.digest:
                 raise fail(f"{self.path} was replaced since it was opened", next_step="Start again")
+            yield file
+
+    def _read(self, name: str, split: str | None) -> np.ndarray:
+        runs: list[list[int]] = []
+        for _, first, last in self._rows(split):
+            if runs and runs[-1][1] == first:
+                runs[-1][1] = last
+            else:
+                runs.append([first, last])
+        with self._reading() as file:
+            self._check(file, split)
             data = file[name]
             values = np.empty((sum(b - a for a, b in runs), *data.shape[1:]), dtype=data.dtype)
             filled = 0
@@ -162,6 +201,95 @@ class PoseStore:
                     data.read_direct(values, np.s_[a:b], np.s_[filled : filled + b - a])
                 filled += b - a
         return values
+
+    def _rows(self, split: str | None) -> list[tuple[int, int, int]]:
+        """(number, first row, row after the last) of the sources of a split, or of all."""
+        found, first = [], 0
+        for number, source in enumerate(self.sources):
+            if split in (None, source.split):
+                found.append((number, first, first + source.frames))
+            first += source.frames
+        return found
+
+    def _check(self, file: h5py.File, split: str | None) -> None:
+        status = self.path.stat()
+        if (status.st_mtime_ns, status.st_size) != self._checked_at:
+            self._checked, self._checked_at = set(), (status.st_mtime_ns, status.st_size)
+        rest = [one for one in self._rows(split) if one[0] not in self._checked]
+        for block in _blocks(rest):
+            if len(block) == 1:
+                ((number, first, last),) = block
+                parts = [(a, min(a + _CHECKED_AT_ONCE, last)) for a in range(first, last, _CHECKED_AT_ONCE)]
+                self._check_source(number, [_read_parts(file[name], parts) for name in _ARRAYS])
+            else:
+                start, stop = block[0][1], block[-1][2]
+                arrays = [file[name][start:stop] for name in _ARRAYS]
+                for number, first, last in block:
+                    self._check_source(number, ([values[first - start : last - start]] for values in arrays))
+            self._checked.update(number for number, _, _ in block)
+
+    def _check_source(self, number: int, arrays: Iterable[Iterable[np.ndarray]]) -> None:
+        """Raise ``UserError`` unless the poses, betas and indices of a source, each in parts, are its own."""
+        source, digest, finite = self.sources[number], hashlib.sha256(), True
+        poses, betas, index = arrays
+        for values in chain(poses, betas):
+            finite &= bool(np.isfinite(values).all())
+            digest.update(values.tobytes())
+        wrong = ""
+        if not finite:
+            wrong = "numbers that are not finite"
+        elif digest.hexdigest() != source.digest:
+            wrong = "other poses or betas than its digest was taken of: it was edited"
+        elif any((values != number).any() for values in index):
+            wrong = "frames that are said to be of other sources"
+        if wrong:
+            raise fail(
+                f"{self.path} is damaged",
+                got=f"{source.name} with {wrong}",
+                next_step="Prepare it again, or restore a copy",
+            )
+
+
+def _read_parts(data: h5py.Dataset, parts: list[tuple[int, int]]) -> Iterator[np.ndarray]:
+    for first, last in parts:
+        yield data[first:last]
+
+
+def _blocks(rows: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
+    """Neighbouring sources whose frames are read at once: about 64,000 of them, or one long source."""
+    block: list[tuple[int, int, int]] = []
+    for one in rows:
+        if block and (one[1] != block[-1][2] or one[2] - block[0][1] > _CHECKED_AT_ONCE):
+            yield block
+            block = []
+        block.append(one)
+    if block:
+        yield block
+
+
+def upgrade(path: str | Path) -> PoseStore:
+    """Rewrite a store of an older version, checked, in this one; the file is replaced when the new one is whole.
+
+    Raises ``UserError`` where its content is not that of its digest, or the disk refuses.
+    """
+    old = open_store(path)
+    old.check()
+    if old.version < FORMAT_VERSION:
+        with (
+            old._reading() as file,
+            PoseStoreWriter(old.path, old.command, former_digest=old.digest) as writer,
+        ):
+            for number, first, last in old._rows(None):
+                source = old.sources[number]
+                writer.add(
+                    source.name,
+                    source.split,
+                    file["pose_body"][first:last],
+                    file["betas"][first:last],
+                    fps=source.fps,
+                    licence=source.licence,
+                )
+    return open_store(path)
 
 
 def open_store(path: str | Path) -> PoseStore:
@@ -185,23 +313,42 @@ def _open(file: h5py.File, path: Path) -> PoseStore:
     missing = [name for name in expected if name not in columns]
     if missing:
         raise fail(f"{path} is damaged", got=f"no {', '.join(missing)}", next_step=_REMEDY)
-    fields = []
-    for key in Source.__dataclass_fields__:
-        column = columns[f"sources/{key}"]
-        fields.append((column.asstr()[()] if h5py.check_string_dtype(column.dtype) else column[()]).tolist())
-    sources = [Source(*row) for row in zip(*fields, strict=True)]
+    version = int(file.attrs["format_version"])
+    texts, numbers = ("name", "split", "licence", "digest"), ("fps", "frames")
+    count = columns["sources/name"].size
+    if any(columns[f"sources/{key}"].shape != (count,) for key in (*texts, *numbers)) or count > _MOST_SOURCES:
+        raise fail(f"{path} is damaged", got="sources of different numbers", next_step=_REMEDY)
+    fields: dict[str, list[Any]] = {key: read_texts(columns[f"sources/{key}"]) for key in texts}
+    fields |= {key: columns[f"sources/{key}"][()].tolist() for key in numbers}
+    sources = [Source(**dict(zip(fields, row, strict=True))) for row in zip(*fields.values(), strict=True)]
+    if any(source.frames < 0 for source in sources):
+        raise fail(f"{path} is damaged", got="a source of fewer than no frames", next_step=_REMEDY)
     total = sum(source.frames for source in sources)
     shapes = {"pose_body": (total, NUM_JOINTS, 3), "betas": (total, NUM_BETAS), "source_index": (total,)}
     wrong = [f"{key} {columns[key].shape}, not {shape}" for key, shape in shapes.items() if columns[key].shape != shape]
-    if wrong or _digest(sources) != file.attrs["digest"]:
+    kinds = {"pose_body": "<f4", "betas": "<f4", "source_index": "<i4"}
+    wrong += [f"{key} of {columns[key].dtype}" for key, kind in kinds.items() if columns[key].dtype != np.dtype(kind)]
+    if wrong or _digest(sources, version) != file.attrs["digest"]:
         got = "; ".join(wrong) or "a digest that does not match"
         raise fail(f"{path} is damaged", got=got, next_step=_REMEDY)
-    return PoseStore(path, sources, str(file.attrs["digest"]), str(file.attrs["command"]))
+    return PoseStore(
+        path,
+        sources,
+        str(file.attrs["digest"]),
+        str(file.attrs["command"]),
+        version,
+        str(file.attrs.get("former_digest", "")),
+    )
 
 
-def _digest(sources: list[Source]) -> str:
-    lines = [f"{s.name}\t{s.split}\t{s.fps:.6f}\t{s.frames}\t{s.digest}" for s in sources]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _digest(sources: list[Source], version: int) -> str:
+    if version == 1:
+        lines = [f"{s.name}\t{s.split}\t{s.fps:.6f}\t{s.frames}\t{s.digest}" for s in sources]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256(f"{FORMAT} {version}\n".encode())
+    for s in sources:
+        digest.update(json.dumps([s.name, s.split, s.fps, s.licence, s.frames, s.digest]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _storable(text: str) -> str:

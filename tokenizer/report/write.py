@@ -223,7 +223,7 @@ def _provenance(subject: TokenizerRun) -> str:
         lines = [f"not finished: weights of step {state['step'] if state else 0:,}"]
     store = subject.store
     trained_on = subject.run.config["poses"]
-    html = "" if store.digest == trained_on else missing(
+    html = "" if store.holds(trained_on) else missing(
         f"The figures above are not on the poses it was trained on (those have digest {trained_on[:12]}…)."
     )  # fmt: skip
     lines = [*lines, "", f"poses       {store.path.name}, digest {store.digest}", f"made by     {store.command}"]
