@@ -136,6 +136,8 @@ def test_header_of_a_jpeg():
     with_exif = jpeg[:2] + b"\xff\xff\xe1\0\x08Exif\0\0" + jpeg[2:]
     assert jpeg_header(with_exif).exif and jpeg_header(with_exif).width == 53
     progressive = cv2.imencode(".jpg", photograph(37, 53), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-    assert jpeg_header(progressive) == found
+    assert replace(jpeg_header(progressive), pixels_at=found.pixels_at) == found
+    for data in (jpeg, progressive):
+        assert data[jpeg_header(data).pixels_at :].startswith(b"\xff\xda")
     for cut in (b"", b"\xff\xd8\xff", jpeg[:30], jpeg[: jpeg.index(b"\xff\xda")], b"\x89PNG" + jpeg):
         assert jpeg_header(cut) is None
