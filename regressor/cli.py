@@ -115,7 +115,8 @@ def synthesize(
     "--loss",
     type=click.Choice(["preset", "means", "published"]),
     default="preset",
-    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small).",
+    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small; its network "
+    "adds no mean pose to what tokens decode to).",
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(

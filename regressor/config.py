@@ -61,7 +61,8 @@ class HeadConfig:
     """What the body pose is predicted as.
 
     ``logits``: how token logits are formed, see ``heads.TokenHead``; ``mixer``: by ``mixer_head.MixerTokenHead``.
-    ``add_mean``: the 6D of the mean pose is added to the one decoded from tokens, as in TokenHMR. ``hands``: whether
+    ``add_mean``: the 6D of the mean pose is added to the one decoded from tokens, as in TokenHMR; tokens then are not
+    those of the pose, and no cross-entropy can ask for them. ``hands``: whether
     the two hands are predicted, or rest. ``orientation``: relative to the ``ray`` through the middle of the crop, or
     as it is in ``camera`` axes, whatever the place of the crop. ``bounded``: shape and camera cannot leave the range
     of the training crops by more than half: what the network has never seen must not throw a body out of the picture.
@@ -265,6 +266,7 @@ def with_loss(
     """``config`` with its own loss, the one of means, or ``PUBLISHED_LOSS`` (as its code has it with
     ``compat_reference``), and with other thresholds.
 
+    The loss of means asks for the tokens of the true pose: its network adds no mean pose to what they decode to.
     ``tals``: ``published``, ``none``, or a JSON file of ``pose-regressor calibrate``. Raises ``UserError`` for a file
     that is none.
     """
@@ -280,4 +282,17 @@ def with_loss(
         if not thresholds.on:
             raise fail(f"{tals} holds no thresholds", next_step="Make one with `pose-regressor calibrate`")
         loss = replace(loss, tals=thresholds)
+    if form == "means" and not compat_reference:
+        config = replace(config, head=replace(config.head, add_mean=False))
     return replace(config, loss=loss)
+
+
+def check_tokens(config: RegressorConfig) -> None:
+    """Raise ``UserError`` where the loss asks for the tokens of a pose, and the network adds the mean pose to theirs.
+
+    With the right tokens it would be tens of millimetres off.
+    """
+    if config.head.pose == "tokens" and config.head.add_mean and config.loss.token_weight:
+        raise fail("The loss asks for tokens of the pose, and this network adds the mean pose to what they decode to",
+                   got=f"head.add_mean true, loss.token_weight {config.loss.token_weight:g}",
+                   next_step="Set head.add_mean=false, or loss.token_weight=0")  # fmt: skip

@@ -90,9 +90,10 @@ def _check_network(path: str | Path, found: RegressorConfig, wanted: RegressorCo
     ours, theirs = network_settings(wanted), network_settings(found)
     other = [key for key in theirs if ours[key] != theirs[key]]
     if other:
+        means = "; --loss means needs a network that adds no mean pose" if "head.add_mean" in other else ""
         raise fail(
             f"Regressor {path} has another network than asked for",
             got=f"preset {wanted.preset!r} with " + ", ".join(f"{key} {ours[key]}" for key in other),
             expected=f"preset {found.preset!r} with " + ", ".join(f"{key} {theirs[key]}" for key in other),
-            next_step="Leave these to the file that training starts from (no --preset, no --set of them)",
+            next_step=f"Leave these to the file that training starts from (no --preset, no --set of them){means}",
         )

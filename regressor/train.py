@@ -40,7 +40,7 @@ from tokenizer.engine.throughput import Throughput
 
 from .backbone_file import start_from_backbone
 from .batches import to_device
-from .config import RegressorConfig
+from .config import RegressorConfig, check_tokens
 from .datasets.ahead import named_deaths, started, wanted_workers
 from .datasets.mixtures import Mixture
 from .datasets.store import CropStore
@@ -266,6 +266,7 @@ def _open_run(
             check_same_start(run.config.get("start"), start)
             check_same_start(run.config.get("backbone"), backbone, "backbone")
         return run.config, run.state, ()
+    check_tokens(config)
     unmirrored = "suit" in mixture.domains and config.augment.flip > 0
     if unmirrored:
         # Its left side is bright and warm, its right dark and cool: mirrored, it would teach the wrong names.
