@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -86,6 +87,7 @@ with process_group():
     train("vit", "resumed", resume=True)
     for run, (name, assignments) in variants.items():
         train(name, run, "optim.steps=3", *assignments)
+    train("resnet", "a budget", "optim.budget_s=1.0")
     training.data_parallel, training.LossScale = with_an_overflow, Watched
     train("vit", "overflow", "optim.steps=5", "precision=fp16")
     (folder / f"overflow on {rank()}").write_text(json.dumps(Watched.seen))
@@ -179,6 +181,20 @@ def test_two_processes_have_the_losses_of_one(folder, launched, tokenizer, tiny_
     config = configs(tiny_config)[name]
     train_regressor(open_crops(folder / f"{name}.h5"), tokenizer, folder / "one" / name, config, open_body)
     check_equal(folder, name, 3)
+
+
+def test_two_processes_under_a_time_budget_have_the_losses_of_one_that_decides_the_same(
+    folder, launched, tokenizer, tiny_config, open_body
+):
+    one, two = folder / "one" / "a budget", folder / "two" / "a budget"
+    one.mkdir(parents=True)
+    for name in ("config.json", "decisions.jsonl"):
+        shutil.copy(two / name, one)
+    made = (two / "decisions.jsonl").read_text()
+    config = configs(tiny_config)["resnet"]
+    train_regressor(open_crops(folder / "resnet.h5"), tokenizer, one, config, open_body, resume=True)
+    assert made and (one / "decisions.jsonl").read_text() == made
+    check_equal(folder, "a budget", len(records(two)))
 
 
 @pytest.mark.parametrize("run", VARIANTS)

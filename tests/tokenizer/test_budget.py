@@ -114,6 +114,12 @@ def test_validations_are_inside_the_budget(tmp_path, clock):
     assert first["step"] == 2 and first["left"] == int((64 - 0.25 - 4) / 0.125)
 
 
+def test_a_slow_first_step_leaves_time_for_the_validation_after_the_last(tmp_path, clock):
+    plan = replace(PLAN, budget_s=6.0, validation_steps=2)
+    walk(Schedule(tmp_path, plan), clock, lambda step: 5.0, validation=2.5)
+    assert clock.now - 1000 == 7.5
+
+
 def test_a_budget_spends_little_on_validations_it_did_not_plan_for(tmp_path, clock):
     """At most one for each 20 seconds of the budget, though 500 of 100,000 steps apart were asked for."""
     schedule, count = Schedule(tmp_path, replace(PLAN, validate_every=500)), 0

@@ -174,7 +174,10 @@ class Schedule:
         seconds = self._watch.seconds()
         pace = self._pace = self._watch.pace(self.step, self._pace)
         budget, most = self._plan.budget_s, self._plan.steps - self.step
-        rest = budget - seconds - min(self._cost("validation") + self._cost("checkpoint"), _KEPT_FOR_END * budget)
+        # Before a pace is known, that of the first step serves to guess what comes after the last.
+        guess = self._plan.validation_steps * (seconds / self.step if pace is None else pace)
+        at_end = self._watch.costs.get("validation", guess) + self._watch.costs.get("checkpoint", 0.0)
+        rest = budget - seconds - min(at_end, _KEPT_FOR_END * budget)
         if rest <= 0:
             left, interval = 0, 0  # time is up
         elif pace is None:
@@ -185,11 +188,6 @@ class Schedule:
             left = min(most, int((rest - min(ahead, rest / 2)) / pace))
             interval = max(1, int(min(_INTERVAL * budget, _INTERVAL_OF_REST * rest) / pace))
         return Decision(self.step, left, self.step + interval, seconds, pace)
-
-    def _cost(self, event: Event) -> float:
-        """Seconds that a validation or checkpoint takes, as measured, or else guessed."""
-        guess = self._plan.validation_steps * (self._pace or 0.0) if event == "validation" else 0.0
-        return self._watch.costs.get(event, guess)
 
 
 class _Watch:
