@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tokenizer.engine.cli_options import CROPS, TOKENIZER, InputPath, Program
+from tokenizer.engine.cli_options import CROPS, OUTPUT_FILE, TOKENIZER, InputPath, Program
 from tokenizer.engine.errors import fail, reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -83,7 +83,7 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
 @main.command()
 @click.argument("runs", type=_CHAIN)
 @click.option("--prediction", type=_OVERLAY, help="Overlay picture of `pose-regressor predict`.")
-@click.option("--out", type=click.Path(path_type=Path), help="Page to write (default: RUNS/report.html).")
+@click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUNS/report.html).")
 @reports_user_errors
 def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
     """Write one page about what lies in the folder RUNS; parts that are missing say so."""
@@ -94,7 +94,7 @@ def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
 
 @main.command()
 @click.argument("crops", type=CROPS)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="PNG to write.")
 @click.option("--number", default=0, help="Which of the test images.")
 @reports_user_errors
 def picture(crops: Path, out: Path, number: int) -> None:
@@ -108,7 +108,7 @@ def picture(crops: Path, out: Path, number: int) -> None:
 @main.command("overview")
 @click.argument("runs", type=_CHAIN)
 @click.option("--number", "numbers", multiple=True, default=(0, 1, 2), help="A test image; may be repeated.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="PNG to write.")
 @reports_user_errors
 def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
     """Draw test images, the tokens read from them and the bodies these stand for, from the chain in RUNS."""

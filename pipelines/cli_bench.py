@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import POSE_STORE, InputPath, device_option
-from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath, device_option
+from tokenizer.engine.errors import fail, reports_user_errors
 
 if TYPE_CHECKING:
     from tokenizer.engine.precision import Precision
@@ -33,6 +33,8 @@ def bench(runs: Path, mocap: str) -> None:
     """
     from .bench import run_bench
 
+    if runs != Path("runs/demo") and not runs.is_dir():  # the default one is made where it is missing
+        raise fail(f"No folder at {runs}", next_step="Make the chain to measure with `make demo`, or check the path")
     figures = run_bench(runs, mocap, click.echo)
     if not mocap:
         click.echo("\nFigures on real motion need MOCAP=DIR (--mocap).")
@@ -98,7 +100,7 @@ def bench_tokenizer(
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), default=(1, 4), help="Crops at a time.")
 @click.option("--repeats", default=3, type=click.IntRange(min=1), help="Runs of each, of which the best counts.")
 @click.option("--threads", default=1, type=click.IntRange(min=1), help="Threads to compute with.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @reports_user_errors
 def bench_vit_command(
     preset_name: str, batches: tuple[int, ...], repeats: int, threads: int, json_file: Path | None
@@ -123,7 +125,7 @@ def bench_vit_command(
 @click.option("--count", default=16, type=click.IntRange(min=1), help="Images of each size.")
 @click.option("--repeats", default=5, type=click.IntRange(min=1), help="Rounds, of which the best counts.")
 @click.option("--size", default=256, type=click.IntRange(min=16, max=1024), help="Pixels of a crop's side.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @reports_user_errors
 def bench_crops_command(image: Path | None, count: int, repeats: int, size: int, json_file: Path | None) -> None:
     """Time crops from JPEG bytes, decoded, cut and augmented, on one core and in two processes.
@@ -154,7 +156,7 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
     help="Number format of the network.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for `pose-regressor train`.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @device_option
 @reports_user_errors
 def bench_step_command(

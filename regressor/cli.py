@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tokenizer.engine.cli_options import POSE_STORE, REGRESSOR, InputPath, Program, body_option, device_option
+from tokenizer.engine.cli_options import (
+    OUTPUT_FILE,
+    POSE_STORE,
+    REGRESSOR,
+    InputPath,
+    Program,
+    body_option,
+    device_option,
+)
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
 
@@ -39,7 +47,7 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 
 @main.command()
 @click.argument("poses", type=POSE_STORE)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Crop store to write (.h5).")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Crop store to write (.h5).")
 @click.option("--domain", default="suit", metavar="suit|varied", help="suit: a colour for each body part, which "
               "a CPU learns in minutes; varied: skin, clothes and backgrounds.")
 @click.option(
@@ -66,7 +74,7 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @click.option("--size", default=128, type=click.IntRange(min=16), help="Pixels of a crop.")
 @click.option("--seed", default=0, help="The same seed makes the same images.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that render (default: one a core).")
-@click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet to write (default: beside --out).")
+@click.option("--sheet", type=OUTPUT_FILE, help="Contact sheet to write (default: beside --out).")
 @reports_user_errors
 def synthesize(
     poses: Path, out: Path, domain: str, train_count: int, val_count: int, test_count: int, size: int, seed: int,
@@ -109,7 +117,7 @@ def synthesize(
 @click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_all, HMR2.0's (default: all alike).")
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported regressor here.")
+@click.option("--out", type=OUTPUT_FILE, help="Also copy the exported regressor here.")
 @click.option("--preset", "preset_name", help="small | small-6d | vit-s | vit-b | vit-l | vit-h (default: small).")
 @click.option(
     "--loss",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import CROPS, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
+from tokenizer.engine.cli_options import CROPS, OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
 from .cli_options import precision_option, tokenizer_option
@@ -36,8 +36,8 @@ _RESULT = InputPath("result", "Write one with `pose-regressor evaluate --json`")
 )
 @click.option("--joint-regressor", type=InputPath("joint regressor"), help="J_regressor_h36m.npy of SPIN's data.")
 @click.option("--extra-regressor", type=InputPath("joint regressor"), help="SMPL_to_J19.pkl of 4D-Humans' data.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
-@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write the tables here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
+@click.option("--markdown", "markdown_file", type=OUTPUT_FILE, help="Write the tables here, too.")
 @body_option
 @device_option
 @precision_option
@@ -96,7 +96,7 @@ def evaluate(
 @click.argument("result_b", metavar="B.json", type=_RESULT)
 @click.option("--row-a", help="Row of A (default: its first).")
 @click.option("--row-b", help="Row of B (default: its first).")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @reports_user_errors
 def compare(
     result_a: Path, result_b: Path, row_a: str | None, row_b: str | None, json_file: Path | None
@@ -117,7 +117,7 @@ def compare(
 @click.command()
 @click.argument("crops", type=CROPS)
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="JSON of thresholds, for --tals or --config."
+    "--out", required=True, type=OUTPUT_FILE, help="JSON of thresholds, for --tals or --config."
 )
 @click.option("--split", default="train", help="Split of the store to derive them from.")
 @click.option("--camera", help="reference (focal length of 5000 px at 256) | focal=CROP_SIDES | fov=DEGREES | true.")
@@ -131,7 +131,7 @@ def compare(
 @click.option("--quantile", default=0.9, help="Share of perfect answers that lie below a threshold.")
 @click.option("--weight", default=0.05, help="What an error below its threshold counts.")
 @click.option("--at-most", type=click.IntRange(min=1), help="Look at no more samples than this.")
-@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the tables (Markdown) here, too.")
+@click.option("--report", "report_file", type=OUTPUT_FILE, help="Write the tables (Markdown) here, too.")
 @body_option
 @device_option
 @reports_user_errors

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tokenizer.engine.cli_options import TOKENIZER, InputPath
+from tokenizer.engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath
 from tokenizer.engine.errors import reports_user_errors
 
 
@@ -21,7 +21,7 @@ from tokenizer.engine.errors import reports_user_errors
     type=InputPath("mean parameters"),
     help="smpl_mean_params.npz: taken where CHECKPOINT has none, and must agree where it has.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Exported regressor to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Exported regressor to write.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A size the file does not tell, "
               "e.g. backbone.heads=12.")  # fmt: skip
 @reports_user_errors
@@ -52,7 +52,7 @@ def import_reference(
 @click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option("--preset", "preset_name", default="vit-h", help="vit-s | vit-b | vit-l | vit-h.")
 @click.option("--resize-positions", is_flag=True, help="Fit positions learned on images of another size.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Backbone file to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Backbone file to write.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. image_size=384.")
 @reports_user_errors
 def import_backbone(

@@ -10,7 +10,16 @@ import click
 from .cli_clips import complete, decode, encode
 from .cli_poses import fit_prior, prepare, sample
 from .cli_report import report
-from .engine.cli_options import POSE_STORE, RUN_FOLDER, TOKENIZER, InputPath, Program, body_option, device_option
+from .engine.cli_options import (
+    OUTPUT_FILE,
+    POSE_STORE,
+    RUN_FOLDER,
+    TOKENIZER,
+    InputPath,
+    Program,
+    body_option,
+    device_option,
+)
 from .engine.errors import reports_user_errors
 from .engine.threads import wait_without_spinning
 
@@ -39,7 +48,7 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
     help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
 )  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="Also copy the exported tokenizer here.")
+@click.option("--out", type=OUTPUT_FILE, help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
@@ -109,7 +118,7 @@ def train(
     "--all-vertices", is_flag=True,
     help="Error of vertices (MPVPE) over the full mesh, slow, instead of 1,024 of them.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here, too.")
+@click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @body_option
 @device_option
 @reports_user_errors
@@ -155,7 +164,7 @@ def evaluate(
 
 @main.command()
 @click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="File to write.")
 @click.option("--export", "weights", type=_WEIGHTS, default="best", help="Which weights: best MPJPE on val, or last.")
 @reports_user_errors
 def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
@@ -188,7 +197,7 @@ def _summary(path: Path) -> str:
 
 @main.command("import-reference")
 @click.argument("checkpoint", type=InputPath("checkpoint"))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Exported tokenizer to write (.h5).")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Exported tokenizer to write (.h5).")
 @reports_user_errors
 def import_reference(checkpoint: Path, out: Path) -> None:
     """Turn CHECKPOINT, the released tokenizer.pth of TokenHMR, into an exported tokenizer. Nothing in it is run."""
@@ -202,7 +211,7 @@ def import_reference(checkpoint: Path, out: Path) -> None:
 
 @main.command("export-reference")
 @click.argument("tokenizer", type=TOKENIZER)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="tokenizer.pth to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="tokenizer.pth to write.")
 @reports_user_errors
 def export_reference(tokenizer: Path, out: Path) -> None:
     """Write the exported TOKENIZER (preset paper, or imported) as a tokenizer.pth that TokenHMR loads."""

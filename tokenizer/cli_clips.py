@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from .engine.cli_options import TOKENIZER, InputPath, body_option, device_option
+from .engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath, body_option, device_option
 from .engine.errors import reports_user_errors
 
 
 @click.command()
 @click.argument("tokenizer", type=TOKENIZER)
 @click.argument("clip", type=InputPath("clip"))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="npz of tokens to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="npz of tokens to write.")
 @body_option
 @device_option
 @reports_user_errors
@@ -36,7 +36,7 @@ def encode(tokenizer: Path, clip: Path, out: Path, body_source: str, device: str
 @click.command()
 @click.argument("tokenizer", type=TOKENIZER)
 @click.argument("tokens", type=InputPath("tokens", "Make them with `pose-tokenizer encode`"))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="AMASS-layout npz to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="AMASS-layout npz to write.")
 @device_option
 @reports_user_errors
 def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
@@ -57,7 +57,7 @@ def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
     help="Joint to guess: a name such as left_elbow, or left_arm, right_arm, left_leg, right_leg, trunk, head. "
          "May be repeated.",
 )  # fmt: skip
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="AMASS-layout npz to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="AMASS-layout npz to write.")
 @device_option
 @reports_user_errors
 def complete(tokenizer: Path, clip: Path, hidden: tuple[str, ...], out: Path, device: str) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from .engine.cli_options import POSE_STORE, InputPath
+from .engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath
 from .engine.errors import reports_user_errors
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=InputPath("file or folder"))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Pose store to write (.h5).")
 @click.option("--fps", default=30.0, help="Frames a second to keep; never more than a file has.")
 @click.option("--trim", default="1", help="Middle share of each clip to keep, e.g. 0.6; 0.6,moyo=0.8: as in the paper.")
 @click.option("--val-fraction", default=0.1, help="Share of clips for val, where no folder is named val.")
@@ -52,10 +52,12 @@ def prepare(
     from .mocap.prepare import prepare as prepare_store
     from .mocap.sampling import parse_trim
 
-    if not fps > 0 or not 0 <= val_fraction < 1 or not 0 <= max_jumps <= 1:
-        got = f"--fps {fps} --val-fraction {val_fraction} --max-jumps {max_jumps}"
-        raise fail("Impossible numbers", got=got, expected="fps above 0, val-fraction in [0, 1), "
-                   "max-jumps in [0, 1]")  # fmt: skip
+    if not fps > 0:
+        raise fail("--fps is not a frame rate", got=f"{fps:g}", expected="frames a second, above 0")
+    if not 0 <= val_fraction < 1:
+        raise fail("--val-fraction is not a share of the clips", got=f"{val_fraction:g}", expected="0 or more, below 1")
+    if not 0 <= max_jumps <= 1:
+        raise fail("--max-jumps is not a share of the frames", got=f"{max_jumps:g}", expected="between 0 and 1")
     share, trim_of = parse_trim(trim)
     options = PrepareOptions(
         fps,
@@ -105,7 +107,7 @@ def prepare(
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Pose store to write (.h5).")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Pose store to write (.h5).")
 @click.option("--count", default=200_000, help="Training poses; a tenth as many are added for val.")
 @click.option("--seed", default=0, help="The same seed draws the same poses.")
 @reports_user_errors
@@ -119,7 +121,7 @@ def sample(out: Path, count: int, seed: int) -> None:
 
 @click.command("fit-prior")
 @click.argument("poses", type=POSE_STORE)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="npz to write.")
+@click.option("--out", required=True, type=OUTPUT_FILE, help="npz to write.")
 @click.option("--clusters", default=256, help="Gaussians in the mixture.")
 @click.option("--rank", default=16, help="Directions kept in each.")
 @click.option("--seed", default=0, help="Seed of the clustering.")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from .engine.cli_options import POSE_STORE, RUN_FOLDER, InputPath, body_option, device_option
+from .engine.cli_options import OUTPUT_FILE, POSE_STORE, RUN_FOLDER, InputPath, body_option, device_option
 from .engine.errors import reports_user_errors
 
 
 @click.command()
 @click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
-@click.option("--out", type=click.Path(path_type=Path), help="Page to write (default: RUN/report.html).")
+@click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUN/report.html).")
 @click.option("--poses", type=POSE_STORE, help="Pose store (default: the one it was trained on).")
 @click.option(
     "--bench", type=InputPath("benchmark"), help="JSON of `make bench-tokenizer` (default: in or beside RUN)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from glob import escape
@@ -50,6 +51,26 @@ class InputPath(click.Path):
             raise CommonError(str(fail(f"No {self.what} at {value}", next_step=self.next_step)))
 
 
+class OutputFile(click.Path):
+    """A file that a command writes. ``reports_user_errors`` calls ``check`` before the command begins: what cannot be
+    written must not be found out after a training."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def check(self, value: Path) -> None:
+        """Raise ``UserError`` where ``value`` is a folder, or lies where no file can be made."""
+        if value.is_dir():
+            why = fail(f"{value} is a folder", expected="a file to write", next_step="Add the file's name to it")
+            raise CommonError(str(why))
+        above = next((folder for folder in value.absolute().parents if folder.exists()), Path.cwd())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            got = "a folder that you may not write to" if above.is_dir() else "a file where a folder is needed"
+            why = fail(f"Cannot write {value}", got=f"{above}, {got}", next_step="Choose another path")
+            raise CommonError(str(why))
+
+
+OUTPUT_FILE = OutputFile()
 POSE_STORE = InputPath("pose store", "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`")
 TOKENIZER = InputPath("tokenizer", "Train one with `pose-tokenizer train`, or check the path")
 REGRESSOR = InputPath("regressor", "Train one with `pose-regressor train`, or check the path")

@@ -96,7 +96,8 @@ def parse_trim(text: str) -> tuple[float, dict[str, float]]:
     except ValueError:
         trim = math.nan
     if not 0 < trim <= 1:
-        raise fail("Impossible numbers", got=f"--trim {text}", expected="shares in (0, 1], e.g. 0.6,moyo=0.8")
+        raise fail("--trim holds what is not a share of a clip", got=text, expected="shares above 0, at most 1, "
+                   "such as 0.6 or 0.6,moyo=0.8")
     return trim, parse_shares(rest, canonical_name, what="--trim", most=1)
 
 
