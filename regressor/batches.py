@@ -27,8 +27,13 @@ def without_images(sample: Sample) -> Sample:
 
 
 def to_device(sample: Sample, device: torch.device) -> Sample:
-    """The same samples on ``device``."""
-    return cast(Sample, {name: values.to(device) for name, values in cast(dict[str, Tensor], sample).items()})
+    """The same samples on ``device``. Copies from pinned memory to a GPU are under way when this returns, in order with
+    what is asked of it next."""
+    there = {
+        name: values.to(device, non_blocking=device.type == "cuda")
+        for name, values in cast(dict[str, Tensor], sample).items()
+    }
+    return cast(Sample, there)
 
 
 def join(samples: Sequence[Sample]) -> Sample:

@@ -149,6 +149,7 @@ def synthesize(
     "--export", type=click.Choice(["best", "last"]), default="best",
     help="Which weights to export: best on val, or last.",
 )
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
 @click.option("--no-pictures", is_flag=True, help="Paint no people of val into RUN/pictures at validations.")
 @body_option
@@ -159,7 +160,8 @@ def train(
     out: Path | None, preset_name: str | None, loss: Literal["preset", "means", "published"],
     compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
     backbone_file: Path | None, start: Path | None, minutes: float | None, resume: bool, best_by: str | None,
-    export: Literal["best", "last"], tensorboard: bool, no_pictures: bool, body_source: str, device: str,
+    export: Literal["best", "last"], compiled: bool, tensorboard: bool, no_pictures: bool, body_source: str,
+    device: str,
 ) -> None:  # fmt: skip
     """Train a regressor on CROPS and export it to RUN/regressor.pt.
 
@@ -204,6 +206,8 @@ def train(
     if best_by is not None:
         config = resolve(config, assignments=[f"best_by={best_by}"])
     config = replace(config, device=device if device != "auto" else config.device)
+    if compiled:
+        config = replace(config, compile=True)
     if no_pictures:
         config = replace(config, pictures=0)
     if minutes is not None:

@@ -195,6 +195,7 @@ class RegressorConfig:
     enough for it, ``keypoints_2d_pct``, the mean error of 2D keypoints in per cent of the side of the box.
     ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``keep_checkpoints``: the newest that stay; the
     best weights are in each. ``pictures``: how many people of val every validation paints into the run folder.
+    ``compile``: torch.compile the network.
     """
 
     preset: str = "small"
@@ -214,6 +215,7 @@ class RegressorConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     pictures: int = 8
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` for a seed that random generators do not take, and for intervals of no step."""

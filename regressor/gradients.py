@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.distributed import rank, sum_over_ranks, without_exchange, world_size
+from tokenizer.engine.precision import tensor_cores
 from tokenizer.engine.scaling import LossScale
 
 from .batches import num_samples, take, to_device
@@ -44,10 +45,13 @@ def leave_gradients(
         place = rank() * num_samples(batch) + number * size
         torch.manual_seed(seed_of(config, step))
         with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
-            prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
+            device = some["image"].device
+            with tensor_cores(device):
+                prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
             part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
-            # The shares of all processes add up, where DDP takes the mean.
-            scale.up(world_size() * torch.stack(list(part.values())).sum()).backward()
+            with tensor_cores(device):
+                # The shares of all processes add up, where DDP takes the mean.
+                scale.up(world_size() * torch.stack(list(part.values())).sum()).backward()
         terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
     return terms
 

@@ -54,14 +54,16 @@ class TokenHead(nn.Module):
         """Begin at what training poses say: the frequencies, or the mean place and spread, of digits (N,T) a factor."""
         parts = []
         for number, level in enumerate(self.levels):
-            one_hot = F.one_hot(digits[number], level).float()
+            digit = digits[number]
             if self.metric:
-                places = one_hot @ self.get_buffer(f"coordinates_{number}")
+                places = self.get_buffer(f"coordinates_{number}")[digit]
                 precision = 1 / places.var(0, correction=0).mean(-1, keepdim=True).clamp_min(1e-2)
                 # The inverse of softplus, in a form that does not overflow.
                 parts += [places.mean(0), precision + torch.log(-torch.expm1(-precision))]
             else:
-                parts.append((one_hot.mean(0) + 1e-3).log())
+                own = digit + level * torch.arange(self.num_tokens, device=digit.device)
+                counts = torch.bincount(own.flatten(), minlength=level * self.num_tokens)
+                parts.append((counts.view(self.num_tokens, level) / len(digit) + 1e-3).log())
         self.out.bias.copy_(torch.cat(parts, -1).flatten())
 
 

@@ -52,5 +52,6 @@ class MixerTokenHead(nn.Module):
     def start_at(self, digits: list[Tensor]) -> None:
         """Begin at the frequencies of the digits (N,T) a factor of training poses, over all tokens: one layer serves
         them all."""
-        counts = [F.one_hot(digit, level).float().mean((0, 1)) for digit, level in zip(digits, self.levels)]
-        self.classes.bias.copy_((torch.cat(counts) + 1e-4).log())
+        shares = [torch.bincount(digit.flatten(), minlength=level) / digit.numel()
+                  for digit, level in zip(digits, self.levels)]  # fmt: skip
+        self.classes.bias.copy_((torch.cat(shares) + 1e-4).log())

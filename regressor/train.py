@@ -15,6 +15,7 @@ from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.averaging import WeightAverage
 from tokenizer.engine.budget import Plan, Schedule, validated_on
 from tokenizer.engine.checkpoint import save_checkpoint, save_state
+from tokenizer.engine.compilation import compile_in_place
 from tokenizer.engine.distributed import (
     content_from_rank_0,
     data_parallel,
@@ -31,7 +32,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.gpu import GpuUse
 from tokenizer.engine.memory import DISK_STEP, disk_errors, memory_errors
 from tokenizer.engine.options import from_dict, to_dict
-from tokenizer.engine.precision import resolve_device, resolve_precision
+from tokenizer.engine.precision import resolve_device, resolve_precision, try_kernels
 from tokenizer.engine.run import RunFolder
 from tokenizer.engine.scaling import LossScale
 from tokenizer.engine.schedule import warmup_cosine, warmup_share
@@ -167,6 +168,9 @@ def _train(
         # network puts out counts as used there, though no term of the loss looks at it.)
         for weight in without_gradient(regressor, body, tokenizer).values():
             weight.requires_grad_(False)
+    try_kernels(device)
+    if config.compile:
+        compile_in_place((network.backbone, network.decoder, network.pose_head), device)
     forward = data_parallel(regressor.train())
     for part in frozen:
         part.eval()

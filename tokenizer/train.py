@@ -35,7 +35,7 @@ from .engine.distributed import (
 from .engine.errors import fail
 from .engine.memory import DISK_STEP, disk_errors, memory_errors
 from .engine.options import from_dict, to_dict
-from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision
+from .engine.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision, tensor_cores
 from .engine.run import RunFolder
 from .engine.scaling import LossScale
 from .engine.schedule import grown, warmup_cosine, warmup_milestones, warmup_share
@@ -132,7 +132,8 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
         step = schedule.step
         whole = draw_batch(poses, mixture, config, step)
         batch = whole.share(rank(), world_size())
-        output, moved = forward(batch)
+        with tensor_cores(device):
+            output, moved = forward(batch)
         terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
         terms["commitment"] = config.loss.commitment_weight * output.commitment
         if moved is not None:
@@ -140,7 +141,8 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
             terms["consistency"] = weight * consistency_loss(output.latents, moved)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
-        scale.up(stacked.sum()).backward()
+        with tensor_cores(device):
+            scale.up(stacked.sum()).backward()
         scale.down(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
         # The one place where a step waits for the device; the figures are those of the whole batch on every process.

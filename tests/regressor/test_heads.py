@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from regressor.heads import Rot6dHead, TokenHead, code_coordinates
+from regressor.mixer_head import MixerTokenHead
 
 
 def grid_codebook(levels):
@@ -79,3 +81,41 @@ def test_the_head_begins_at_the_frequencies_of_its_digits(form):
 def test_rot6d_head_begins_at_no_offset():
     head = Rot6dHead(8)
     assert head(torch.zeros(2, 8)).shape == (2, 21, 6) and not head(torch.zeros(2, 8)).any()
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that any tensor has while it is on."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.most = max(self.most, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("form", ["metric", "free", "mixer"])
+def test_beginning_takes_no_memory_by_the_code(form):
+    """A column a code and token, as one-hot vectors have it, is 15 GiB for 4,096 people and the paper's tokenizer."""
+    levels, count, tokens = (64, 2), 200, 6
+    digits = [torch.randint(level, (count, tokens), generator=torch.Generator().manual_seed(0)) for level in levels]
+    head = MixerTokenHead(8, tokens, levels) if form == "mixer" else TokenHead(
+        8, tokens, levels, torch.cat([torch.arange(64.0), torch.arange(64.0) + 100])[:, None], form)  # fmt: skip
+    with Largest() as seen:
+        head.start_at(digits)
+    assert seen.most <= max(count * tokens, sum(levels) * tokens)
+    one_hot = [torch.nn.functional.one_hot(digit, level).float() for digit, level in zip(digits, levels)]
+    if form == "mixer":
+        expected = (torch.cat([part.mean((0, 1)) for part in one_hot]) + 1e-4).log()
+        assert torch.allclose(head.classes.bias, expected, atol=1e-5)
+        return
+    if form == "free":
+        parts = [(part.mean(0) + 1e-3).log() for part in one_hot]
+    else:
+        parts = []
+        for number, part in enumerate(one_hot):
+            places = part @ head.get_buffer(f"coordinates_{number}")
+            precision = 1 / places.var(0, correction=0).mean(-1, keepdim=True).clamp_min(1e-2)
+            parts += [places.mean(0), precision + torch.log(-torch.expm1(-precision))]
+    assert torch.allclose(head.out.bias, torch.cat(parts, -1).flatten(), atol=1e-5)

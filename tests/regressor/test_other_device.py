@@ -284,3 +284,48 @@ def test_drift(elsewhere, annotated_people, tokenizer_file, space):
             errors.append(camera_errors(there, camera_model("fov=60")))
     assert close(curves[0].mpjpe_mm, curves[1].mpjpe_mm) and close(curves[0].error_2d_px, curves[1].error_2d_px)
     assert torch.allclose(*errors, atol=1e-4)
+
+
+def test_copies_to_a_gpu_do_not_wait():
+    class Pinned:
+        def to(self, device, non_blocking=False):
+            return device.type, non_blocking
+
+    moved = [to_device({"image": Pinned()}, torch.device(name))["image"] for name in ("cuda", "cpu", "mps")]
+    assert moved == [("cuda", True), ("cpu", False), ("mps", False)], "a copy to the host would still hold garbage"
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu(to_train, tokenizer_file, annotated_people):
+    """The terms of a step equal those of the CPU, and nothing in it waits for the GPU."""
+    config, _ = to_train
+    terms = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        torch.manual_seed(0)
+        tokenizer, body = load_tokenizer(tokenizer_file).to(device), load_body().to(device)
+        regressor = build_regressor(config, tokenizer).to(device).eval()
+        batch = to_device(annotated_people(config.optim.batch, size=config.image_size), device)
+        scale = LossScale(device, "fp32")
+        leave_gradients(regressor, batch, body, tokenizer, config, 0, scale)
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            step = leave_gradients(regressor, batch, body, tokenizer, config, 1, scale)
+        finally:
+            if device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        terms.append({name: float(term) for name, term in step.items()})
+    assert close(terms[0], terms[1], 2e-2)
+
+
+@pytest.mark.gpu
+def test_evaluate_on_a_gpu(regressor_file, crops_file, tokenizer_file, tmp_path):
+    figures = []
+    for device in ("cpu", "cuda"):
+        done = CliRunner().invoke(main, [
+            "evaluate", str(regressor_file), str(crops_file), "--tokenizer", str(tokenizer_file), "--device", device,
+            "--json", str(tmp_path / f"{device}.json"),
+        ], catch_exceptions=False)  # fmt: skip
+        assert done.exit_code == 0, done.output
+        figures.append(json.loads((tmp_path / f"{device}.json").read_text())["errors_mm"])
+    assert close(*figures, 5e-2)

@@ -277,3 +277,36 @@ def test_a_run_that_has_something_to_show_stays(tmp_path, crops, tokenizer, tiny
             train_regressor(crops, tokenizer, tmp_path / f"run {step}", tiny_config, open_body,
                             progress=fail_after(step))  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["run 2"], "a checkpoint to go on from"
+
+
+def test_what_is_compiled(tmp_path, crops_file, tokenizer_file, tiny_config, monkeypatch):
+    """The network that trains, and not the average of it, which is validated and exported."""
+    compiled = []
+    monkeypatch.setattr(training, "compile_in_place", lambda modules, device: compiled.extend(modules))
+    settings = {k: v for k, v in to_dict(replace(tiny_config, optim=replace(tiny_config.optim, steps=1, warmup=0),
+                                                 pictures=0)).items() if k != "device"}  # fmt: skip
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    for given in ([], ["--compile"]):
+        done = CliRunner().invoke(main, [
+            "train", str(crops_file), "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / f"run{len(given)}"),
+            "--config", str(tmp_path / "settings.json"), "--device", "cpu", *given,
+        ])  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert [type(module).__name__ for module in compiled] == ["ResNet", "QueryDecoder", "TokenHead"] * len(given)
+    assert json.loads((tmp_path / "run1" / "config.json").read_text())["regressor"]["compile"] is True
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_that_of_the_plain_network(tmp_path, crops, tokenizer, tiny_config, open_body):
+    config = replace(
+        tiny_config, optim=replace(tiny_config.optim, steps=2), pictures=0,
+        decoder=replace(tiny_config.decoder, dropout=0.0),
+    )  # fmt: skip
+    plain, compiled = (
+        train_regressor(crops, tokenizer, tmp_path / str(on), replace(config, compile=on), open_body)
+        for on in (False, True)
+    )
+    ours, theirs = weights_of(plain), weights_of(compiled)
+    assert list(ours) == list(theirs), "names are those of the plain network"
+    for name, value in ours.items():
+        assert torch.allclose(value.float(), theirs[name].float(), atol=5e-3), name

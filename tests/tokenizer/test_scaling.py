@@ -83,3 +83,13 @@ def test_auto_takes_no_emulated_bf16(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported",
                             lambda including_emulation=True, native=native: including_emulation or native)  # fmt: skip
         assert resolve_precision("auto", torch.device("cuda")) == ("bf16" if native else "fp32")
+
+
+def test_tensor_cores_are_for_networks_on_cuda_alone():
+    before = torch.get_float32_matmul_precision()
+    with precision.tensor_cores(CPU):
+        assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(ZeroDivisionError), precision.tensor_cores(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high"
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == before

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -81,6 +82,29 @@ def _product_seconds(dtype: torch.dtype) -> float:
 def autocast(device: torch.device, precision: ResolvedPrecision) -> AbstractContextManager[object]:
     """The context in which networks run forward; losses and body models stay outside, in fp32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, HALF[precision])
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """Within, float32 products on a CUDA device may round their factors to TF32, ten bits, and so run on tensor cores.
+
+    For the networks and the gradients of a training; a body computed so would be off by a millimetre.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def try_kernels(device: torch.device) -> None:
+    """Let a CUDA device try its convolutions on the first batch and keep the fastest: for batches of one size."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
