@@ -12,6 +12,7 @@ import torch
 from tokenizer import FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.checkpoint import load_state, save_state
 from tokenizer.engine.errors import fail
+from tokenizer.engine.file_kinds import kind_of
 from tokenizer.engine.options import from_dict, to_dict
 from tokenizer.engine.precision import HALF, Precision, resolve_device, resolve_precision
 
@@ -79,7 +80,12 @@ def read_exported(path: str | Path) -> dict[str, Any]:
     a newer version, or with weights that are not finite."""
     state = load_state(path, what="regressor")
     if state.get("format") != FORMAT:
-        raise fail(f"{path} is no exported regressor", got=f"format {state.get('format')!r}", expected=repr(FORMAT))
+        raise fail(
+            f"{path} is no exported regressor",
+            got=kind_of(path),
+            expected="an exported regressor",
+            next_step="Give the file that `pose-regressor train` exported, such as RUN/regressor.pt",
+        )
     if state["format_version"] > FORMAT_VERSION:
         raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
                    expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip

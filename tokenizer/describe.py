@@ -6,25 +6,26 @@ import math
 from collections import Counter
 from pathlib import Path
 
-import h5py
-
 from .artifact import FORMAT, Artifact, read_artifact
 from .engine.errors import fail
+from .engine.file_kinds import kind_of
+from .engine.hdf5 import format_of
 from .mocap.datasets import dataset_of
+from .mocap.store import FORMAT as POSES
 from .mocap.store import PoseStore, open_store
 
 
 def describe(path: str | Path) -> str:
     """Say what an exported tokenizer or a pose store holds. Raises ``UserError`` for any other file."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise fail(f"No file at {path}", expected="an exported tokenizer or a pose store")
-    try:
-        with h5py.File(path, "r") as file:
-            kind = file.attrs.get("format")
-    except OSError as error:
-        raise fail(f"Cannot read {path}", got=str(error).splitlines()[0], expected="an HDF5 file of ours") from None
-    return _tokenizer(read_artifact(path)) if kind == FORMAT else _store(open_store(path))
+    found = format_of(path)
+    if found not in (FORMAT, POSES):
+        raise fail(
+            f"`inspect` does not know {path}", got=kind_of(path), expected="an exported tokenizer or a pose store"
+        )
+    return _tokenizer(read_artifact(path)) if found == FORMAT else _store(open_store(path))
 
 
 def _tokenizer(artifact: Artifact) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
-from .errors import fail
+from .errors import fail, plain_reason
+from .file_kinds import is_ours, kind_of
 
+_NEXT_STEPS = {"regressor": "Give the file that `pose-regressor train` exported, such as RUN/regressor.pt"}
 _NAME = re.compile(r"step_(\d{9})\.pt")
 
 
@@ -137,10 +139,15 @@ def load_state(path: str | Path, *, what: str = "checkpoint") -> dict[str, Any]:
 
     path = Path(path)
     if not path.is_file():
+        if path.exists():
+            raise fail(f"{path} is no {what}", got=kind_of(path), expected=f"a {what}", next_step=_NEXT_STEPS.get(what))
         raise fail(f"No {what} at {path}", next_step="Check the path, or train first")
+    kind = kind_of(path)
+    if not zipfile.is_zipfile(path) or kind.startswith(("an npz", "a zip")):
+        start = f"{path} is no {what}" if is_ours(kind) else f"Cannot read {what} {path}"
+        raise fail(start, got=kind, expected=f"a {what}", next_step=_NEXT_STEPS.get(what))
     try:
-        if zipfile.is_zipfile(path):
-            check_torch_file(path)
+        check_torch_file(path)
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
@@ -158,7 +165,7 @@ def reason_of(error: Exception) -> str:
     """One line on why a file could not be read, without torch's advice to read it unsafely."""
     if isinstance(error, pickle.UnpicklingError):
         return "something that is neither tensors nor plain values"
-    text = str(error).splitlines()[0] if str(error) else ""
+    text = plain_reason(error)
     # A bare key or number says nothing by itself.
     return text if " " in text else f"{type(error).__name__} {text}".rstrip()
 

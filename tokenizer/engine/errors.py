@@ -25,6 +25,8 @@ class CommonError(UserError):
 def fail(what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> UserError:
     """Compose a ``UserError`` in the house form; the caller raises it: ``raise fail(...)``."""
     parts = [what.rstrip(".")]
+    if isinstance(got, OSError):
+        got = plain_reason(got)
     if got is not None:
         parts.append(f"got {got}".rstrip("."))
     if expected is not None:
@@ -33,6 +35,24 @@ def fail(what: str, *, got: object = None, expected: object = None, next_step: s
     if next_step:
         message += f" {next_step}" if next_step.endswith(("?", ".")) else f" {next_step}."
     return UserError(message)
+
+
+_PLAIN = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "a folder",
+    NotADirectoryError: "a file in place of a folder",
+    PermissionError: "a file that may not be read or written",
+}
+
+
+def plain_reason(error: BaseException) -> str:
+    """One line on what went wrong, without the numbers of the operating system's errors."""
+    for kind, words in _PLAIN.items():
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def reports_user_errors(command: F) -> F:

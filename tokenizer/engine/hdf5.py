@@ -9,7 +9,8 @@ from pathlib import Path
 
 import h5py
 
-from .errors import UserError, fail
+from .errors import UserError, fail, plain_reason
+from .file_kinds import is_ours, kind_of
 
 
 @contextmanager
@@ -19,13 +20,17 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
     That is: missing, cut short, being written, of another format, or of a newer version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise fail(f"No {what} at {path}", next_step=next_step)
+    if path.is_dir():
+        raise fail(f"{path} is no {what}", got=kind_of(path), expected=f"a {what}", next_step=next_step)
     try:
+        if not h5py.is_hdf5(path):
+            start = f"{path} is no {what}" if is_ours(kind := kind_of(path)) else f"Cannot read {what} {path}"
+            raise fail(start, got=kind, expected=f"a {what}", next_step=next_step)
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != file_format:
-                got = f"format {file.attrs.get('format')!r}"
-                raise fail(f"{path} is no {what}", got=got, expected=repr(file_format))
+                raise fail(f"{path} is no {what}", got=kind_of(path), expected=f"a {what}", next_step=next_step)
             found = int(file.attrs["format_version"])
             if found > version:
                 raise fail(f"{path} was written by a newer version", got=f"format_version {found}",
@@ -37,7 +42,7 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
         remedy = "Wait until it has ended, then try again"
         raise fail(f"{path} is being written by another process", expected="a whole file", next_step=remedy) from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = plain_reason(error)
         raise fail(f"Cannot read {what} {path}", got=reason, expected="a whole file", next_step=next_step) from None
 
 

@@ -12,7 +12,8 @@ from typing import IO
 import numpy as np
 
 from .checkpoint import write_bytes_atomically
-from .errors import fail
+from .errors import fail, plain_reason
+from .file_kinds import kind_of
 
 _MOST_ARRAY = 4 << 30
 _MOST_GROWTH, _ALWAYS_ALLOWED = 100, 1 << 28
@@ -41,7 +42,7 @@ def read_npz(path: str | Path, what: str = "npz", keys: Collection[str] | None =
             return arrays
     except Exception as error:
         # Damage shows as any of a dozen exceptions: zlib.error, BadZipFile, NotImplementedError, struct.error, ...
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = kind_of(path) if isinstance(error, zipfile.BadZipFile) else plain_reason(error)
         reason = "pickled objects, which can run code" if "pickle" in reason else reason
         raise fail(f"Cannot read {what} {path}", got=reason, expected="an npz of plain arrays") from None
 
