@@ -161,7 +161,7 @@ def regression_loss(
     tokens: dict[str, Tensor] = {}
     if prediction.factor_logits is not None and config.token_weight:
         with torch.no_grad():
-            digits = tokenizer.split_ids(tokenizer.encode(true_pose[:, :NUM_BODY_JOINTS]))
+            digits = tokenizer.split_ids(tokenizer.encode(true_pose[:, :NUM_BODY_JOINTS], check=False))
         tokens["token"] = token_cross_entropy(prediction.factor_logits, digits, weights["token"],
                                               config.label_smoothing,
                                               total=totals["token"])  # fmt: skip

@@ -1,26 +1,32 @@
-"""Whole clips to tokens and back: AMASS-layout npz in, npz of ids out, everything but the body pose carried through."""
+"""Whole clips to tokens and back: any motion in, npz of ids out, everything but the body pose carried through.
+
+Clips in AMASS's layout go through in parts, so that hours take no more memory than minutes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .body.metrics import mpjpe
+from .body.metrics import mpjpe, quantile
 from .body.model import Body
 from .body.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
 from .body.skeleton import BODY_JOINT_NAMES, body_index
+from .engine.checkpoint import write_atomically
 from .engine.errors import fail
-from .engine.npz import read_npz, write_npz
+from .engine.npz import read_npz
+from .engine.npz_streams import NpzReader, NpzWriter
+from .engine.own_inputs import refuse_own_inputs
 from .frozen import FrozenTokenizer
+from .mocap.clip_file import BATCH, BODY, open_clip
+from .mocap.joint_maps import JointMap
 
-_ROOT, _BODY = slice(0, 3), slice(3, 66)
-_WIDTHS = (156, 165)
-_BATCH = 4096
 LIMBS = {
     f"{side}_{limb}": tuple(f"{side}_{joint}" for joint in joints)
     for side in ("left", "right")
@@ -31,82 +37,136 @@ LIMBS = {
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What tokens cost a clip: mean joint error and its 95th percentile over frames (mm), mean rotation error (deg)."""
+    """What tokens cost a clip: mean joint error and its 95th percentile over frames (mm), mean rotation error (deg).
+
+    ``notes``: what was assumed of the clip's file, or left out of it."""
 
     frames: int
     mpjpe_mm: float
     mpjpe_p95_mm: float
     rotation_deg: float
+    notes: tuple[str, ...] = ()
 
 
-def encode_clip(tokenizer: FrozenTokenizer, clip: str | Path, out: str | Path, body: Body) -> RoundTrip:
-    """Write the tokens of an AMASS-layout clip: ``tokens`` (N,T) and everything of the clip but its body pose.
+def encode_clip(
+    tokenizer: FrozenTokenizer, clip: str | Path, out: str | Path, body: Body, joint_map: JointMap | None = None
+) -> RoundTrip:
+    """Write the tokens of any motion that ``read_clip`` knows: ``tokens`` (N,T) and all of the clip but its body pose.
 
-    Returns the error of decoding them again. Raises ``UserError`` for a clip that cannot be read or is no AMASS layout.
+    Clips in AMASS's layout are read and written in parts, however long they are. Returns the error of decoding the
+    tokens again. Raises ``UserError`` for a clip that cannot be read, holds numbers that are not finite, or is ``out``.
     """
-    arrays, poses = _read_clip(Path(clip))
-    frames = poses[:, _BODY].astype(np.float32).reshape(-1, 21, 3)
-    ids, errors, angles = [], [], []
-    for rotations in _batches(tokenizer, frames):
-        tokens = tokenizer.encode(rotations)
-        decoded = tokenizer.decode(tokens)
-        errors.append(1000 * mpjpe(body.joints(decoded)[:, 1:], body.joints(rotations)[:, 1:]))
-        angles.append(geodesic_distance(decoded, rotations).mean(-1).rad2deg())
-        ids.append(tokens.cpu().numpy())
-    rest = {name: values for name, values in arrays.items() if name not in ("poses", "pose_body")}
-    kept = np.delete(poses, np.r_[_BODY], axis=1)
-    write_npz(out, {
-        **rest, "tokens": np.concatenate(ids).astype(np.int32), "tokenizer": np.array(tokenizer.digest),
-        "poses_but_body": kept, "has_pose_body": np.array("pose_body" in arrays),
-    })  # fmt: skip
+    refuse_own_inputs(out, clip)
+    errors: list[Tensor] = []
+    angles: list[Tensor] = []
+
+    def tokens_of(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for part in parts:
+            rotations = _rotations(tokenizer, part)
+            tokens = tokenizer.encode(rotations)
+            decoded = tokenizer.decode(tokens)
+            error = 1000 * mpjpe(body.joints(decoded)[:, 1:], body.joints(rotations)[:, 1:])
+            errors.append(error.cpu())
+            angles.append(geodesic_distance(decoded, rotations).mean(-1).rad2deg().cpu())
+            yield tokens.cpu().numpy()
+
+    with open_clip(clip, joint_map) as source:
+
+        def write(file: IO[bytes]) -> None:
+            with NpzWriter(file) as writer:
+                shape = (source.frames, tokenizer.num_tokens)
+                writer.rows("tokens", shape, np.dtype(np.int32), tokens_of(source.parts()))
+                kept = (np.delete(part, np.r_[BODY], axis=1) for part in source.parts())
+                writer.rows("poses_but_body", (source.frames, source.width - 63), source.dtype, kept)
+                writer.array("tokenizer", np.array(tokenizer.digest))
+                writer.array("has_pose_body", np.array(source.has_body))
+                source.carry(writer)
+
+        write_atomically(out, write)
     error = torch.cat(errors)
-    return RoundTrip(len(frames), float(error.mean()), float(error.quantile(0.95)), float(torch.cat(angles).mean()))
+    return RoundTrip(
+        source.frames, float(error.mean()), quantile(error, 0.95), float(torch.cat(angles).mean()), source.notes
+    )
 
 
 def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path) -> int:
-    """Write the AMASS-layout clip of what ``encode_clip`` wrote; returns its frames.
+    """Write the AMASS-layout clip of what ``encode_clip`` wrote, in parts; returns its frames.
 
     Raises ``UserError`` for a file that is none, or was encoded by another tokenizer.
     """
-    arrays = read_npz(tokens, "tokens")
-    missing = [name for name in ("tokens", "tokenizer", "poses_but_body", "has_pose_body") if name not in arrays]
-    if missing:
-        raise fail(f"{tokens} holds no tokens of a clip", got=f"no {', '.join(missing)}",
-                   next_step="Make it with `pose-tokenizer encode`")  # fmt: skip
-    ids, kept = arrays.pop("tokens"), arrays.pop("poses_but_body")
-    digest, has_body = str(arrays.pop("tokenizer")), bool(arrays.pop("has_pose_body"))
-    if digest != tokenizer.digest:
-        raise fail(f"{tokens} was encoded by another tokenizer", got=digest[:12], expected=tokenizer.digest[:12])
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or len(ids) != len(kept):
-        raise fail(f"{tokens} is damaged", got=f"{ids.dtype} tokens {ids.shape} for {len(kept)} frames")
-    device = tokenizer.codebook.device
-    parts = [
-        matrix_to_axis_angle(tokenizer.decode(torch.from_numpy(ids[i : i + _BATCH].astype(np.int64)).to(device)))
-        for i in range(0, len(ids), _BATCH)
-    ]
-    body = torch.cat(parts).flatten(1).cpu().numpy().astype(kept.dtype)
-    poses = np.concatenate([kept[:, _ROOT], body, kept[:, _ROOT.stop :]], 1)
-    write_npz(out, {**arrays, "poses": poses, **({"pose_body": body} if has_body else {})})
-    return len(poses)
+    refuse_own_inputs(out, tokens)
+    with NpzReader(tokens, "tokens") as reader:
+        own = ("tokens", "tokenizer", "poses_but_body", "has_pose_body")
+        missing = [name for name in own if name not in reader.headers]
+        if missing:
+            raise fail(f"{tokens} holds no tokens of a clip", got=f"no {', '.join(missing)}",
+                       next_step="Make it with `pose-tokenizer encode`")  # fmt: skip
+        small = read_npz(tokens, "tokens", ("tokenizer", "has_pose_body"))
+        digest, has_body = str(small["tokenizer"]), bool(small["has_pose_body"])
+        if digest != tokenizer.digest:
+            raise fail(f"{tokens} was encoded by another tokenizer", got=digest[:12], expected=tokenizer.digest[:12])
+        ids, kept = reader.headers["tokens"], reader.headers["poses_but_body"]
+        width = kept.shape[1] + 63 if len(kept.shape) == 2 else 0
+        if (ids.dtype.kind not in "iu" or ids.shape[1:] != (tokenizer.num_tokens,) or width not in (156, 165)
+                or kept.dtype.kind != "f" or kept.shape[0] != ids.shape[0]):
+            got = f"{ids.dtype} tokens {ids.shape} and {kept.dtype} poses_but_body {kept.shape}"
+            raise fail(f"{tokens} is damaged", got=got, expected=f"tokens (N, {tokenizer.num_tokens}) of a clip")
+        frames = ids.shape[0]
+
+        def bodies() -> Iterator[np.ndarray]:
+            for part in reader.rows("tokens", BATCH):
+                numbers = torch.from_numpy(part.astype(np.int64)).to(tokenizer.codebook.device)
+                yield matrix_to_axis_angle(tokenizer.decode(numbers)).flatten(1).cpu().numpy()
+
+        def poses() -> Iterator[np.ndarray]:
+            for rest, body in zip(reader.rows("poses_but_body", BATCH), bodies(), strict=True):
+                yield np.concatenate([rest[:, :3], body, rest[:, 3:]], 1)
+
+        def write(file: IO[bytes]) -> None:
+            with NpzWriter(file) as writer:
+                writer.rows("poses", (frames, width), kept.dtype, poses())
+                if has_body:
+                    writer.rows("pose_body", (frames, 63), kept.dtype, bodies())
+                for name, header in reader.headers.items():
+                    if name not in own and not header.dtype.hasobject:
+                        writer.copy(name, reader)
+
+        write_atomically(out, write)
+    return frames
 
 
-def complete_clip(tokenizer: FrozenTokenizer, clip: str | Path, hidden: list[str], out: str | Path) -> int:
-    """Write a clip whose ``hidden`` joints (names, or groups of ``LIMBS``) are guessed from the others; its frames.
+def complete_clip(
+    tokenizer: FrozenTokenizer, clip: str | Path, hidden: list[str], out: str | Path, joint_map: JointMap | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Write a clip whose ``hidden`` joints (names, or groups of ``LIMBS``) are guessed from the others.
 
-    The joints that are not hidden stay as they are. Raises ``UserError`` for an unknown name or nothing left to see.
+    The joints that are not hidden stay as they are. Takes any motion that ``read_clip`` knows, as ``encode_clip``.
+    Returns its frames and what was assumed of it. Raises ``UserError`` for an unknown name or nothing left to see.
     """
-    arrays, poses = _read_clip(Path(clip))
+    refuse_own_inputs(out, clip)
     visible = visible_joints(hidden)
-    frames = poses[:, _BODY].astype(np.float32).reshape(-1, 21, 3)
-    guessed = [
-        matrix_to_axis_angle(complete(tokenizer, rotations, visible.to(rotations.device))).cpu().numpy()
-        for rotations in _batches(tokenizer, frames)
-    ]
-    body = np.where(visible.numpy()[:, None], frames, np.concatenate(guessed)).reshape(len(frames), -1)
-    new = poses.copy()
-    new[:, _BODY] = body
-    write_npz(out, {**arrays, "poses": new, **({"pose_body": body} if "pose_body" in arrays else {})})
-    return len(new)
+    seen = np.repeat(visible.numpy(), 3)
+
+    with open_clip(clip, joint_map) as source:
+
+        def completed() -> Iterator[np.ndarray]:
+            for part in source.parts():
+                rotations = _rotations(tokenizer, part)
+                guessed = matrix_to_axis_angle(complete(tokenizer, rotations, visible.to(rotations.device)))
+                new = part.copy()
+                new[:, BODY] = np.where(seen, part[:, BODY], guessed.flatten(1).cpu().numpy())
+                yield new
+
+        def write(file: IO[bytes]) -> None:
+            with NpzWriter(file) as writer:
+                writer.rows("poses", (source.frames, source.width), source.dtype, completed())
+                if source.has_body:
+                    body = (part[:, BODY] for part in completed())
+                    writer.rows("pose_body", (source.frames, 63), source.dtype, body)
+                source.carry(writer)
+
+        write_atomically(out, write)
+        return source.frames, source.notes
 
 
 def complete(tokenizer: FrozenTokenizer, rotations: Tensor, visible: Tensor) -> Tensor:
@@ -125,18 +185,7 @@ def visible_joints(hidden: list[str]) -> Tensor:
     return visible
 
 
-def _batches(tokenizer: FrozenTokenizer, frames: np.ndarray) -> Iterator[Tensor]:
-    device = tokenizer.codebook.device
-    for start in range(0, len(frames), _BATCH):
-        yield axis_angle_to_matrix(torch.from_numpy(frames[start : start + _BATCH]).to(device))
-
-
-def _read_clip(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    arrays = read_npz(path, "clip")
-    poses = arrays.get("poses")
-    if poses is None or poses.ndim != 2 or poses.shape[1] not in _WIDTHS or not len(poses):
-        got = "no poses" if poses is None else f"poses {poses.shape}"
-        raise fail(f"{path} is no AMASS-layout clip", got=got, expected="poses (N, 156) or (N, 165)")
-    if not np.isfinite(poses).all():
-        raise fail(f"{path} holds numbers that are not finite", got="in its poses")
-    return arrays, poses
+def _rotations(tokenizer: FrozenTokenizer, poses: np.ndarray) -> Tensor:
+    """(n, 156 or 165) axis-angle → (n,21,3,3) rotations of the body, on the tokenizer's device."""
+    body = torch.from_numpy(poses[:, BODY].astype(np.float32)).view(-1, 21, 3)
+    return axis_angle_to_matrix(body.to(tokenizer.codebook.device))

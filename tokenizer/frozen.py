@@ -47,13 +47,25 @@ class FrozenTokenizer(nn.Module):
         super().train(False)
         return self
 
-    def encode(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:
+    def encode(self, rotations: Tensor, visible: Tensor | None = None, *, check: bool = True) -> Tensor:
         """Rotations (...,21,3,3), visible (...,21) bool or None for all → token ids (...,T) int64.
 
-        Raises ``UserError`` for a shape that is not that of 21 body joints.
+        Raises ``UserError`` for a shape that is not that of 21 body joints, another type than the weights', and, with
+        ``check``, which waits for the device, for numbers that are not finite.
         """
+        if not isinstance(rotations, Tensor):
+            raise fail("Poses to encode are no tensor", got=type(rotations).__name__,
+                       expected="a torch tensor (..., 21, 3, 3)", next_step="Give torch.from_numpy(array)")  # fmt: skip
         if rotations.shape[-3:] != (21, 3, 3):
             raise fail("Poses to encode have the wrong shape", got=tuple(rotations.shape), expected="(..., 21, 3, 3)")
+        if rotations.dtype != self.codebook.dtype:
+            raise fail("Poses to encode have the wrong type", got=rotations.dtype, expected=self.codebook.dtype,
+                       next_step="Give rotations.float()")  # fmt: skip
+        if visible is not None and (visible.dtype != torch.bool or visible.shape[-1:] != (21,)):
+            raise fail("Which joints are visible is unclear", got=f"{visible.dtype} {tuple(visible.shape)}",
+                       expected="bool (..., 21)")  # fmt: skip
+        if check and not bool(rotations.isfinite().all()):
+            raise fail("Poses to encode are not finite", got="NaN or infinite rotations", expected="rotation matrices")
         lead = rotations.shape[:-3]
         seen = None if visible is None else visible.expand(*lead, 21).reshape(-1, 21)
         ids: Tensor = self.tokenizer.encode(rotations.reshape(-1, 21, 3, 3), seen)
@@ -61,7 +73,10 @@ class FrozenTokenizer(nn.Module):
 
     def decode(self, ids: Tensor) -> Tensor:
         """Token ids (...,T) in [0, K) → rotations (...,21,3,3). Raises ``UserError`` for other ids or another T."""
-        if ids.shape[-1] != self.num_tokens:
+        if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):
+            got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+            raise fail("Token ids have the wrong type", got=got, expected="a torch tensor of int64")
+        if ids.shape[-1:] != (self.num_tokens,):
             raise fail("Token ids have the wrong shape", got=tuple(ids.shape), expected=f"(..., {self.num_tokens})")
         if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= self.num_codes):
             raise fail("Token ids are out of range", got=f"{int(ids.min())} to {int(ids.max())}",

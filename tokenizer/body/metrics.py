@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,3 +40,13 @@ def pa_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 def pve(predicted: Tensor, target: Tensor) -> Tensor:
     """Per-vertex error: ``mpjpe`` over vertices (...,V,3), as given; align roots before if that is the protocol."""
     return mpjpe(predicted, target)
+
+
+def quantile(errors: Tensor, share: float) -> float:
+    """The ``share``-th quantile of any number of errors, between neighbours linearly; NaN for none or among NaNs.
+
+    ``torch.quantile`` takes at most 2²⁴ values.
+    """
+    values = errors.detach().flatten().cpu()
+    values = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return float(np.quantile(values.numpy(), share)) if len(values) else math.nan

@@ -13,7 +13,7 @@ from ..engine.errors import fail
 RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
 """What the makers' files call frames a second."""
 
-_BEYOND = 1e9
+BEYOND = 1e9
 """No angle, place or shape is as large; its square still fits float32."""
 
 _JOINTS = {22: "a body without hands", 24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
@@ -63,11 +63,11 @@ def checked_clip(
     for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
         if values.dtype.kind not in "iuf":
             raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
-        finite = np.abs(values) < _BEYOND
+        finite = np.abs(values) < BEYOND
         if not finite.all():
             first = int((~finite).reshape(len(values), -1).any(1).argmax())
             where = f"beta {first}" if values is betas and betas.ndim == 1 else f"first in frame {first}"
-            raise fail(f"{path} has {name} that are not finite", got=where, expected=f"all below {_BEYOND:g}")
+            raise fail(f"{path} has {name} that are not finite", got=where, expected=f"all below {BEYOND:g}")
     rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
     return Clip(
         pose_body=rotations[:, 1:], root=rotations[:, 0], translation=translation.astype(np.float32),

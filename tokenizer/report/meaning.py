@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..body.figures import figures, heat_colours
+from ..body.metrics import quantile
 from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import BODY_JOINT_NAMES
@@ -39,7 +40,7 @@ def changed_bodies(made: Reconstruction, turns: Tensor, layers: int, tokenizer: 
         ids = torch.cat([farthest_changes(made, token, reference, tokenizer, body) for token in tokens])
         rotations = tokenizer.decode(ids)
         moved = (body.vertices(rotations) - still).norm(dim=-1)
-        full = max(float(moved.amax(-1).quantile(0.9)), 1e-4)
+        full = max(quantile(moved.amax(-1), 0.9), 1e-4)
         scales.append(f"{layer_name(layer, layers)} {1000 * full:.0f} mm".strip())
         images = figures(body, rotations, _FIGURE, heat_colours(moved, full))
         for number, token in enumerate(tokens):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..body.metrics import quantile
 from ..body.model import Body
 from ..describe import describe
 from ..engine.charts import line_chart, rank_chart
@@ -140,7 +141,7 @@ def _headline(subject: TokenizerRun) -> str:
     kept = places.kept_by_layer()[DEGREES.index(3.0)]
     figures = [
         (f"{t.num_tokens * math.log2(t.num_codes):.0f} bits", "a pose"),
-        (f"{error.mean():.1f} mm", f"joint error of {len(error):,} unseen poses, p95 {error.quantile(0.95):.1f} mm"),
+        (f"{error.mean():.1f} mm", f"joint error of {len(error):,} unseen poses, p95 {quantile(error, 0.95):.1f} mm"),
         (f"{100 * kept.mean():.0f} %", "of ids stay under 3° of noise on every joint"),
     ]
     if subject.layers > 1:
