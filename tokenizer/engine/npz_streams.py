@@ -132,7 +132,7 @@ class NpzWriter:
             reader.copy(name, file)
 
     def _member(self, name: str) -> IO[bytes]:
-        return self._archive.open(f"{name}.npy", "w", force_zip64=True)
+        return self._archive.open(f"{name}.npy", mode="w", force_zip64=True)
 
 
 def _read_header(file: IO[bytes]) -> Header:
