@@ -9,6 +9,8 @@ import click
 from .engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath
 from .engine.errors import reports_user_errors
 
+_MOST_SHOWN = 20
+
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=InputPath("file or folder"))
@@ -20,7 +22,7 @@ from .engine.errors import reports_user_errors
     "--split",
     default="by-clip",
     type=click.Choice(["by-clip", "by-dataset"]),
-    help="Where no folder is named train or val: by each clip's own poses, or by data set as in the paper.",
+    help="Without such folders: by the names of the takes, or by data set as in the paper.",
 )
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
 @click.option("--joint-map", type=InputPath("joint map"), help="JSON joint map for BVH, AMC (default: by names).")
@@ -103,6 +105,10 @@ def prepare(
     for note, paths in report.notes.items():
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         click.echo(f"{paths[0]}{more}: {note}", err=True)
+    for path, other, one_split in report.near[:_MOST_SHOWN]:
+        click.echo(f"{path} is nearly equal to {other}: both in {one_split}", err=True)
+    if len(report.near) > _MOST_SHOWN:
+        click.echo(f"and {len(report.near) - _MOST_SHOWN:,} more that are nearly equal to another", err=True)
     click.echo(f"Wrote {out}")
 
 

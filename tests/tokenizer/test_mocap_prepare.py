@@ -160,7 +160,7 @@ def test_folders_decide_the_split(tmp_path):
     assert {file.split for file in find_files([tmp_path / "m" / "train"])} == {None}, "no val there: some are drawn"
 
 
-def test_a_clip_keeps_its_split_when_renamed_or_joined_by_others(tmp_path):
+def test_a_take_keeps_its_split_when_moved_or_joined_by_others(tmp_path):
     def splits(folder: Path) -> dict[str, str]:
         prepare([folder], tmp_path / "poses.h5", PrepareOptions(val_fraction=0.4), workers=1)
         return {source.digest: source.split for source in open_store(tmp_path / "poses.h5").sources}
@@ -170,7 +170,7 @@ def test_a_clip_keeps_its_split_when_renamed_or_joined_by_others(tmp_path):
     before = splits(tmp_path / "m")
     assert 0 < list(before.values()).count("val") < 20
     for seed in range(20):
-        (tmp_path / "m" / f"{seed:02d}_poses.npz").rename(tmp_path / "m" / f"renamed {19 - seed:02d}_poses.npz")
+        (tmp_path / "m" / f"{seed:02d}_poses.npz").rename(tmp_path / "m" / f"{seed:d}_mirrored_60fps.npz")
     for seed in range(20, 30):
         save_clip(tmp_path / "m" / f"{seed}_poses.npz", seed=seed)
     after = splits(tmp_path / "m")

@@ -20,6 +20,7 @@ from .journal import Journal
 from .readers import SUFFIXES
 from .sampling import PrepareOptions, Sampled, key_and_size, purpose, sample_file
 from .store import FORMAT, PoseStoreWriter
+from .takes import draw_of, groups_of, near_equal, take_of
 
 _CMU = "motion from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu), funded by NSF EIA-0196217"
 Progress = Callable[[Literal["read", "write"], int, int], None]
@@ -39,9 +40,21 @@ class DatasetReport:
 
 
 @dataclass
+class _Kept:
+    """A clip in the store, in the order of the files; its split is decided when all are known."""
+
+    file: MocapFile
+    dataset: str
+    poses: int
+    fingerprint: str
+    split: str = "train"
+
+
+@dataclass
 class PrepareReport:
     """What happened: by data set; frames read; files whose results an earlier run had left; and (file, reason) of
-    everything left out; and the files of which something was assumed, by what."""
+    everything left out; and the files of which something was assumed, by what;
+    ``near``: (file, an earlier one whose motion is nearly equal, the split of both)."""
 
     datasets: dict[str, DatasetReport] = field(default_factory=dict)
     frames_read: int = 0
@@ -49,6 +62,7 @@ class PrepareReport:
     broken: list[tuple[Path, str]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     notes: dict[str, list[Path]] = field(default_factory=dict)
+    near: list[tuple[Path, Path, str]] = field(default_factory=list)
 
     @property
     def total(self) -> DatasetReport:
@@ -90,11 +104,11 @@ def prepare(
     """Read every clip under ``sources`` and write the pose store ``out``; the same input gives the same digest.
 
     A broken file is left out and listed with its reason, or, with ``strict``, stops everything. A clip whose poses are
-    those of an earlier one is skipped. Where no folder decides the split, the clip's own poses do, so that it stays
-    where it is when others come or it is renamed, or its data set. What is read is kept in ``out.unfinished`` until the
-    store is whole: after a kill the same call reads only the rest. ``progress(stage, done, total)`` counts bytes of the
-    files. Raises ``UserError`` if no poses remain, for a data set in ``trim_of`` that is not there, or while another
-    process prepares the same store.
+    those of an earlier one is skipped. Where no folder decides the split, the name of the take does, whatever other
+    files there are, or the data set; takes that are nearly equal go into one split, see ``takes``. What is read is kept
+    in ``out.unfinished`` until the store is whole: after a kill the same call reads only the rest.
+    ``progress(stage, done, total)`` counts bytes of the files. Raises ``UserError`` if no poses remain, for a data set
+    in ``trim_of`` that is not there, or while another process prepares the same store.
     """
     out = Path(out)
     refuse_other(out, FORMAT)
@@ -152,8 +166,8 @@ def _write(
 ) -> PrepareReport:  # fmt: skip
     """Put what the journal holds into the store, in the order of the files."""
     report, seen = PrepareReport(), set[str]()
-    drawn: list[tuple[float, int, str, int]] = []
-    total, done, count = sum(size for _, _, size in keyed), 0, 0
+    kept: list[_Kept] = []
+    total, done = sum(size for _, _, size in keyed), 0
     with PoseStoreWriter(out, command) as writer:
         for file, key, size in keyed:
             result, dataset = Sampled.kept(journal, key), dataset_of(file.name)
@@ -172,44 +186,63 @@ def _write(
                 seen.add(result.digest)
                 for note in result.notes:
                     report.notes.setdefault(note, []).append(file.path)
-                split = file.split or _split(result, dataset, options)
-                if file.split is None:
-                    drawn.append((result.draw, count, dataset, len(result.poses)))
                 licence = f"{options.licence}; {_CMU}" if dataset == "CMU" else options.licence
-                writer.add(file.name, split, result.poses, result.betas, fps=result.fps, licence=licence)
-                count += 1
-                about.clips[split] += 1
-                about.poses[split] += len(result.poses)
+                writer.add(file.name, "train", result.poses, result.betas, fps=result.fps, licence=licence)
+                kept.append(_Kept(file, dataset, len(result.poses), result.fingerprint))
                 about.seconds += len(result.poses) / result.fps if result.fps else 0.0
             done += size
             if progress is not None:
                 progress("write", done, total)
-        if not report.total.clips:
+        if not kept:
             journal.discard()
             reasons = "; ".join(reason for _, reason in report.broken[:3]) or "only files without motion"
             raise fail("No poses found", got=f"{len(keyed)} files, none usable: {reasons}")
-        if options.split == "by-clip" and options.val_fraction:
-            _leave_no_split_empty(writer, report, drawn)
+        report.near = _split_by_takes(kept, options)
+        for number, one in enumerate(kept):
+            writer.move(number, one.split)
+            report.datasets[one.dataset].clips[one.split] += 1
+            report.datasets[one.dataset].poses[one.split] += one.poses
     return report
 
 
-def _split(result: Sampled, dataset: str, options: PrepareOptions) -> str:
-    if options.split == "by-dataset":
-        return paper_split(dataset)
-    return "val" if result.draw < options.val_fraction else "train"
+def _split_by_takes(kept: list[_Kept], options: PrepareOptions) -> list[tuple[Path, Path, str]]:
+    """Decide the split of every clip: by folder, by its take's name, or by data set; files of one take go together.
+
+    Where folders part them, held-out splits win. Returns (file, the one that it is nearly equal to, their split).
+    """
+    by_clip = options.split == "by-clip"
+    first: dict[str, int] = {}
+    near = near_equal([one.fingerprint for one in kept])
+    same = [
+        (first.setdefault(take_of(one.file.name), number), number)
+        for number, one in enumerate(kept)
+        if by_clip and one.file.split is None
+    ]
+    groups = groups_of(len(kept), near + same)
+    held_out: dict[int, str] = {}
+    for one, group in zip(kept, groups, strict=True):
+        wanted = one.file.split or ("train" if by_clip else paper_split(one.dataset))
+        if wanted != "train":
+            held_out.setdefault(group, wanted)
+    for one, group in zip(kept, groups, strict=True):
+        one.split = held_out.get(group) or "train"
+        if by_clip and group not in held_out and kept[group].file.split is None:
+            one.split = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
+    if by_clip and options.val_fraction:
+        _leave_no_split_empty(kept, groups)
+    return [(kept[b].file.path, kept[a].file.path, kept[b].split) for a, b in sorted(near, key=lambda pair: pair[1])]
 
 
-def _leave_no_split_empty(
-    writer: PoseStoreWriter, report: PrepareReport, drawn: list[tuple[float, int, str, int]]
-) -> None:
-    """A handful of clips may all have been drawn into one split; then the clip nearest to the other goes there."""
+def _leave_no_split_empty(kept: list[_Kept], groups: list[int]) -> None:
+    """A handful of takes may all have been drawn into one split; then the one nearest to the other goes there."""
+    drawn = sorted(
+        {group for one, group in zip(kept, groups, strict=True) if one.file.split is None},
+        key=lambda group: draw_of(take_of(kept[group].file.name)),
+    )
     if len(drawn) < 2:
         return
-    for empty, other, nearest in (("val", "train", min(drawn)), ("train", "val", max(drawn))):
-        if not report.total.clips[empty]:
-            _, number, dataset, poses = nearest
-            writer.move(number, empty)
-            about = report.datasets[dataset]
-            for counts, amount in ((about.clips, 1), (about.poses, poses)):
-                counts[empty] += amount
-                counts[other] -= amount
+    for empty, nearest in (("val", drawn[0]), ("train", drawn[-1])):
+        if not any(one.split == empty for one in kept):
+            for one, group in zip(kept, groups, strict=True):
+                if group == nearest:
+                    one.split = empty

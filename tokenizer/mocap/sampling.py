@@ -18,6 +18,7 @@ from .files import MocapFile
 from .journal import Journal
 from .readers import holds_no_motion, read_clip
 from .store import NUM_JOINTS
+from .takes import fingerprint
 
 _FEW = 10
 _VERSION = 2
@@ -29,7 +30,7 @@ class PrepareOptions:
     """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep, but
     for the data sets that ``trim_of`` names by their canonical names; ``val_fraction``: share of clips that become val
     where folders do not say; ``joint_map`` for BVH; ``licence`` to record; ``max_jumps``: share of frames that may leap
-    before a clip counts as broken (1: all); ``split``: what decides where folders do not, each clip's own poses or its
+    before a clip counts as broken (1: all); ``split``: what decides where folders do not, the names of the takes or the
     data set, as in the paper."""
 
     fps: float = 30.0
@@ -49,7 +50,8 @@ class PrepareOptions:
 @dataclass(frozen=True)
 class Sampled:
     """A clip thinned out, or why not: ``poses`` (n,21,3) axis-angle, ``betas`` (k,) or (n,k), their rate, the frames
-    that the file has and the digest of all their poses; what was assumed of it."""
+    that the file has and the digest of all their poses; what was assumed of it;
+    and a fingerprint of the motion, see ``takes``."""
 
     poses: np.ndarray
     betas: np.ndarray
@@ -59,15 +61,12 @@ class Sampled:
     broken: str = ""
     skipped: str = ""
     notes: tuple[str, ...] = ()
-
-    @property
-    def draw(self) -> float:
-        """A number in [0, 1) that depends on the clip's poses alone."""
-        return int(self.digest[:12], 16) / 2**48
+    fingerprint: str = ""
 
     def keep(self, journal: Journal, key: str) -> None:
         """Put this into a journal."""
-        facts = {name: getattr(self, name) for name in ("fps", "frames_read", "digest", "broken", "skipped", "notes")}
+        names = ("fps", "frames_read", "digest", "broken", "skipped", "notes", "fingerprint")
+        facts = {name: getattr(self, name) for name in names}
         facts |= {"poses": self.poses.shape, "betas": self.betas.shape}
         journal.add(key, facts, self.poses.astype("<f4").tobytes() + self.betas.astype("<f4").tobytes())
 
@@ -136,7 +135,8 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
     kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
     betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
-    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest, notes=clip.notes)
+    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest,
+                   notes=clip.notes, fingerprint=fingerprint(clip.pose_body))
 
 
 def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:
