@@ -257,33 +257,48 @@ def train(
 @click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
+@click.option("--no-overlay", is_flag=True, help="Draw no pictures.")
+@click.option("--no-mesh", is_flag=True, help="Write no OBJ, and no vertices into the npz.")
 @body_option
 @device_option
 @precision_option
 @reports_user_errors
 def predict(
     images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
-    boxes_file: Path | None, whole: bool, out: Path, fov: float | None, body_source: str, device: str,
-    precision: Precision,
+    boxes_file: Path | None, whole: bool, out: Path, fov: float | None, no_overlay: bool, no_mesh: bool,
+    body_source: str, device: str, precision: Precision,
 ) -> None:  # fmt: skip
-    """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out."""
+    """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
+
+    IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has a box outside, is
+    left out and named; the others are done.
+    """
+    from .prediction_jobs import checked, jobs_of
+
+    jobs = checked(jobs_of(images, boxes, boxes_file, whole))  # before anything that takes time
+
     from tqdm import tqdm
 
     from tokenizer import load_body
 
-    from .camera import DEFAULT_FOV_DEG
+    from .camera import DEFAULT_FOV_DEG, assumed_intrinsics
     from .predict import synthetic_warning
-    from .predict_files import jobs_of, load_for, predict_files
+    from .predict_files import Outputs, load_for, predict_files
 
-    jobs = jobs_of(images, boxes, boxes_file, whole)
+    if fov is not None:
+        assumed_intrinsics(2, 2, fov)  # refused before anything is loaded
     body = load_body(body_source)
     regressor = load_for(body, regressor_file, tokenizer_file, device, precision)
     if fov is None:
         click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
     if warning := synthetic_warning(regressor):
         click.echo(f"Note: {warning}", err=True)
-    with tqdm(jobs, desc="predict", unit="image") as bar:
-        files = predict_files(regressor, body, bar, out, fov)
+    for reason in jobs.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
+        files = predict_files(
+            regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update
+        )
     click.echo(f"Wrote {len(files)} files to {out}: {', '.join(file.name for file in files[:6])}"
                f"{', …' if len(files) > 6 else ''}")  # fmt: skip
 

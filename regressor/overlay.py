@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from tokenizer.body.camera import intrinsics
-from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, lay_over, paint
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, Colour, lay_over
+
+from .painter import paint_faces
 
 _SIDE_DISTANCE = 6.0
 _PERSON_M = 1.15
@@ -23,10 +25,8 @@ def overlay(
     """Bodies (B,V,3) or one (V,3), where they stand in camera axes, over an image (H,W,3) uint8 RGB with K (3,3); the
     nearer body hides the farther."""
     people = vertices if vertices.dim() == 3 else vertices[None]
-    count = people.shape[1]
-    together = torch.cat([faces + number * count for number in range(len(people))])
-    painted = paint(people.reshape(1, -1, 3), together, K[None], (image.shape[0], image.shape[1]), colour)
-    return lay_over(image, painted[0], opacity)
+    painted = paint_faces(people, faces, K, (image.shape[0], image.shape[1]), colour)
+    return lay_over(image, painted, opacity)
 
 
 def side_view(
@@ -41,7 +41,7 @@ def side_view(
     turned = torch.stack([z, y, _SIDE_DISTANCE - x], -1)
     # Perspective: what is nearer than the middle must not leave the picture.
     K = intrinsics(torch.tensor(size / 2 * (_SIDE_DISTANCE - reach / 2) / max(reach, 1e-6)), size, size)
-    return paint(turned, faces, K.to(vertices).expand(len(vertices), 3, 3), (size, size), colour)
+    return np.stack([paint_faces(one[None], faces, K, (size, size), colour) for one in turned])
 
 
 def both_sides(

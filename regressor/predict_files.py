@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,62 +14,53 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
+from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.memory import memory_errors
 from tokenizer.engine.precision import Precision
 
-from .boxes import Box, check_box, parse_box, read_boxes
+from .boxes import Box, check_box
 from .camera import DEFAULT_FOV_DEG, assumed_intrinsics
-from .datasets.crops import read_image
+from .datasets.image_files import read_image
 from .export import write_image, write_obj, write_person
 from .model import Regressor
 from .overlay import lay_over, overlay, side_view
-from .predict import person_arrays, predict_people, synthetic_warning
+from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_warning
+from .prediction_jobs import Job, Jobs, unusable
 from .weights import check_body, load_regressor
 
+LEFT_OUT = "left_out.txt"
 _PICTURE_PX = 1024
 _SIDE_VIEWS = 4
+_SIDE_PX = 512
 _AT_ONCE = 32
-"""People of an image who go through the network together: a crowd needs no more memory than they."""
+"""People who go through the network together, of one image or of several: a crowd needs no more memory than they."""
+_MOST_WAITING = 1 << 28
+"""Bytes of images that wait for others to go with."""
 _MOST_DRAWN = 100
 
 
 @dataclass(frozen=True)
-class Job:
-    """An image file, the name of its results, and a box a person; no box: the whole image is one person."""
+class Outputs:
+    """What is written beside a person's arrays: ``mesh``: its OBJ, and vertices in the npz; ``overlay``: a picture an
+    image."""
 
-    image: Path
-    name: str
-    boxes: tuple[Box, ...] = ()
+    mesh: bool = True
+    overlay: bool = True
 
 
-def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | None, whole: bool) -> list[Job]:
-    """What to do, from the options of the command line.
+@dataclass
+class _Open:
+    """An image being worked on: its pixels, camera and boxes; what was written of it, and how many people are done."""
 
-    Raises ``UserError`` unless there is exactly one source of boxes, for single boxes with several images, and for two
-    images whose results would have one name.
-    """
-    sources = [bool(boxes), boxes_file is not None, whole]
-    if sum(sources) != 1:
-        given = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
-        raise fail("It is not clear where the people are", got=" and ".join(given) or "no option that tells it",
-                   next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
-                             "or --whole where one person fills each image")  # fmt: skip
-    if boxes and len(images) > 1:
-        raise fail("A box belongs to one image", got=f"{len(images)} images with --box",
-                   next_step="Give one image, or --boxes FILE")  # fmt: skip
-    names = [image.stem for image in images]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise fail("Results of two images would have the same name", got=", ".join(twice[:5]),
-                   next_step="Predict them into different folders")  # fmt: skip
-    if whole:
-        per_image: list[list[Box]] = [[] for _ in images]
-    elif boxes_file is not None:
-        per_image = read_boxes(boxes_file, images)
-    else:
-        per_image = [[parse_box(box) for box in boxes]]
-    return [Job(image, name, tuple(some)) for image, name, some in zip(images, names, per_image, strict=True)]
+    job: Job
+    pixels: np.ndarray
+    K: Tensor
+    boxes: tuple[Box, ...]
+    files: list[Path] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)
+    done: int = 0
+    failed: bool = False
 
 
 def load_for(
@@ -84,67 +77,143 @@ def load_for(
 
 
 def predict_files(
-    regressor: Regressor, body: Body, jobs: Iterable[Job], out: Path, fov_deg: float | None = None
-) -> list[Path]:
+    regressor: Regressor, body: Body, jobs: Jobs, out: Path, fov_deg: float | None = None,
+    outputs: Outputs | None = None, progress: Callable[[int], object] | None = None,
+) -> list[Path]:  # fmt: skip
     """Do ``jobs`` and return the files written: ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` in ``out``.
 
-    The picture shows the first ``_MOST_DRAWN`` people. ``fov_deg``: diagonal field of view, None where the camera is
-    unknown. An image that cannot be used does not stop
-    the others; ``UserError`` tells of all such at the end.
+    People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
+    ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is told how many images were
+    finished. An image that cannot be used does not stop the others; ``UserError`` names such at the end, and
+    ``out/left_out.txt`` all of them.
     """
-    written: list[Path] = []
-    problems: list[str] = []
-    count = 0
-    for job in jobs:
-        count += 1
+    run = _Run(regressor, body, out, fov_deg, outputs or Outputs(), progress or (lambda count: None), jobs.left_out)
+    for job in jobs.todo:
+        run.add(job)
+    run.finish()
+    count = len(jobs.todo) + len(jobs.left_out)
+    if run.problems and run.written:
+        write_text_atomically(out / LEFT_OUT, "".join(f"{reason}\n" for reason in run.problems))
+    if run.problems:
+        raise unusable(run.problems, count, out)
+    return run.written
+
+
+class _Run:
+    """Images come in one by one; as soon as ``_AT_ONCE`` people wait, they go through the network."""
+
+    def __init__(
+        self, regressor: Regressor, body: Body, out: Path, fov_deg: float | None, outputs: Outputs,
+        progress: Callable[[int], object], left_out: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.regressor, self.body, self.out, self.fov_deg, self.outputs = regressor, body, out, fov_deg, outputs
+        self.progress, self.problems = progress, list(left_out)
+        self.written: list[Path] = []
+        self.faces = body.faces.cpu().numpy()
+        self._waiting: list[tuple[_Open, int]] = []
+
+    def add(self, job: Job) -> None:
         try:
-            with memory_errors(f"at {job.image}", "Try --precision bf16, or --device cpu; or a smaller image"):
-                written += _predict_file(regressor, body, job, out, fov_deg)
+            with _memory(job.image):
+                opened = self._open(job)
         except UserError as error:
-            problems.append(str(error))
-    if problems and count == 1:
-        raise UserError(problems[0])
-    if problems:
-        raise fail(f"{len(problems)} of {count} images could not be used", got=" ".join(problems),
-                   next_step=f"Results of the others are in {out}")  # fmt: skip
-    return written
+            self._fail(None, error)
+            return
+        self._waiting += [(opened, number) for number in range(len(opened.boxes))]
+        while len(self._waiting) >= _AT_ONCE:
+            self._predict(_AT_ONCE)
+        if sum(one.pixels.nbytes for one, number in self._waiting if number == len(one.boxes) - 1) > _MOST_WAITING:
+            self.finish()
+
+    def finish(self) -> None:
+        while self._waiting:
+            self._predict(_AT_ONCE)
+
+    def _open(self, job: Job) -> _Open:
+        image = read_image(job.image)
+        height, width = image.shape[:2]
+        K = assumed_intrinsics(width, height, DEFAULT_FOV_DEG if self.fov_deg is None else self.fov_deg)
+        boxes = job.boxes or ((0.0, 0.0, float(width), float(height)),)
+        for box in boxes:
+            check_box(box, width, height, str(job.image))  # all of them, before anything is written
+        return _Open(job, image, K, boxes)
+
+    def _fail(self, opened: _Open | None, error: UserError) -> None:
+        if opened is None or not opened.failed:
+            self.problems.append(str(error))
+            self.progress(1)
+        if opened is not None:
+            opened.failed = True
+
+    def _predict(self, most: int) -> None:
+        some, self._waiting = self._waiting[:most], self._waiting[most:]
+        crops: list[Crops] = []
+        people_of: list[tuple[_Open, int]] = []
+        for opened in {id(opened): opened for opened, _ in some}.values():
+            numbers = [number for one, number in some if one is opened and not opened.failed]
+            boxes = [opened.boxes[number] for number in numbers]
+            try:
+                if boxes:
+                    crops.append(crops_of(self.regressor, opened.pixels, boxes, opened.K, str(opened.job.image)))
+                    people_of += [(opened, number) for number in numbers]
+            except UserError as error:
+                self._fail(opened, error)
+        if not crops:
+            return
+        try:
+            with _memory(*dict.fromkeys(opened.job.image for opened, _ in people_of)):
+                people = predict_crops(self.regressor, self.body, Crops.join(crops))
+        except UserError as error:
+            for opened, _ in people_of:
+                self._fail(opened, error)
+            return
+        finite = people.vertices.isfinite().flatten(1).all(1).tolist()
+        for place, (opened, number) in enumerate(people_of):
+            if not finite[place]:
+                what = f"What is predicted for {opened.job.image} is no number"
+                precision = f"precision {self.regressor.precision}"
+                self._fail(opened, fail(what, got=precision, next_step="Try --precision fp32"))
+            if not opened.failed:
+                self._write(opened, number, person_arrays(people, place, self.body))
+
+    def _write(self, opened: _Open, number: int, arrays: dict[str, np.ndarray]) -> None:
+        if self.outputs.overlay and len(opened.drawn) < _MOST_DRAWN:
+            opened.drawn.append(torch.from_numpy(arrays["vertices"]))
+        stem = f"{opened.job.name}_{number}"
+        if self.outputs.mesh:
+            write_obj(self.out / f"{stem}.obj", arrays["vertices"], self.faces)
+        else:
+            del arrays["vertices"]
+        write_person(self.out / f"{stem}.npz", arrays, {**self._about(opened), "given_box": list(opened.boxes[number])})
+        opened.files += [self.out / f"{stem}.npz", *([self.out / f"{stem}.obj"] if self.outputs.mesh else [])]
+        opened.done += 1
+        if opened.done < len(opened.boxes):
+            return
+        if self.outputs.overlay:
+            picture = self.out / f"{opened.job.name}_overlay.png"
+            write_image(picture, overlay_picture(opened.pixels, torch.stack(opened.drawn), self.body.faces, opened.K))
+            opened.files.append(picture)
+        self.written += opened.files
+        self.progress(1)
+
+    def _about(self, opened: _Open) -> dict[str, Any]:
+        height, width = opened.pixels.shape[:2]
+        assumed = f"assumed: diagonal field of view {DEFAULT_FOV_DEG:g}°"
+        return {
+            "image": str(opened.job.image),
+            "image_size": [width, height],
+            "camera": assumed if self.fov_deg is None else f"{self.fov_deg:g}° given",
+            "units": "metres, pixels, radians; camera axes x right, y down, z forward; K, joints_2d of the whole image",
+            "frame_rate": "a photograph has none; the one written is for readers that ask for one",
+            "body": self.body.kind,
+            "tokenizer": self.regressor.tokenizer.digest,
+            "warning": synthetic_warning(self.regressor) or "",
+        }
 
 
-def _predict_file(regressor: Regressor, body: Body, job: Job, out: Path, fov_deg: float | None) -> list[Path]:
-    image = read_image(job.image)
-    height, width = image.shape[:2]
-    K = assumed_intrinsics(width, height, DEFAULT_FOV_DEG if fov_deg is None else fov_deg)
-    boxes = job.boxes or ((0.0, 0.0, float(width), float(height)),)
-    for box in boxes:
-        check_box(box, width, height, str(job.image))  # all of them, before anything is written
-    about = {
-        "image": str(job.image),
-        "image_size": [width, height],
-        "camera": f"assumed: diagonal field of view {DEFAULT_FOV_DEG:g}°" if fov_deg is None else f"{fov_deg:g}° given",
-        "units": "metres, pixels, radians; camera axes x right, y down, z forward; K and joints_2d of the whole image",
-        "body": body.kind,
-        "tokenizer": regressor.tokenizer.digest,
-        "warning": synthetic_warning(regressor) or "",
-    }
-    files = []
-    faces = body.faces.cpu().numpy()
-    drawn: list[Tensor] = []
-    for number in range(len(boxes)):
-        if number % _AT_ONCE == 0:
-            some = boxes[number : number + _AT_ONCE]
-            people = predict_people(regressor, body, image, some, K, where=str(job.image))
-            if not people.vertices.isfinite().all():
-                raise fail(f"What is predicted for {job.image} is no number", got=f"precision {regressor.precision}",
-                           next_step="Try --precision fp32")  # fmt: skip
-            drawn += list(people.vertices[: max(0, _MOST_DRAWN - len(drawn))])
-        arrays = person_arrays(people, number % _AT_ONCE)
-        stem = out / f"{job.name}_{number}"
-        write_person(stem.with_name(f"{stem.name}.npz"), arrays, {**about, "given_box": list(boxes[number])})
-        write_obj(stem.with_name(f"{stem.name}.obj"), arrays["vertices"], faces)
-        files += [stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.obj")]
-    files.append(out / f"{job.name}_overlay.png")
-    write_image(files[-1], overlay_picture(image, torch.stack(drawn), body.faces, K))
-    return files
+def _memory(*images: Path) -> AbstractContextManager[None]:
+    names = ", ".join(map(str, images[:3]))
+    return memory_errors(f"at {names}", "Try --precision bf16, or --device cpu; or a smaller image")
 
 
 def overlay_picture(image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tensor) -> np.ndarray:
@@ -156,7 +225,7 @@ def overlay_picture(image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tenso
     # Pixel centres lie at +0.5, so that a smaller picture scales all of K.
     smaller = torch.diag(torch.tensor([width / image.shape[1], height / image.shape[0], 1.0])) @ K.cpu()
     front = overlay(front, vertices.cpu(), faces.cpu(), smaller)
-    edge = height // min(len(vertices), _SIDE_VIEWS)
+    edge = min(height // min(len(vertices), _SIDE_VIEWS), _SIDE_PX)
     some = vertices[:_SIDE_VIEWS].cpu()
     some = some - (some.amin(1, keepdim=True) + some.amax(1, keepdim=True)) / 2
     column = np.full((height, edge, 3), 255, np.uint8)

@@ -25,7 +25,7 @@ def too_much(*_, **__):
          "train {crops} --run {out} --set image_size=32 --set optim.batch=2 --set data.workers=0",
          ("in training", "optim.accumulate", "optim.batch", "backbone.recompute")),
         (evaluate, "score_batch", "evaluate {file} {crops}", ("in evaluation", "--precision bf16", "--device cpu")),
-        (predict_files, "predict_people", "predict {photo} --whole --regressor {file} --out {out}",
+        (predict_files, "predict_crops", "predict {photo} --whole --regressor {file} --out {out}",
          ("photo.png", "--precision bf16", "--device cpu")),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from regressor.camera import assumed_intrinsics
 from regressor.cli import main
 from regressor.export import write_obj
 from regressor.model import build_regressor
-from regressor.predict import predict_people
+from regressor.predict import predict_crops, predict_people
 from regressor.weights import load_regressor, save_regressor
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.engine.errors import UserError
@@ -62,18 +62,27 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     assert "synthetic people only" in about["warning"] and about["given_box"] == [60, 5, 119, 85]
     shapes = {name: values.shape for name, values in saved.items()}
     assert shapes == {
-        "global_orient": (3, 3), "body_pose": (23, 3, 3), "poses": (72,), "betas": (10,), "translation": (3,),
-        "K": (3, 3), "box": (4,), "vertices": (13492, 3), "joints": (24, 3), "joints_2d": (24, 2), "token_ids": (6,),
+        "global_orient": (3,), "body_pose": (69,), "transl": (3,), "betas": (10,), "open_body_betas": (10,),
+        "poses": (1, 156), "trans": (1, 3), "gender": (), "body_model": (), "mocap_framerate": (),
+        "mocap_frame_rate": (), "K": (3, 3), "box": (4,), "vertices": (13492, 3), "joints": (24, 3),
+        "joints_2d": (24, 2), "token_ids": (6,), "translation": (3,), "rotation_matrices": (24, 3, 3),
     }  # fmt: skip
     side = saved["box"][2:] - saved["box"][:2]
     assert side.tolist() == [96, 96], "1.2 times the longer side of the given box"
-    back = axis_angle_to_matrix(torch.from_numpy(saved["poses"]).view(24, 3))
-    assert np.allclose(back[1:], saved["body_pose"], atol=1e-5)
+    numbers = ("global_orient", "body_pose", "transl", "poses", "trans")
+    assert {saved[name].dtype for name in numbers} == {np.dtype(np.float32)}
+    pose = np.concatenate([saved["global_orient"], saved["body_pose"]]).reshape(24, 3)
+    matrices = axis_angle_to_matrix(torch.from_numpy(pose))
+    assert np.allclose(matrices, saved["rotation_matrices"], atol=1e-5)
     posed = open_body.vertices(
-        torch.from_numpy(saved["body_pose"]), root=torch.from_numpy(saved["global_orient"]),
-        betas=torch.from_numpy(saved["betas"]), translation=torch.from_numpy(saved["translation"]),
+        matrices[1:], root=matrices[0], betas=torch.from_numpy(saved["open_body_betas"]),
+        translation=torch.from_numpy(saved["transl"]),
     )  # fmt: skip
     assert np.allclose(posed, saved["vertices"], atol=1e-4)
+    assert (saved["betas"] == 0).all() and saved["open_body_betas"].any(), "SMPL's shape is not the open body's"
+    assert saved["gender"] == "neutral" and saved["body_model"] == "open"
+    assert (saved["poses"][0, :66] == pose.flatten()[:66]).all() and not saved["poses"][0, 66:].any()
+    assert (saved["trans"][0] == saved["transl"]).all() and (saved["translation"] == saved["transl"]).all()
     picture = cv2.imread(str(tmp_path / "out" / "photo_overlay.png"))
     assert picture.shape == (90, 120 + 45, 3)
 
@@ -84,7 +93,7 @@ def test_precision_is_that_of_the_network_alone(run, photo, tmp_path):
     for extra in ((), ("--precision", "fp32"), ("--precision", "fp16"), ("--precision", "bf16")):
         result = run(photo, "--box", "10,10,50,80", *extra)
         assert result.exit_code == 0, result.output
-        found.append(torch.from_numpy(np.load(tmp_path / "out" / f"{photo.stem}_0.npz")["body_pose"]))
+        found.append(torch.from_numpy(np.load(tmp_path / "out" / f"{photo.stem}_0.npz")["rotation_matrices"]))
     assert torch.equal(found[0], found[1])
     for half in found[2:]:
         assert 0 < geodesic_distance(found[0], half).rad2deg().max() < 1
@@ -99,10 +108,10 @@ def test_a_crowd_goes_through_in_parts(run, photo, tmp_path, monkeypatch):
     assert run(photo, "--boxes", json_boxes).exit_code == 0
     together = {path: np.load(path)["vertices"] for path in (tmp_path / "out").glob("*.npz")}
     seen = []
-    plain = predict_files.predict_people
+    plain = predict_files.predict_crops
     monkeypatch.setattr(predict_files, "_AT_ONCE", 3)
     monkeypatch.setattr(predict_files, "_MOST_DRAWN", 5)
-    monkeypatch.setattr(predict_files, "predict_people", lambda *a, **k: seen.append(len(a[3])) or plain(*a, **k))
+    monkeypatch.setattr(predict_files, "predict_crops", lambda *a: seen.append(len(a[2].boxes)) or plain(*a))
     monkeypatch.setattr(predict_files, "overlay_picture", lambda image, vertices, *rest: seen.append(vertices.shape) or
                         image)  # fmt: skip
     assert run(photo, "--boxes", json_boxes).exit_code == 0
@@ -149,8 +158,8 @@ def test_a_box_sees_only_its_pixels(regressor_file, tokenizer, open_body, photo)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["{photo}"], "not clear where the people are; got 0 of"),
-        (["{photo}", "--whole", "--box", "1,2,3,4"], "got 2 of"),
+        (["{photo}"], "not clear where the people are; got no option"),
+        (["{photo}", "--whole", "--box", "1,2,3,4"], "got --box and --whole"),
         (["{photo}", "{other}", "--box", "10,10,50,80"], "A box belongs to one image"),
         (["{photo}", "--box", "200,200,300,300"], "outside the image"),
         (["{photo}", "--box", "10,10,10,80"], "no area"),
@@ -180,14 +189,98 @@ def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
     assert (tmp_path / "out" / "photo_0.npz").exists()
 
 
-def test_what_is_no_number_is_not_written(tmp_path, photo, tiny_config, tokenizer, tokenizer_file):
-    network = build_regressor(tiny_config, tokenizer).network
-    network.mean_betas.fill_(float("nan"))
-    file = save_regressor(tmp_path / "nan.pt", network, tiny_config, tokenizer, {"body": "open"})
-    done = CliRunner().invoke(main, [
-        "predict", str(photo), "--whole", "--regressor", str(file), "--tokenizer", str(tokenizer_file),
-        "--device", "cpu", "--out", str(tmp_path / "out"),
-    ])  # fmt: skip
+def test_readers_of_amass_take_what_is_written(run, photo, tmp_path):
+    """``read_clip``, which ``encode`` and ``prepare`` use, and smplx' own parameters."""
+    from tokenizer.mocap.readers import read_clip
+
+    assert run(photo, "--whole", "--no-overlay").exit_code == 0
+    file = tmp_path / "out" / "photo_0.npz"
+    clip = read_clip(file)
+    with np.load(file) as saved:
+        given = torch.from_numpy(saved["poses"][:, 3:66]).view(1, 21, 3)
+        assert np.allclose(clip.translation, saved["trans"])
+    read = torch.from_numpy(clip.pose_body)
+    assert geodesic_distance(axis_angle_to_matrix(read), axis_angle_to_matrix(given)).max() < 1e-3
+
+
+def test_pictures_and_meshes_are_left_away(run, photo, tmp_path):
+    assert run(photo, "--whole", "--no-overlay", "--no-mesh").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo_0.npz"]
+    assert "vertices" not in np.load(tmp_path / "out" / "photo_0.npz").files
+    assert run(photo, "--whole", "--no-mesh").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo_0.npz", "photo_overlay.png"]
+
+
+def test_people_of_several_images_go_through_the_network_together(run, tmp_path, monkeypatch, photo):
+    from regressor import predict_files
+
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(5):
+        image = np.random.default_rng(number).integers(0, 256, (50 + number, 60, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    alone = {}
+    for path in folder.iterdir():
+        assert run(path, "--whole").exit_code == 0
+        alone[path.stem] = np.load(tmp_path / "out" / f"{path.stem}_0.npz")["vertices"]
+    plain, seen = predict_files.predict_crops, []
+    monkeypatch.setattr(predict_files, "_AT_ONCE", 3)
+    monkeypatch.setattr(predict_files, "predict_crops", lambda *a: seen.append(len(a[2].boxes)) or plain(*a))
+    assert run(folder, "--whole").exit_code == 0
+    assert seen == [3, 2]
+    for name, vertices in alone.items():
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}_0.npz")["vertices"], vertices, atol=1e-4)
+    monkeypatch.setattr(predict_files, "_MOST_WAITING", 1)
+    assert run(folder, "--whole").exit_code == 0 and seen[2:] == [1] * 5, "large images do not wait"
+
+
+def test_of_a_folder_what_is_broken_is_named_and_the_rest_done(run, photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    good = photo.read_bytes()
+    files = {"a.png": good, "a.PNG": good, "b.jpg": b"no image", "c.png": good[:-20], "d.avif": b"", "notes.txt": b"x"}
+    files["e.png"] = np.lib.format.magic(1, 0) + bytes(100)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    for given in (folder, folder / "*.*"):
+        result = run(given, "--whole")
+        assert result.exit_code == 2 and ("4 of 6" if given == folder else "5 of 7") in result.output
+        told = (tmp_path / "out" / "left_out.txt").read_text(encoding="utf-8")
+        assert "b.jpg is no image; got a text file" in told and "e.png is no image; got an array of NumPy" in told
+        assert "c.png cannot be read" in told and "d.avif is no image; got an empty file" in told
+        assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"a_png_0.npz", "a_PNG_0.npz"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{photo}.gone.png", "--whole"], "No image at"),
+        (["{photo}", "--box", "200,200,300,300"], "outside the image"),
+        (["{photo}", "--boxes", "{photo}.json"], "photo.png.json"),
+        (["{photo}", "--whole", "--fov", "500"], "field of view"),
+        (["{folder}/*.tiff", "--whole"], "No image fits"),
+        (["{photo}", "--box", "1,2,3"], "four numbers"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_loaded(run, photo, tmp_path, monkeypatch, arguments, says):
+    from regressor import predict_files
+
+    monkeypatch.setattr(predict_files, "load_for", lambda *_: pytest.fail("it is loaded"))
+    result = run(*[text.format(photo=photo, folder=photo.parent) for text in arguments])
+    assert result.exit_code == 2 and says in result.output and "predict:" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_number_is_not_written(run, photo, tmp_path, monkeypatch):
+    from regressor import predict_files
+
+    def broken(*arguments):
+        people = predict_crops(*arguments)
+        people.vertices[0, 0, 0] = float("nan")
+        return people
+
+    monkeypatch.setattr(predict_files, "predict_crops", broken)
+    done = run(photo, "--whole")
     assert done.exit_code == 2 and "is no number" in done.output and "--precision fp32" in done.output
     assert not (tmp_path / "out").exists()
 
