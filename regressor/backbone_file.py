@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.foreign import check_names_and_shapes, foreign_tensors, load_foreign
 from tokenizer.engine.options import to_dict
 
-from .config import RegressorConfig
+from .config import PRESETS, RegressorConfig
 from .empty_weights import empty_weights
 from .model import RegressorNetwork
 from .reference_keys import POSITIONS, backbone_keys
@@ -26,17 +27,26 @@ from .weights import load_strictly
 
 FORMAT = "pose-token-hmr/backbone"
 EXPECTED = "weights of ViTPose or HMR2.0"
+_EXPERT = re.compile(r"(?P<block>blocks\.\d+)\.mlp\.experts\.(?P<number>\d{1,3})\.(?P<leaf>weight|bias)")
+_LEARNED_ON = ("COCO", "AI Challenger", "MPII", "AP-10K", "APT-36K", "COCO-WholeBody")
+"""The data sets of ViTPose+'s experts, in its order."""
 _OTHER_PARTS = (
     "keypoint_head.", "associate_keypoint_heads.", "smpl_head.", "smpl.", "discriminator.", "initialized", "cls_token",
 )  # fmt: skip
 
 
-def read_backbone(path: str | Path, config: RegressorConfig, *, resize_positions: bool = False) -> dict[str, Tensor]:
+def read_backbone(
+    path: str | Path, config: RegressorConfig, *, resize_positions: bool = False, expert: int = 0,
+    note: Callable[[str], object] = lambda text: None,
+) -> dict[str, Tensor]:  # fmt: skip
     """The tensors of ``config``'s ViT, under our names, float32, from a checkpoint of ViTPose or HMR2.0.
 
     What belongs to other parts of such checkpoints is left behind. ``resize_positions`` fits positions learned on
-    another grid of patches (square, or 4 to 3), bicubically. Raises ``UserError`` for a preset without a ViT, a file
-    that is missing, damaged or hostile, and names every tensor that is missing, extra, misshapen or not finite.
+    another grid of patches (square, or 4 to 3), bicubically. Of ViTPose+, whose MLPs end in a part that all data sets
+    share and one that each has for itself (an expert), ``expert`` is taken; ``note`` is called with a line on it.
+
+    Raises ``UserError`` for a preset without a ViT, a file that is missing, damaged or hostile, a backbone of another
+    preset, which it names, and for any tensor that is missing, extra, misshapen or not finite.
     """
     if config.backbone.kind != "vit":
         raise fail(
@@ -50,6 +60,8 @@ def read_backbone(path: str | Path, config: RegressorConfig, *, resize_positions
         for name, value in found.items()
         if not name.removeprefix("backbone.").startswith(_OTHER_PARTS)
     }
+    tensors = _with_expert(tensors, expert, path, note)
+    _check_preset(tensors, config, path)
     with empty_weights():
         shapes = {name: tuple(value.shape) for name, value in _vit(config).state_dict().items()}
     table = backbone_keys(config.backbone.blocks[0])
@@ -92,6 +104,50 @@ def start_from_backbone(network: RegressorNetwork, path: str | Path) -> None:
         raise fail(f"Backbone {path} is of another preset", got=f"{state['backbone_config']['heads']} heads",
                    expected=f"{heads} heads" if heads else "no ViT")  # fmt: skip
     load_strictly(network.backbone, state["backbone"], what=str(path))
+
+
+def _with_expert(
+    tensors: dict[str, Tensor], expert: int, path: str | Path, note: Callable[[str], object]
+) -> dict[str, Tensor]:  # fmt: skip
+    """One expert's rows behind those that all share, as ViTPose+ joins their outputs (Xu et al., 2023)."""
+    found = {name: match for name in tensors if (match := _EXPERT.fullmatch(name))}
+    if not found:
+        return tensors
+    numbers = sorted({int(match["number"]) for match in found.values()})
+    if expert not in numbers:
+        raise fail(f"{path} has no expert {expert}", got=f"experts {', '.join(map(str, numbers))}",
+                   next_step="Give another --expert")  # fmt: skip
+    joined = {name: value for name, value in tensors.items() if name not in found}
+    for name, match in found.items():
+        shared = f"{match['block']}.mlp.fc2.{match['leaf']}"
+        if int(match["number"]) == expert and shared in tensors:
+            try:
+                joined[shared] = torch.cat([tensors[shared], tensors[name]])
+            except (RuntimeError, TypeError):
+                raise fail(f"{path} has experts that do not fit", got=f"{name} {tuple(tensors[name].shape)}") from None
+    learned = f", of {_LEARNED_ON[expert]}" if numbers == list(range(len(_LEARNED_ON))) else ""
+    note(f"ViTPose+: expert {expert} of {len(numbers)}{learned} (--expert)")
+    return joined
+
+
+def _check_preset(tensors: dict[str, Tensor], config: RegressorConfig, path: str | Path) -> None:
+    """Raise ``UserError`` in one line where these are the weights of another ViT, or none by these names."""
+    patch = tensors.get("patch_embed.proj.weight")
+    blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    if patch is None or patch.ndim != 4 or not blocks:
+        raise fail(f"{path} holds no ViT by the names of ViTPose", got=", ".join(sorted(tensors)[:4]) or "nothing",
+                   expected="patch_embed.proj.weight, blocks.0.attn.qkv.weight, …",
+                   next_step="Give the weights as ViTPose or HMR2.0 published them")  # fmt: skip
+    found, wanted = (len(patch), blocks), (config.backbone.width, config.backbone.blocks[0])
+    if found == wanted:
+        return
+    names = [name for name, one in PRESETS.items() if (one.backbone.width, one.backbone.blocks[0]) == found]
+    sizes = f"{found[0]} wide, {found[1]} blocks"
+    raise fail(
+        f"{path} is no backbone of preset {config.preset!r}", expected=f"{wanted[0]} wide, {wanted[1]} blocks",
+        got=f"{sizes}: this is {names[0]}" if names else f"{sizes}, of no preset",
+        next_step=f"Give --preset {names[0]}" if names else "Give its sizes: --set backbone.width=…, backbone.blocks=…",
+    )  # fmt: skip
 
 
 def _vit(config: RegressorConfig) -> ViT:

@@ -52,11 +52,12 @@ def import_reference(
 @click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option("--preset", "preset_name", default="vit-h", help="vit-s | vit-b | vit-l | vit-h.")
 @click.option("--resize-positions", is_flag=True, help="Fit positions learned on images of another size.")
+@click.option("--expert", default=0, type=click.IntRange(min=0), help="Of ViTPose+, which has several: 0 is COCO's.")
 @click.option("--out", required=True, type=OUTPUT_FILE, help="Backbone file to write.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. image_size=384.")
 @reports_user_errors
 def import_backbone(
-    checkpoint: Path, preset_name: str, resize_positions: bool, out: Path, assignments: tuple[str, ...]
+    checkpoint: Path, preset_name: str, resize_positions: bool, expert: int, out: Path, assignments: tuple[str, ...]
 ) -> None:
     """Turn CHECKPOINT, weights of ViTPose or HMR2.0, into a backbone that `train --backbone` starts from.
 
@@ -69,6 +70,11 @@ def import_backbone(
 
     config = resolve(preset(preset_name), assignments=assignments)
     click.echo(f"Reading {checkpoint} into {out}")
-    tensors = read_backbone(checkpoint, config, resize_positions=resize_positions)
-    save_backbone(out, tensors, config, {"imported_from": checkpoint.name})
+    notes: list[str] = []
+    tensors = read_backbone(
+        checkpoint, config, resize_positions=resize_positions, expert=expert, note=notes.append
+    )
+    save_backbone(out, tensors, config, {"imported_from": checkpoint.name, **({"notes": notes} if notes else {})})
+    for note in notes:
+        click.echo(note)
     click.echo(f"Wrote {out}: {sum(value.numel() for value in tensors.values()):,} weights for preset {preset_name}")

@@ -435,7 +435,11 @@ def test_backbones_that_do_not_fit_are_refused(tmp_path):
     torch.save({"state_dict": tensors}, tmp_path / "b.pth")
     config = preset("vit-s")
     config = replace(config, backbone=replace(config.backbone, width=8, blocks=(1,), heads=2))
-    with pytest.raises(UserError, match=r"unknown blocks\.0\.mlp\.experts\.0\.weight"):
+    with pytest.raises(UserError, match="experts that do not fit"):
+        read_backbone(tmp_path / "b.pth", config)
+    tensors["blocks.0.mlp.other.weight"] = tensors.pop("blocks.0.mlp.experts.0.weight")
+    torch.save({"state_dict": tensors}, tmp_path / "b.pth")
+    with pytest.raises(UserError, match=r"unknown blocks\.0\.mlp\.other\.weight"):
         read_backbone(tmp_path / "b.pth", config)
     with pytest.raises(UserError, match="no ViT to import into"):
         read_backbone(tmp_path / "b.pth", preset("small"))

@@ -4,6 +4,7 @@ libraries is needed."""
 from __future__ import annotations
 
 import collections
+import re
 import typing
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -23,17 +24,21 @@ _SETTINGS = (
     "yacs.config.CfgNode", "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig",
     "omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode",
 )  # fmt: skip
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
 
 
 def load_foreign(path: str | Path, *, expected: str) -> dict[str, Any]:
     """The dictionary in a file of ``torch.save`` by another project; large tensors stay on disk until they are used.
 
+    The tensors of a safetensors file stand under ``state_dict``.
     ``expected`` says in messages what the file should be. Raises ``UserError`` for a file that is missing, damaged,
     hostile, or holds no dictionary.
     """
     path = Path(path)
     if not path.is_file():
         raise fail(f"No file at {path}", expected=expected)
+    if _is_safetensors(path):
+        return {"state_dict": _safetensors(path, expected)}
     plain: list[Any] = [collections.OrderedDict, collections.defaultdict, dict, list, int, typing.Any]
     plain += [(collections.OrderedDict, name) for name in _SETTINGS]
     try:
@@ -50,7 +55,8 @@ def load_foreign(path: str | Path, *, expected: str) -> dict[str, Any]:
 
 
 def foreign_tensors(content: Mapping[Any, Any], key: str, path: str | Path, *, expected: str) -> dict[str, Tensor]:
-    """The tensors by name under ``key``. Raises ``UserError`` where there are none."""
+    """The tensors by name under ``key``, without what wrappers put before names (``module.`` of DataParallel,
+    ``_orig_mod.`` of torch.compile). Raises ``UserError`` where there are none."""
     named = content.get(key)
     tensors = (
         {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
@@ -60,6 +66,27 @@ def foreign_tensors(content: Mapping[Any, Any], key: str, path: str | Path, *, e
     if not tensors:
         raise fail(f"{path} holds no tensors under {key!r}", got=f"the keys {', '.join(map(str, list(content)[:6]))}",
                    expected=expected)  # fmt: skip
+    bare = {_WRAPPERS.sub("", name): value for name, value in tensors.items()}
+    return bare if len(bare) == len(tensors) else tensors
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A length of eight bytes, then as much JSON."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
+
+
+def _safetensors(path: Path, expected: str) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        step = "Run `pip install safetensors`, or give the .pth of the same weights"
+        raise fail(f"{path} is a safetensors file, which nothing installed reads", next_step=step) from None
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except Exception as error:
+        raise fail(f"Cannot read {path}", got=reason_of(error), expected=expected) from None
     return tensors
 
 
