@@ -13,6 +13,7 @@ from tokenizer.engine.threads import wait_without_spinning
 from .cli_bench import (
     bench,
     bench_crops_command,
+    bench_predict_command,
     bench_prepare,
     bench_step_command,
     bench_tokenizer,
@@ -36,6 +37,7 @@ def main() -> None:
 for command in (
     bench,
     bench_crops_command,
+    bench_predict_command,
     bench_prepare,
     bench_step_command,
     bench_tokenizer,

@@ -177,3 +177,13 @@ def bench_step_command(
     click.echo(to_text(figures))
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")
+
+
+@click.command("bench-predict")
+@click.option("--images", default=8, type=click.IntRange(min=1), help="Photographs to predict.")
+@reports_user_errors
+def bench_predict_command(images: int) -> None:
+    """Time what `pose-regressor predict` does with a photograph: network, mesh, picture; beside the exact renderer."""
+    from .bench_predict import bench_predict, to_text
+
+    click.echo(to_text(bench_predict(images)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -293,12 +294,11 @@ def predict(
         click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
     if warning := synthetic_warning(regressor):
         click.echo(f"Note: {warning}", err=True)
-    for reason in jobs.left_out:
-        click.echo(f"left out: {reason}", err=True)
     with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
         files = predict_files(
-            regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update
-        )
+            regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update,
+            say=lambda text: bar.write(text, file=sys.stderr),
+        )  # fmt: skip
     click.echo(f"Wrote {len(files)} files to {out}: {', '.join(file.name for file in files[:6])}"
                f"{', …' if len(files) > 6 else ''}")  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from .export import write_image, write_obj, write_person
 from .model import Regressor
 from .overlay import lay_over, overlay, side_view
 from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_warning
-from .prediction_jobs import Job, Jobs, unusable
+from .prediction_jobs import Job, Jobs
 from .weights import check_body, load_regressor
 
 LEFT_OUT = "left_out.txt"
@@ -79,23 +79,30 @@ def load_for(
 def predict_files(
     regressor: Regressor, body: Body, jobs: Jobs, out: Path, fov_deg: float | None = None,
     outputs: Outputs | None = None, progress: Callable[[int], object] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:  # fmt: skip
     """Do ``jobs`` and return the files written: ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` in ``out``.
 
     People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
     ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is told how many images were
-    finished. An image that cannot be used does not stop the others; ``UserError`` names such at the end, and
-    ``out/left_out.txt`` all of them.
+    finished. An image that cannot be used does not stop the others: ``say`` is given a line with its reason, and
+    ``UserError`` counts such at the end; ``out/left_out.txt`` has the lines, too.
     """
-    run = _Run(regressor, body, out, fov_deg, outputs or Outputs(), progress or (lambda count: None), jobs.left_out)
+    count = len(jobs.todo) + len(jobs.left_out)
+    tell = say if count > 1 else lambda text: None  # a single reason is the error itself
+    run = _Run(regressor, body, out, fov_deg, outputs or Outputs(), progress or (lambda count: None), tell)
+    for reason in jobs.left_out:
+        run.leave_out(reason)
     for job in jobs.todo:
         run.add(job)
     run.finish()
-    count = len(jobs.todo) + len(jobs.left_out)
+    if run.problems and count == 1:
+        raise UserError(run.problems[0])
     if run.problems and run.written:
         write_text_atomically(out / LEFT_OUT, "".join(f"{reason}\n" for reason in run.problems))
     if run.problems:
-        raise unusable(run.problems, count, out)
+        place = f"They are listed in {out / LEFT_OUT}; results of the others are in {out}" if run.written else None
+        raise fail(f"{len(run.problems)} of {count} images could not be used", next_step=place)
     return run.written
 
 
@@ -104,10 +111,11 @@ class _Run:
 
     def __init__(
         self, regressor: Regressor, body: Body, out: Path, fov_deg: float | None, outputs: Outputs,
-        progress: Callable[[int], object], left_out: Sequence[str],
+        progress: Callable[[int], object], say: Callable[[str], object],
     ) -> None:  # fmt: skip
         self.regressor, self.body, self.out, self.fov_deg, self.outputs = regressor, body, out, fov_deg, outputs
-        self.progress, self.problems = progress, list(left_out)
+        self.progress, self.say = progress, say
+        self.problems: list[str] = []
         self.written: list[Path] = []
         self.faces = body.faces.cpu().numpy()
         self._waiting: list[tuple[_Open, int]] = []
@@ -125,6 +133,10 @@ class _Run:
         if sum(one.pixels.nbytes for one, number in self._waiting if number == len(one.boxes) - 1) > _MOST_WAITING:
             self.finish()
 
+    def leave_out(self, reason: str) -> None:
+        self.problems.append(reason)
+        self.say(f"left out: {reason}")
+
     def finish(self) -> None:
         while self._waiting:
             self._predict(_AT_ONCE)
@@ -140,7 +152,7 @@ class _Run:
 
     def _fail(self, opened: _Open | None, error: UserError) -> None:
         if opened is None or not opened.failed:
-            self.problems.append(str(error))
+            self.leave_out(str(error))
             self.progress(1)
         if opened is not None:
             opened.failed = True

@@ -91,17 +91,11 @@ def checked(jobs: Sequence[Job]) -> Jobs:
         except UserError as error:
             left_out.append(str(error))
     if not todo:
-        raise unusable(left_out, len(jobs))
+        if len(left_out) == 1:
+            raise UserError(left_out[0])
+        reasons = " ".join(left_out[:_TOLD]) + (f" (and {len(left_out) - _TOLD} more)" if len(left_out) > _TOLD else "")
+        raise fail(f"None of {len(jobs)} images can be used", got=reasons)
     return Jobs(tuple(todo), tuple(left_out))
-
-
-def unusable(left_out: Sequence[str], count: int, out: Path | None = None) -> UserError:
-    """What to say of images, of so many, that could not be used, each with its reason; others are in ``out``."""
-    if count == 1:
-        return UserError(left_out[0])
-    reasons = " ".join(left_out[:_TOLD]) + (f" (and {len(left_out) - _TOLD} more)" if len(left_out) > _TOLD else "")
-    return fail(f"{len(left_out)} of {count} images could not be used", got=reasons,
-                next_step=f"Results of the others are in {out}" if out and len(left_out) < count else None)  # fmt: skip
 
 
 def _names(images: Sequence[Path]) -> list[str]:

@@ -186,6 +186,7 @@ def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
     (tmp_path / "a_text.jpg").write_text("no image")
     result = run(tmp_path / "a_text.jpg", photo, "--whole")
     assert result.exit_code == 2 and "1 of 2 images could not be used" in result.output
+    assert result.output.count("a_text.jpg is no image; got a text file") == 1
     assert (tmp_path / "out" / "photo_0.npz").exists()
 
 
