@@ -53,12 +53,12 @@ def attempt(runs: Path, about: Record) -> Iterator[Record]:
         clock.join()
         with suppress(OSError):
             _append(runs, {**record, "seconds": seconds()})
-            (runs / _ATTEMPT).unlink(missing_ok=True)
+            _forget(runs)
         raise
     ended.set()
     clock.join()
     _append(runs, {**record, "seconds": seconds(), **result})
-    (runs / _ATTEMPT).unlink(missing_ok=True)
+    _forget(runs)
 
 
 def take_over(runs: Path) -> None:
@@ -66,7 +66,7 @@ def take_over(runs: Path) -> None:
     left = _left(runs, _lines(runs))
     if left is not None:
         _append(runs, left)
-    (runs / _ATTEMPT).unlink(missing_ok=True)
+    _forget(runs)
 
 
 def records(runs: Path) -> list[Record]:
@@ -136,6 +136,13 @@ def _append(runs: Path, record: Record) -> None:
         file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _forget(runs: Path) -> None:
+    """Remove ``attempt.json``. Where it cannot be (read by another process, on Windows) its record in the history tells
+    that it has ended."""
+    with suppress(OSError):
+        (runs / _ATTEMPT).unlink()
 
 
 def _write_quickly(path: Path, record: Record) -> None:

@@ -109,7 +109,7 @@ def test_missing_parts_are_told_in_their_place(tmp_path):
 def test_no_folder_is_one_clear_message(tmp_path):
     done = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
-    assert "There is no folder" in done.output and "make demo" in done.output
+    assert "No folder at" in done.output and "make demo" in done.output
 
 
 def test_a_test_image_that_is_not_there(folder, tmp_path):

@@ -63,7 +63,7 @@ replacing of open files."""
 def run_elsewhere(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     """What ``code`` prints in a process that sees no more than Windows offers; the test fails where it fails."""
     done = subprocess.run([sys.executable, "-c", ELSEWHERE + code, *arguments], cwd=cwd, capture_output=True, text=True,
-                          timeout=240, check=False)  # fmt: skip
+                          timeout=290, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
