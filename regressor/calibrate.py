@@ -31,6 +31,9 @@ from .tals import TalsConfig
 
 _FEWEST = 4
 """2D keypoints below which a fitted camera says nothing: it has three unknowns."""
+_STILL_RAD = 1e-3
+"""A joint that never errs by more has not moved at all: hands that rest in the annotation and in the prediction."""
+_LOOSE_DEG = 45.0
 Wrap = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -47,17 +50,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds and what they rest on. ``samples`` were looked at; ``used`` of them knew what was needed."""
+    """Thresholds and what they rest on. ``samples`` of ``split`` were looked at; ``used`` of them knew what was needed.
+    ``still``: joints that never move, which get no threshold."""
 
     tals: TalsConfig
     keypoints: list[Row]
     rotations: list[Row]
     samples: int
     used: int
+    split: str
+    still: tuple[str, ...] = ()
+
+    def warnings(self) -> list[str]:
+        """Plain words where a threshold would forgive nearly everything: above 45°."""
+        loose = [f"{row.name} {row.threshold * 180 / np.pi:.0f}°" for row in self.rotations
+                 if row.threshold * 180 / np.pi > _LOOSE_DEG]  # fmt: skip
+        if not loose:
+            return []
+        return [f"thresholds above {_LOOSE_DEG:g}° hardly ask for anything: {', '.join(loose)}. Is the baseline "
+                "trained, and are these the bodies it was trained on?"]  # fmt: skip
 
     def to_markdown(self) -> str:
         """Two tables: keypoints in per cent of the crop's side, joints in degrees."""
-        lines = [f"{self.tals.source}. {self.used:,} of {self.samples:,} samples used.", ""]
+        lines = [f"{self.tals.source}. {self.used:,} of {self.samples:,} samples of split {self.split!r} used.", ""]
+        lines += [f"Warning: {text}\n" for text in self.warnings()]
+        if self.still:
+            lines += [f"No threshold for {', '.join(self.still)}: they never move in these data.", ""]
         for title, unit, scale, rows in (
             ("keypoint", "% of the crop", 100.0, self.keypoints),
             ("joint", "degrees", 180 / np.pi, self.rotations),
@@ -166,7 +184,10 @@ def calibrate(
                    next_step="Give the body of the annotation, SMPL's, with --body")  # fmt: skip
     distances = torch.cat(apart).double().numpy()
     keypoints = _rows(distances, KEYPOINT_NAMES, quantile)
-    rotations = _rows(torch.cat(angles).double().numpy(), JOINT_NAMES, quantile) if angles else []
+    turns = torch.cat(angles).double().numpy() if angles else np.full((1, len(JOINT_NAMES)), np.nan)
+    largest = np.where(np.isnan(turns), -1, turns).max(0)
+    still = (largest >= 0) & (largest < _STILL_RAD)
+    rotations = _rows(np.where(still, np.nan, turns), JOINT_NAMES, quantile)
     tals = TalsConfig(
         keypoints_2d={row.name: row.threshold**2 for row in keypoints},
         rotations={row.name: row.threshold for row in rotations},
@@ -174,7 +195,8 @@ def calibrate(
         source=source or f"calibrated: quantile {quantile:g} on {store.digest[:12]}, {split}",
     )
     used = int((~np.isnan(distances)).any(1).sum())
-    return Calibration(tals, keypoints, rotations, count, used)
+    names = tuple(name for name, rests in zip(JOINT_NAMES, still, strict=True) if rests)
+    return Calibration(tals, keypoints, rotations, count, used, split, names)
 
 
 def _both_known(sample: Sample) -> Tensor:

@@ -115,7 +115,8 @@ def synthesize(
     "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
     help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
 )  # fmt: skip
-@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_all, HMR2.0's (default: all alike).")
+@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_tokenhmr, TokenHMR's with BEDLAM, or "
+              "mix_all, HMR2.0's (default: all alike).")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
 @click.option("--out", type=OUTPUT_FILE, help="Also copy the exported regressor here.")

@@ -38,12 +38,21 @@ _SHOWN = 20
     "--subset", type=click.Choice(["emdb1", "emdb2", "all"]), default="emdb1",
     help="Which sequences of EMDB.",
 )
+@click.option("--min-confidence", type=click.FloatRange(0, 1), default=0.3,
+              help="Of 4dhumans: 2D keypoints below it are unknown.")  # fmt: skip
+@click.option("--min-keypoints", type=click.IntRange(0, 44), default=4,
+              help="Of 4dhumans: people with fewer are left out.")  # fmt: skip
+@click.option("--max-fit-loss", type=click.FloatRange(min=0), default=31000.0,
+              help="Of 4dhumans: people fitted to 2D with a larger loss are left out.")  # fmt: skip
+@click.option(
+    "--corrupt", type=click.Path(path_type=Path), help="Of 4dhumans: file of keys of corrupt pictures, one a line."
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @reports_user_errors
 def prepare(
     data_format: str, sources: tuple[Path, ...], out: Path, images: Path | None, split: str | None,
     val_share: float, margin: float, pixels: int, quality: int, people: int, scale_unit: str, subset: str,
-    workers: int | None,
+    min_confidence: float, min_keypoints: int, max_fit_loss: float, corrupt: Path | None, workers: int | None,
 ) -> None:  # fmt: skip
     """Convert a data set into shards, once: crops as JPEG, with a margin, and their annotation.
 
@@ -54,14 +63,19 @@ def prepare(
 
     --val-share 0.05 holds out about that much of train as val, by a hash of names: people of one photograph and frames
     of one sequence stay together, and fall on the same side at every run.
+
+    Of 4dhumans the rules that HMR2.0 was trained by decide who is taken: see --min-confidence and below; pose and shape
+    count only together. Everybody left out is listed with the reason.
     """
     from tqdm import tqdm
 
-    from .datasets.photo import ReadOptions
+    from .datasets.photo import FitRules, ReadOptions, read_keys
     from .datasets.prepare import LEFT_OUT, StoreOptions, prepare_shards
     from .datasets.readers import default_split
 
     chosen = split or default_split(data_format)
+    keys = frozenset[str]() if corrupt is None else read_keys(corrupt)
+    fits = FitRules(min_confidence, min_keypoints, max_fit_loss, keys)
     click.echo(f"Converting {', '.join(map(str, sources))} ({data_format}) into {out}")
     with tqdm(unit="shard", desc="prepare") as bar:
 
@@ -71,7 +85,7 @@ def prepare(
             bar.update(done - bar.n)
 
         report = prepare_shards(
-            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit, val_share),
+            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit, val_share, fits),
             StoreOptions(margin, pixels, quality), command=" ".join(["pose-regressor", *sys.argv[1:]]),
             workers=workers, progress=progress,
         )  # fmt: skip

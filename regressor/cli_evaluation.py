@@ -177,12 +177,14 @@ def calibrate(
             check_body(baseline_file, baseline.provenance, body.kind)
         seen = f"{seen}, joints those of {baseline_file.name}" if camera else f"the cameras of {baseline_file.name}"
     source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
-    click.echo(f"Deriving thresholds from {crops}, seen through {seen}, into {out}")
+    click.echo(f"Deriving thresholds from split {split!r} of {crops}, seen through {seen}, into {out}")
     result = derive(
         store, split, camera=model, baseline=baseline, body=body, quantile=quantile, weight=weight, source=source,
         at_most=at_most, progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
     )  # fmt: skip
     click.echo(result.to_markdown())
+    for warning in result.warnings():
+        click.echo(f"Warning: {warning}", err=True)
     if baseline is None:
         click.echo("No joint thresholds: they need --baseline.")
     write_text_atomically(out, json.dumps({"loss": {"tals": to_dict(result.tals)}}, indent=2) + "\n")

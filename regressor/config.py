@@ -142,7 +142,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which samples make a batch. ``mix``: shares of data sets, ``name=weight,…`` or ``mix_all``; empty: all alike.
+    """Which samples make a batch. ``mix``: shares of data sets, ``name=weight,…``, ``mix_tokenhmr`` or ``mix_all``;
+    empty: all alike.
 
     ``window``: shards among which samples are shuffled. ``lanes``: parts of a batch with shards of their own, so that
     processes need not read the same; 0: one for each process where data are fetched from elsewhere, else one.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,30 @@ class ListedPart:
 
 
 @dataclass(frozen=True)
+class FitRules:
+    """What of 4D-Humans' training data counts; the defaults are those HMR2.0 was trained with.
+
+    ``confidence``: 2D keypoints below it are not known. ``keypoints``: people with fewer are left out.
+    ``loss``: people whose body was fitted to 2D with a larger loss (``extra_info["fitting_loss"]``) are left out.
+    ``corrupt``: keys of pictures that are left out, whole or without their folders.
+    """
+
+    confidence: float = 0.3
+    keypoints: int = 4
+    loss: float = 31_000.0
+    corrupt: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        """All of it in one line, the same for the same rules."""
+        return f"{self.confidence!r} {self.keypoints} {self.loss!r} {','.join(sorted(self.corrupt))}"
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """``images``: folder that image names begin in (None: beside the annotation); ``split``: of what no folder says;
     ``people``: about how many to a shard; ``subset``: of EMDB; ``scale_unit``: of the boxes of an evaluation npz;
-    ``val_share``: of the split train that is held out as val, see ``holding_out``."""
+    ``val_share``: of the split train that is held out as val, see ``holding_out``; ``fits``: which people of 4D-Humans'
+    training data count."""
 
     images: Path | None = None
     split: str = "train"
@@ -101,6 +122,7 @@ class ReadOptions:
     subset: str = "emdb1"
     scale_unit: str = "auto"
     val_share: float = 0.0
+    fits: FitRules = field(default_factory=FitRules)
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,15 @@ class Reading:
 
 
 Reader = Callable[[list[Path], ReadOptions], Reading]
+
+
+def read_keys(path: Path) -> frozenset[str]:
+    """The lines of a text file but for empty ones and what follows a ``#``. Raises ``UserError`` without the file."""
+    try:
+        lines = [line.partition("#")[0].strip() for line in read_text(path).splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(f"Cannot read the list of keys {path}", got=error, expected="text, one key a line") from None
+    return frozenset(filter(None, lines))
 
 
 def file_key(path: Path) -> str:

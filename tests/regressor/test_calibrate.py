@@ -9,12 +9,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.calibrate import baseline_errors, calibrate, camera_errors
+from regressor.calibrate import Calibration, Row, baseline_errors, calibrate, camera_errors
 from regressor.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.cli import main
 from regressor.config import RegressorConfig, with_loss
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.datasets.store import open_crops, write_crops
+from regressor.tals import TalsConfig
 from regressor.weights import save_regressor
 from tokenizer.body.camera import project
 from tokenizer.body.rotations import axis_angle_to_matrix
@@ -157,13 +158,15 @@ def test_the_command_writes_what_training_reads(
     done = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--quantile", "0.5"])
     assert done.exit_code == 0, done.output
     written = json.loads(out.read_text())["loss"]["tals"]
-    assert set(written["rotations"]) == set(JOINT_NAMES) and written["rotations"]["left_knee"] > 0
+    moving = set(JOINT_NAMES) - {"left_hand", "right_hand"}
+    assert set(written["rotations"]) == moving and written["rotations"]["left_knee"] > 0
+    assert "split 'train'" in done.output and "No threshold for left_hand, right_hand: they never move" in done.output
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2 and "needs its tokenizer" in refused.output
     both = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--camera", "true"])
     assert both.exit_code == 0, both.output
     mixed = json.loads(out.read_text())["loss"]["tals"]
-    assert set(mixed["rotations"]) == set(JOINT_NAMES) and max(mixed["keypoints_2d"].values()) < 1e-5
+    assert set(mixed["rotations"]) == moving and max(mixed["keypoints_2d"].values()) < 1e-5
     assert "the camera true, joints those of r.pt" in mixed["source"]
 
 
@@ -174,4 +177,14 @@ def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regres
     store = open_crops(tmp_path / "shards")
     assert store.size != regressor.config.image_size
     found = calibrate(store, "train", baseline=regressor.eval(), body=open_body)
-    assert found.used == 12 and set(found.tals.rotations) == set(JOINT_NAMES)
+    assert found.used == 12 and set(found.tals.rotations) == set(JOINT_NAMES[:22])
+    assert found.still == ("left_hand", "right_hand") and found.split == "train"
+
+
+def test_thresholds_that_forgive_everything_are_warned_of():
+    rows = [Row("pelvis", 5, 1.0, 1.0, np.radians(44)), Row("left_knee", 5, 1.0, 1.0, np.radians(170))]
+    loose = Calibration(TalsConfig(source="s"), [], rows, 5, 5, "val")
+    (warning,) = loose.warnings()
+    assert "left_knee 170°" in warning and "pelvis" not in warning and "45°" in warning
+    assert warning in loose.to_markdown() and "split 'val'" in loose.to_markdown()
+    assert Calibration(TalsConfig(), [], rows[:1], 5, 5, "val").warnings() == []

@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from regressor.camera import project_to_crop
-from regressor.datasets.photo import ReadOptions
+from regressor.datasets.photo import FitRules, ReadOptions, read_keys
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.readers.joint_orders import COCO18, SMPL24, SMPL45
 from regressor.datasets.store import open_crops
@@ -51,7 +51,7 @@ def fitted_person(**changes):
     return {
         "keypoints_2d": points.astype(np.float32), "keypoints_3d": points_3d.astype(np.float32),
         "center": np.array([100.0, 75.0]), "scale": np.array([0.3, 0.4]), "body_pose": 0.2 * draw.normal(size=72),
-        "betas": draw.normal(size=10), "has_body_pose": np.array(1.0), "has_betas": np.array(0.0),
+        "betas": draw.normal(size=10), "has_body_pose": np.array(1.0), "has_betas": np.array(1.0),
         "extra_info": {"detection_npz_idx": 0}, **changes,
     }  # fmt: skip
 
@@ -62,7 +62,7 @@ class Hostile:
 
 
 def test_tars_of_4d_humans(tmp_path):
-    people = [fitted_person(), fitted_person(has_body_pose=np.array(0.0), has_betas=np.array(1.0))]
+    people = [fitted_person(), fitted_person(has_body_pose=np.array(0.0)), fitted_person(has_betas=np.array(0.0))]
     masks = io.BytesIO()
     np.savez(masks, masks=np.zeros((1, 4, 4), bool))
     write_tar(tmp_path / "000000.tar", [
@@ -70,15 +70,49 @@ def test_tars_of_4d_humans(tmp_path):
         ("a/y.data.pyd", pickle.dumps([])), ("a/y.png", jpeg()), ("notes.txt", b"hello"),
     ])  # fmt: skip
     report = prepare("4dhumans", [tmp_path], tmp_path / "out")
-    assert (report.people, report.broken, report.skipped) == ({"train": 2}, [], {"nobody in the picture": 1})
-    sample = open_crops(tmp_path / "out").sample(np.arange(2), "train")
-    assert sample["box"].tolist() == [[60, 35, 140, 115]] * 2  # the longer side, 0.4 × 200
-    assert sample["has_body_pose"].tolist() == [True, False] and sample["has_betas"].tolist() == [False, True]
+    assert (report.people, report.broken, report.skipped) == ({"train": 3}, [], {"nobody in the picture": 1})
+    sample = open_crops(tmp_path / "out").sample(np.arange(3), "train")
+    assert sample["box"].tolist() == [[60, 35, 140, 115]] * 3  # the longer side, 0.4 × 200
+    for name in ("body_pose", "global_orient", "betas"):
+        assert sample[f"has_{name}"].tolist() == [True, False, False], "pose and shape only together"
     assert not sample["true_3d"].any() and sample["keypoints_2d"][0, 7].tolist() == [0, 0, 1]
     root = Rotation.from_rotvec(people[0]["body_pose"][:3]).as_matrix()
     np.testing.assert_allclose(sample["global_orient"][0], root, atol=1e-6)
     np.testing.assert_allclose(sample["keypoints_3d"][0], people[0]["keypoints_3d"])
-    np.testing.assert_allclose(sample["betas"][1], people[1]["betas"], rtol=1e-6)
+    np.testing.assert_allclose(sample["betas"][0], people[0]["betas"], rtol=1e-6)
+
+
+def test_who_of_4d_humans_counts(tmp_path):
+    """As HMR2.0 was trained: each rule, its limit, and its words in the list of what is left out."""
+    unsure, few = fitted_person(), fitted_person()
+    unsure["keypoints_2d"][:40, 2] = 0.29
+    few["keypoints_2d"][:41, 2] = 0.29
+    people = [
+        fitted_person(), unsure, few, fitted_person(extra_info={"fitting_loss": np.array(31_000.0)}),
+        fitted_person(extra_info={"fitting_loss": np.array([31_001.0])}),
+    ]  # fmt: skip
+    one = pickle.dumps([fitted_person()])
+    write_tar(tmp_path / "0.tar", [
+        ("a/x.jpg", jpeg()), ("a/x.data.pyd", pickle.dumps(people)), ("a/bad.jpg", jpeg()), ("a/bad.data.pyd", one),
+        ("b/worse.jpg", jpeg()), ("b/worse.data.pyd", one),
+    ])  # fmt: skip
+    rules = FitRules(corrupt=frozenset({"bad", "b/worse"}))
+    report = prepare("4dhumans", [tmp_path / "0.tar"], tmp_path / "out", fits=rules)
+    assert report.people == {"train": 3}
+    known = (open_crops(tmp_path / "out").sample(np.arange(3), "train")["keypoints_2d"][..., 2] > 0).sum(1)
+    assert known.tolist() == [44, 4, 44]
+    listed = (tmp_path / "out" / "left_out.txt").read_text()
+    for expected in ("person 2 has too few 2D keypoints; got 3 from confidence 0.3", "person 4 was fitted badly",
+                     "31001", "a/bad\tlisted as corrupt", "b/worse\tlisted as corrupt"):  # fmt: skip
+        assert expected in listed, expected
+    assert "31000" in report.about["note"] and "0.3" in report.about["note"]
+    everybody = FitRules(0.0, 0, float("inf"))
+    assert prepare("4dhumans", [tmp_path / "0.tar"], tmp_path / "out", fits=everybody).people == {"train": 7}
+    keys = tmp_path / "keys.txt"
+    keys.write_text("bad  # torn\n\nb/worse\n")
+    assert read_keys(keys) == rules.corrupt
+    with pytest.raises(UserError, match="list of keys"):
+        read_keys(tmp_path / "no.txt")
 
 
 @pytest.mark.parametrize(("tar", "measured"), [("h36m-train/0.tar", True), ("H36M_0.tar", True), ("coco/0.tar", False)])

@@ -13,7 +13,7 @@ from regressor.batches import take
 from regressor.cli import main
 from regressor.config import AugmentConfig, DataConfig, RegressorConfig
 from regressor.datasets.ahead import wanted_workers
-from regressor.datasets.mixtures import MIX_ALL, Mixture, open_mixture
+from regressor.datasets.mixtures import MIX_ALL, MIX_TOKENHMR, Mixture, open_mixture
 from regressor.datasets.photo import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shards import ShardStore
@@ -118,6 +118,21 @@ def test_published_mixture_over_what_is_there(data):
     assert mixture.shares == pytest.approx({"H36M_train": 0.25, "mpii-train": 0.25, "mine": 0.5})
     assert "renormalised without" in mixture.note and "instatrainvitposereplicate" in mixture.note
     assert sum(MIX_ALL.values()) == pytest.approx(1)
+
+
+def test_the_mixture_of_tokenhmr(data):
+    """The weights that are known, and the four that make them one."""
+    paths = [f"bedlam={data / 'one.h5'}", f"mpi_inf_train_pruned={data / 'two.h5'}", f"mine={data / 'shards' / 'two'}"]
+    mixture = open_mixture(paths, "mix_tokenhmr")
+    assert mixture.shares == pytest.approx({"bedlam": 0.18 / 0.22, "mpi_inf_train_pruned": 0.04 / 0.22})
+    assert "nothing of mine" in mixture.note
+    known = {"bedlam": 0.18, "ava-train-midframes-1fps-vitpose": 0.13, "aic-train-vitpose": 0.13,
+             "insta-train-vitpose-replicate": 0.12, "mpi-inf-train-pruned": 0.04}  # fmt: skip
+    assert known.items() <= MIX_TOKENHMR.items() and sum(MIX_TOKENHMR.values()) == pytest.approx(1)
+    rest = {name: weight for name, weight in MIX_TOKENHMR.items() if name not in known}
+    assert rest == {name: MIX_ALL[name] for name in rest} and len(rest) == 4
+    with pytest.raises(UserError, match="bedlam"):
+        open_mixture([str(data / "one.h5"), str(data / "shards")], "bedlam=.5,one=.5")
 
 
 @pytest.mark.parametrize(("mix", "says"), [

@@ -2,10 +2,14 @@
 
 Goel et al., Humans in 4D (ICCV 2023). Boxes are in units of 200 pixels; bodies are pseudo labels, but
 for those of Human3.6M, which were measured: no loss of TokenHMR loosens them.
+
+HMR2.0 trains on a part of what these files hold, see ``FitRules``: keypoints that the detector was sure of, people with
+enough of them whose fit is good, and pose and shape where both are known. The rest is left out, and listed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from tokenizer.engine.errors import fail
 from tokenizer.engine.shares import folded
 
-from ..photo import Person, Reading, ReadOptions
+from ..photo import FitRules, Person, Reading, ReadOptions
 from .fields import box_around, field, flag, flat_numbers, numbers
 from .tars import tar_parts
 
@@ -24,11 +29,18 @@ _UNIT = 200.0
 
 def read(sources: list[Path], options: ReadOptions) -> Reading:
     """Read tars, or folders of them; a shard each."""
+    rules = options.fits
     parts = [
-        replace(part, person=partial(_person, true_3d=True)) if _measured(part.path) else part
-        for part in tar_parts(sources, options.split, _person)
-    ]
-    return Reading(parts, {"boxes": "those of the annotation, square by their longer side"})
+        replace(
+            part, key=f"{part.key} {rules}", corrupt=rules.corrupt,
+            person=partial(_person, rules=rules, true_3d=_measured(part.path)),
+        )
+        for part in tar_parts(sources, options.split, partial(_person, rules=rules))
+    ]  # fmt: skip
+    note = (f"2D keypoints below confidence {rules.confidence:g} count as unknown; people with fewer than "
+            f"{rules.keypoints} keypoints, or fitted with a loss above {rules.loss:.0f}, are left out, and so are "
+            f"{len(rules.corrupt)} pictures given as corrupt; pose and shape count only together")  # fmt: skip
+    return Reading(parts, {"boxes": "those of the annotation, square by their longer side", "note": note})
 
 
 def _measured(tar: Path) -> bool:
@@ -37,7 +49,7 @@ def _measured(tar: Path) -> bool:
     return any(folded(name).startswith("h36m") for name in (place.parent.name, place.name))
 
 
-def _person(content: Any, where: str, true_3d: bool = False) -> Person:
+def _person(content: Any, where: str, *, rules: FitRules, true_3d: bool = False) -> Person:
     def known(name: str, size: int) -> np.ndarray | None:
         if not flag(content.get(f"has_{name}", name in content), f"{where}: has_{name}"):
             return None
@@ -45,14 +57,35 @@ def _person(content: Any, where: str, true_3d: bool = False) -> Person:
 
     centre = numbers(field(content, "center", where), (2,), f"{where}: center")
     scale = flat_numbers(field(content, "scale", where), f"{where}: scale")
-    pose = known("body_pose", 72)
+    points_2d = numbers(field(content, "keypoints_2d", where), (44, 3), f"{where}: keypoints_2d")
+    points_2d[(points_2d[:, 2] >= 0) & (points_2d[:, 2] < rules.confidence), 2] = 0
+    found = int((points_2d[:, 2] > 0).sum())
+    if found < rules.keypoints:
+        raise fail(f"{where} has too few 2D keypoints", got=f"{found} from confidence {rules.confidence:g}",
+                   expected=f"{rules.keypoints} or more")  # fmt: skip
+    loss = _fitting_loss(content, where)
+    if loss is not None and loss > rules.loss:
+        raise fail(f"{where} was fitted badly", got=f"a reprojection loss of {loss:.0f}",
+                   expected=f"up to {rules.loss:.0f}")  # fmt: skip
+    pose, betas = known("body_pose", 72), known("betas", 10)
+    if pose is None or betas is None:
+        pose = betas = None
     points_3d = content.get("keypoints_3d")
     return Person(
         box_around(centre, _UNIT * scale[:2]),
-        keypoints_2d=numbers(field(content, "keypoints_2d", where), (44, 3), f"{where}: keypoints_2d"),
+        keypoints_2d=points_2d,
         keypoints_3d=None if points_3d is None else numbers(points_3d, (44, 4), f"{where}: keypoints_3d"),
         global_orient=None if pose is None else pose[:3],
         body_pose=None if pose is None else pose[3:],
-        betas=known("betas", 10),
+        betas=betas,
         true_3d=true_3d,
     )
+
+
+def _fitting_loss(content: Any, where: str) -> float | None:
+    """How far the fitted body fell from the 2D keypoints, in the annotation's own unit; None where it does not say."""
+    about = content.get("extra_info")
+    if not isinstance(about, Mapping) or about.get("fitting_loss") is None:
+        return None
+    values = flat_numbers(about["fitting_loss"], f"{where}: fitting_loss")
+    return float(values.max()) if len(values) else None

@@ -25,13 +25,14 @@ PersonOf = Callable[[Any, str], Person]
 @dataclass(frozen=True)
 class TarPart:
     """A tar. ``person``: annotation of one person and how messages call it → ``Person``; ``turned``: word in the keys
-    of pictures that are to be turned."""
+    of pictures that are to be turned; ``corrupt``: keys, whole or without folders, of pictures to leave out."""
 
     path: Path
     key: str
     split: str
     person: PersonOf
     turned: str = ""
+    corrupt: frozenset[str] = frozenset()
 
     def photos(self) -> Iterator[Photo | LeftOut]:
         """The photographs in the order of the tar; members of one key stand together, as the writers put them."""
@@ -66,6 +67,9 @@ class TarPart:
 
     def _photo(self, key: str, members: dict[str, bytes]) -> Iterator[Photo | LeftOut]:
         where = f"{self.path.name}, {key}"
+        if self.corrupt & {key, PurePosixPath(key).name}:
+            yield LeftOut(where, "listed as corrupt")
+            return
         picture = next((members[ending] for ending in _PICTURES if ending in members), None)
         if picture is None or _PEOPLE not in members:
             yield LeftOut(where, f"has no {'picture' if picture is None else _PEOPLE}")
