@@ -21,6 +21,7 @@ from .engine.cli_options import (
     device_option,
 )
 from .engine.errors import reports_user_errors
+from .engine.own_inputs import refuse_own_inputs
 from .engine.threads import wait_without_spinning
 
 _WEIGHTS = click.Choice(["best", "last"])
@@ -83,6 +84,7 @@ def train(
     from .mocap.store import open_store
     from .train import train_tokenizer
 
+    refuse_own_inputs(out, poses, config_file)
     config = resolve(preset(preset_name), file=config_file, assignments=assignments)
     config = replace(config, device=device if device != "auto" else config.device, compile=compiled or config.compile)
     if mix is not None:
@@ -139,6 +141,7 @@ def evaluate(
     from .frozen import load_tokenizer
     from .mocap.store import open_store
 
+    refuse_own_inputs(json_file, tokenizer, poses)
     target = resolve_device(device)
     frozen = load_tokenizer(tokenizer).to(target)
     store = open_store(poses)
@@ -171,6 +174,7 @@ def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
     """Export the run folder RUN, finished or not, as one file, from its newest checkpoint."""
     from .train import export_run
 
+    refuse_own_inputs(out, run_path / "config.json", *(run_path / "checkpoints").glob("*.pt"))
     export_run(run_path, out, weights)
     click.echo(_summary(out))
 
@@ -204,6 +208,7 @@ def import_reference(checkpoint: Path, out: Path) -> None:
     from .artifact import export_tokenizer
     from .reference import read_reference
 
+    refuse_own_inputs(out, checkpoint)
     tokenizer, config = read_reference(checkpoint)
     export_tokenizer(tokenizer, config, out)
     click.echo(_summary(out))
@@ -218,5 +223,6 @@ def export_reference(tokenizer: Path, out: Path) -> None:
     from .frozen import load_tokenizer
     from .reference import write_reference
 
+    refuse_own_inputs(out, tokenizer)
     write_reference(load_tokenizer(tokenizer).tokenizer, out)
     click.echo(f"Wrote {out}")

@@ -8,6 +8,7 @@ import click
 
 from .engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath, body_option, device_option
 from .engine.errors import reports_user_errors
+from .engine.own_inputs import refuse_own_inputs
 
 _joint_map_option = click.option(
     "--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH, AMC (default: by names)."
@@ -29,7 +30,6 @@ def encode(tokenizer: Path, clip: Path, out: Path, joint_map: Path | None, body_
     """
     from .body.model import load_body
     from .codec import encode_clip
-    from .engine.own_inputs import refuse_own_inputs
     from .engine.precision import resolve_device
     from .frozen import load_tokenizer
     from .mocap.joint_maps import read_joint_map
@@ -56,7 +56,6 @@ def encode(tokenizer: Path, clip: Path, out: Path, joint_map: Path | None, body_
 def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
     """Turn TOKENS, written by `encode`, back into an AMASS-layout clip."""
     from .codec import decode_clip
-    from .engine.own_inputs import refuse_own_inputs
     from .engine.precision import resolve_device
     from .frozen import load_tokenizer
 
@@ -82,7 +81,6 @@ def complete(
 ) -> None:
     """Guess hidden joints of CLIP, any motion that `prepare` reads, from the others; those stay as they are."""
     from .codec import complete_clip
-    from .engine.own_inputs import refuse_own_inputs
     from .engine.precision import resolve_device
     from .frozen import load_tokenizer
     from .mocap.joint_maps import read_joint_map

@@ -8,6 +8,7 @@ import click
 
 from .engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath
 from .engine.errors import reports_user_errors
+from .engine.own_inputs import refuse_own_inputs
 
 _MOST_SHOWN = 20
 
@@ -54,6 +55,7 @@ def prepare(
     from .mocap.prepare import prepare as prepare_store
     from .mocap.sampling import parse_trim
 
+    refuse_own_inputs(out, *sources, joint_map)
     if not fps > 0:
         raise fail("--fps is not a frame rate", got=f"{fps:g}", expected="frames a second, above 0")
     if not 0 <= val_fraction < 1:
@@ -137,6 +139,7 @@ def fit_prior(poses: Path, out: Path, clusters: int, rank: int, seed: int) -> No
     from .mocap.prior import fit, save
     from .mocap.store import open_store
 
+    refuse_own_inputs(out, poses)
     model = fit(open_store(poses).poses("train"), clusters=clusters, rank=rank, seed=seed)
     save(model, out)
     click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")

@@ -185,6 +185,23 @@ def test_nothing_is_written_over_what_it_is_made_from(tmp_path, tokenizer_file, 
     assert before == ((tmp_path / "clip.npz").read_bytes(), tokenizer_file.read_bytes())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prepare", "IN", "--out", "IN"), ("train", "IN", "--run", "run", "--out", "IN"),
+        ("evaluate", "IN", "IN", "--json", "IN"), ("import-reference", "IN", "--out", "IN"),
+        ("export-reference", "IN", "--out", "IN"), ("fit-prior", "IN", "--out", "IN"),
+    ],
+)
+def test_no_command_writes_over_what_it_reads(tmp_path, tokenizer_file, arguments):
+    file = tmp_path / "in.h5"
+    file.write_bytes(tokenizer_file.read_bytes())
+    given = [{"IN": str(file), "run": str(tmp_path / "run")}.get(word, word) for word in arguments]
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 2 and "would be written over" in done.stderr, done.output
+    assert file.read_bytes() == tokenizer_file.read_bytes()
+
+
 def test_hours_go_through_in_parts(tmp_path, tokenizer, open_body, monkeypatch):
     write_clip(tmp_path / "clip.npz", 165, frames=50, pose_body=np.zeros((50, 63)))
     results = []
