@@ -31,6 +31,7 @@ from tokenizer.body.rotations import geodesic_distance
 from tokenizer.config import preset as tokenizer_preset
 from tokenizer.convolutions import ConvDecoder
 from tokenizer.engine.errors import fail
+from tokenizer.engine.processor import processor_described
 from tokenizer.model import build_tokenizer
 
 PLAIN = "plain PyTorch, fp32"
@@ -90,7 +91,7 @@ def bench_vit(
                          "rotation_median_deg": float(turned.rad2deg().median())})  # fmt: skip
     memory = {precision: result["peak_gib"] for precision, result in zip(precisions, results)}
     loading = {precision: result["load_s"] for precision, result in zip(precisions, results)}
-    return {"preset": preset_name, "threads": threads, "cpu": torch.backends.cpu.get_cpu_capability(),
+    return {"preset": preset_name, "threads": threads, "cpu": processor_described(),
             "rows": rows, "peak_gib": memory, "load_s": loading}  # fmt: skip
 
 

@@ -108,10 +108,15 @@ def bench_vit_command(
     """Time a ViT regressor's forward pass on this CPU, in fp32 and bf16, beside plain PyTorch; weights are drawn."""
     import json
 
+    import torch
+
     from tokenizer.engine.checkpoint import write_text_atomically
+    from tokenizer.engine.precision import slow_precision
 
     from .bench_vit import bench_vit, to_markdown
 
+    if note := slow_precision("bf16", torch.device("cpu")):
+        click.echo(f"Note: {note}", err=True)
     figures = bench_vit(
         batches, repeats=repeats, threads=threads, preset_name=preset_name, say=lambda text: click.echo(text, err=True)
     )

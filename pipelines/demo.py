@@ -129,6 +129,7 @@ def surroundings() -> dict[str, Any]:
     import torch
 
     from tokenizer.artifact import source_commit
+    from tokenizer.engine.processor import processor_described
 
     return {
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -136,16 +137,9 @@ def surroundings() -> dict[str, Any]:
         "commit": source_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "machine": f"{_processor()}, {available_cores()} cores",
+        "machine": f"{processor_described()}, {available_cores()} cores",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _called(name: str, chain: list[Stage]) -> Stage:

@@ -16,6 +16,7 @@ from tokenizer.engine.cli_options import (
     Program,
     body_option,
     device_option,
+    note_on_precision,
 )
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.threads import wait_without_spinning
@@ -224,6 +225,8 @@ def train(
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
+        if not resuming:
+            note_on_precision(config.precision, config.device)
         if mixture.note:
             click.echo(f"Mixture: {mixture.note}")
         for note in (*(store.note for store in mixture.stores.values()), note_on_body(mixture.stores.values(), body)):

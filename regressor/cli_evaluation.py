@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import CROPS, OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
+from tokenizer.engine.cli_options import (
+    CROPS,
+    OUTPUT_FILE,
+    REGRESSOR,
+    TOKENIZER,
+    InputPath,
+    body_option,
+    device_option,
+    note_on_precision,
+)
 from tokenizer.engine.errors import reports_user_errors
 
 from .cli_options import precision_option, tokenizer_option
@@ -71,6 +80,7 @@ def evaluate(
     from .protocols import check_extra_regressor, protocol, read_joint_regressor
     from .scoring_bodies import load_scoring_bodies
 
+    note_on_precision(precision, device)
     store, vocabulary, target = open_crops(crops), load_tokenizer(tokenizer_file), resolve_device(device)
     bodies = load_scoring_bodies(body_source, true_bodies, extra_regressor=extra_regressor)
     body = bodies.predicted.to(target)

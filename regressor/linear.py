@@ -1,7 +1,8 @@
 """Linear layers at the speed the CPU has.
 
-PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of an AMD processor's vector units idle;
-oneDNN, part of every CPU build too, asks the processor and not its maker. bfloat16 always goes to oneDNN.
+PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of an AMD processor's AVX-512 units idle;
+oneDNN, part of every CPU build too, asks the processor and not its maker. With AVX2 both reach what the processor can,
+and nothing is gained (``pose-pipeline bench-vit``). bfloat16 always goes to oneDNN.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokenizer.engine.processor import instruction_set
+
 
 def wants_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product of ``x`` and ``weight`` should be handed to oneDNN by name: float32 on a CPU that has it."""
+    """Whether a product of ``x`` and ``weight`` should be handed to oneDNN by name: float32 on a CPU with AVX-512."""
     return (
         x.device.type == "cpu"
+        and instruction_set().startswith("AVX512")
         and x.dtype == weight.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
@@ -23,7 +27,8 @@ def wants_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` whose float32 products on a CPU go to oneDNN; the same parameters, equal up to rounding."""
+    """``nn.Linear`` whose float32 products on a CPU with AVX-512 go to oneDNN; the same parameters, equal up to
+    rounding."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(...,in_features) → (...,out_features)."""

@@ -19,6 +19,7 @@ from .engine.cli_options import (
     Program,
     body_option,
     device_option,
+    note_on_precision,
 )
 from .engine.errors import reports_user_errors
 from .engine.own_inputs import refuse_own_inputs
@@ -99,6 +100,8 @@ def train(
     first = rank() == 0
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
+        if not resuming:
+            note_on_precision(config.precision, config.device)
         if not resuming:
             click.echo(Mixture.of(store, config.mix).note)
     with TrainingBar("tokenizer", shown=first) as progress:

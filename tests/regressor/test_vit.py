@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from regressor import linear
 from regressor.config import (
     BackboneConfig,
     DecoderConfig,
@@ -305,3 +306,16 @@ def test_a_mean_pose_and_a_cross_entropy_of_tokens_are_refused(config, tokenizer
     with pytest.raises(UserError, match=r"adds the mean pose.*head.add_mean=false, or loss.token_weight=0"):
         train_regressor(open_crops(crops_file), tokenizer, tmp_path / "run", both, open_body)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("instructions", "wanted"), [("AVX512", True), ("AVX512_VNNI", True), ("AVX2", False)])
+def test_onednn_is_asked_by_name_where_it_gains(monkeypatch, instructions, wanted):
+    """Either way the layers compute the same."""
+    monkeypatch.setattr(linear, "instruction_set", lambda: instructions)
+    torch.manual_seed(0)
+    layer, mlp, x = linear.Linear(6, 5), linear.MLP(6, 8), torch.randn(3, 6)
+    assert linear.wants_onednn(x, layer.weight) is (wanted and torch.backends.mkldnn.is_available())
+    with torch.no_grad():
+        assert torch.allclose(layer(x), x @ layer.weight.T + layer.bias, atol=1e-5)
+        inner = torch.nn.functional.gelu(x @ mlp.inner.weight.T + mlp.inner.bias)
+        assert torch.allclose(mlp(x), inner @ mlp.outer.weight.T + mlp.outer.bias, atol=1e-5)

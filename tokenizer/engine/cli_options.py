@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from glob import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .errors import CommonError, fail
+
+if TYPE_CHECKING:
+    from .precision import Precision
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,3 +95,11 @@ def device_option(command: F) -> F:
         "--device", default="auto", metavar="auto|cpu|cuda|cuda:1|…",
         help="Where to compute; auto: on a GPU where there is one.",
     )(command)
+
+
+def note_on_precision(choice: Precision, device: str) -> None:
+    """Say on stderr where ``choice`` is slower than fp32 on ``device``."""
+    from .precision import resolve_device, slow_precision
+
+    if note := slow_precision(choice, resolve_device(device)):
+        click.echo(f"Note: {note}", err=True)

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from .errors import fail
+from .processor import processor_described
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
@@ -58,6 +59,20 @@ def resolve_precision(choice: Precision, device: torch.device) -> ResolvedPrecis
             raise fail(f"{device} does not compute in {choice}", got=str(error).splitlines()[0],
                        next_step="Choose fp32, or auto") from None  # fmt: skip
     return choice
+
+
+def slow_precision(choice: Precision, device: torch.device) -> str | None:
+    """Plain words where ``choice`` computes more slowly than fp32 on this CPU; None elsewhere.
+
+    Without instructions for it (avx512_bf16, AMX) a CPU emulates half precision.
+    """
+    if device.type != "cpu" or choice in ("auto", "fp32"):
+        return None
+    times = _product_seconds(HALF[choice]) / _product_seconds(torch.float32)
+    if times < 1:
+        return None
+    return (f"{choice} takes {times:.1f} times as long as fp32 on this CPU ({processor_described()}), which has no "
+            "instructions for it: choose fp32, or auto")  # fmt: skip
 
 
 def _fastest(device: torch.device) -> Literal["fp32", "bf16"]:
