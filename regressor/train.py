@@ -122,9 +122,9 @@ def _train(
     mixture = mixture.at_size(config.image_size)
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
-    val_samples = max(1, validated_on(config.data.val_samples, config.optim.budget_s))
+    val_samples = validated_on(config.data.val_samples, config.optim.budget_s)
     held_out = mixture.some("val", val_samples) if first else None
-    panels = Panels(mixture, validated_on(config.pictures, config.optim.budget_s) if first else 0)
+    panels = Panels(mixture, validated_on(config.pictures, config.optim.budget_s, least=0) if first else 0)
     judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
     if first and judged != f"val_{config.best_by}":
         run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")

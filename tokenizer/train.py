@@ -91,7 +91,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
 
     # 2. Poses, on the training device as a whole.
     poses = torch.from_numpy(store.poses("train")).to(device)
-    at_most = max(1, validated_on(config.val_poses, config.optim.budget_s))
+    at_most = validated_on(config.val_poses, config.optim.budget_s)
     held_out = torch.from_numpy(evenly_spread(store.poses("val"), at_most)).to(device)
     mixture = Mixture.of(store, config.mix)
     if first:

@@ -298,7 +298,9 @@ def test_validation_looks_at_a_fixed_part_of_many_poses(store, tmp_path, open_bo
 
 def test_short_budgets_are_not_spent_on_validation():
     at = [budget.validated_on(10_000, seconds) for seconds in (0, 6, 60, 120, 3600)]
-    assert at == [10_000, 500, 5000, 10_000, 10_000] and budget.validated_on(8, 6.0) == 0
+    assert at == [10_000, 500, 5000, 10_000, 10_000]
+    assert [budget.validated_on(50, 6.0), budget.validated_on(5, 6.0)] == [16, 5]
+    assert [budget.validated_on(8, seconds, least=0) for seconds in (6, 60, 300)] == [0, 4, 8]
 
 
 def test_old_checkpoints_are_pruned_as_configured(store, tmp_path, open_body):

@@ -70,10 +70,10 @@ class Plan:
         return max(share, _APART_S / self.budget_s) if self.budget_s else share
 
 
-def validated_on(count: int, budget_s: float) -> int:
+def validated_on(count: int, budget_s: float, *, least: int = 16) -> int:
     """How many of ``count`` samples to validate on (or people to paint): under a time budget of less than two minutes
-    as much fewer, so that most of it is left to train."""
-    return int(count * min(1.0, budget_s / _SHORT_S)) if budget_s else count
+    as much fewer, so that most of it is left to train, but ``least`` of them."""
+    return max(min(count, least), int(count * min(1.0, budget_s / _SHORT_S))) if budget_s else count
 
 
 class Schedule:
