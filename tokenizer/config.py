@@ -112,7 +112,7 @@ class TokenizerConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     validate_every: int = 500
-    val_poses: int = 10_000
+    val_poses: int = 5000
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
 

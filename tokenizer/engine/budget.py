@@ -30,7 +30,7 @@ _INTERVAL = 0.02
 """Of the budget, from one decision to the next."""
 _INTERVAL_OF_REST = 0.25
 """And no more than this of what is left, so that the end is met to a step."""
-_APART_S = 20.0
+_APART_S = 60.0
 """Under a budget, validations and checkpoints are at least so many planned seconds from each other."""
 _SHORT_S = 120.0
 _KEPT_FOR_END = 0.5
