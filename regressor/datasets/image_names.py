@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from .image_files import IMAGE_SUFFIXES
@@ -13,11 +14,11 @@ class ImageFolder:
 
     Where there is no file of a name as it is, it may be written as on Windows (``images\\a.jpg``), begin in folders
     that are not there (``C:\\photos\\a.jpg``, ``/data/upload/a.jpg``), in other letter case, or with umlauts in two
-    pieces.
+    pieces. ``others``: folders in which it is looked up where the root has none of it.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
+        self.root, self.others = root, tuple(others)
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, name: str) -> Path:
@@ -28,10 +29,11 @@ class ImageFolder:
         except (OSError, ValueError):  # a name that no file can have
             return self.root / "?"
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-        for first in range(len(parts)):
-            path = self._below(parts[first:])
-            if path is not None:
-                return path
+        for root in (self.root, *self.others):
+            for first in range(len(parts)):
+                path = self._below(root, parts[first:])
+                if path is not None:
+                    return path
         return self.root.joinpath(*parts)
 
     def find_stem(self, stem: str) -> Path | None:
@@ -39,12 +41,12 @@ class ImageFolder:
         root itself where that is an image."""
         if self.root.is_file():
             return self.root
-        listed = self._files(self.root)
-        found = (listed.get(_plain(stem + suffix)) for suffix in IMAGE_SUFFIXES)
+        listed = [self._files(root) for root in (self.root, *self.others)]
+        found = (files.get(_plain(stem + suffix)) for files in listed for suffix in IMAGE_SUFFIXES)
         return next((path for path in found if path is not None), None)
 
-    def _below(self, parts: list[str]) -> Path | None:
-        path = self.root
+    def _below(self, root: Path, parts: list[str]) -> Path | None:
+        path = root
         for part in parts:
             found = self._files(path).get(_plain(part))
             if found is None:

@@ -251,6 +251,18 @@ def test_names_of_images_lead_to_them(tmp_path, name):
         assert ImageFolder(root).find(name) == tmp_path / "images" / "a.jpg"
 
 
+def test_without_a_folder_images_are_beside_or_in_one_of_that_name(tmp_path):
+    source = coco(tmp_path / "annotations", [person()])
+    (source.parent / "a.jpg").unlink()
+    for folder in (tmp_path, source.parent):
+        write_jpeg(folder / "images" / "a.jpg")
+        options = ReadOptions()
+        (photo,) = (item for part in reader("coco")([source], options).parts for item in part.photos())
+        assert photo.image == folder / "images" / "a.jpg", "the nearer counts"
+    (photo,) = (item for part in reader("coco")([source], ReadOptions(tmp_path)).parts for item in part.photos())
+    assert not photo.image.exists(), "a folder that is named counts alone"
+
+
 def test_names_of_images_do_not_mix_folders_up(tmp_path):
     for folder in ("train", "val"):
         write_jpeg(tmp_path / folder / "a.jpg")

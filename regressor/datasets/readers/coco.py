@@ -66,7 +66,8 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     for source in sources:
         for path in _files(source):
             key, content = file_key(path), _content(path)
-            folder = ImageFolder(options.images or path.parent)
+            usual = [] if options.images else [path.parent / "images", path.parent.parent / "images"]
+            folder = ImageFolder(options.images or path.parent, usual)
             if "people" in content:
                 photos = _openpose(path, content["people"], folder, seen)
             elif "results" in content:
