@@ -104,6 +104,17 @@ def test_folders_that_part_a_take_are_overruled_for_the_held_out_split(tmp_path)
     assert report.total.poses == {"train": 60, "val": 120}
 
 
+def test_what_no_folder_decides_follows_the_take_that_one_does(tmp_path):
+    save(tmp_path / "m" / "train" / "x_poses.npz", motion(1))
+    save(tmp_path / "m" / "val" / "y_poses.npz", motion(2))
+    for seed in (1, 2):
+        save(tmp_path / "a" / f"{seed}_poses.npz", mirrored(motion(seed))[::2], 60)
+    prepare([tmp_path / "a", tmp_path / "m"], tmp_path / "p.h5", PrepareOptions(val_fraction=0.5), workers=1)
+    assert splits(tmp_path / "p.h5") == {
+        "a/1_poses.npz": "train", "a/2_poses.npz": "val", "m/train/x_poses.npz": "train", "m/val/y_poses.npz": "val",
+    }
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared mocap")
 @pytest.mark.slow
 def test_real_takes_are_told_apart():

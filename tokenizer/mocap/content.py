@@ -43,7 +43,9 @@ class Content:
             value = as_array(self._loaders[name]())
             return _of_numbers(value) if value.dtype.hasobject else value
         except UserError as error:
-            raise UserError(str(error) if str(self.path) in str(error) else f"{self.path}: {name}: {error}") from None
+            text = str(error)
+            where = "" if str(self.path) in text else f"{self.path}: {name or 'its content'}: "
+            raise UserError(where + text) from None
 
     def unpack(self) -> UserError | None:
         """Read what is no plain array and add its parts, ``results/smpl_thetas`` for a dictionary ``results``.

@@ -219,15 +219,14 @@ def _split_by_takes(kept: list[_Kept], options: PrepareOptions) -> list[tuple[Pa
         if by_clip and one.file.split is None
     ]
     groups = groups_of(len(kept), near + same)
-    held_out: dict[int, str] = {}
+    decided: dict[int, str] = {}
     for one, group in zip(kept, groups, strict=True):
-        wanted = one.file.split or ("train" if by_clip else paper_split(one.dataset))
-        if wanted != "train":
-            held_out.setdefault(group, wanted)
+        wanted = one.file.split or ("" if by_clip else paper_split(one.dataset))
+        if wanted and decided.get(group, "train") == "train":
+            decided[group] = wanted
     for one, group in zip(kept, groups, strict=True):
-        one.split = held_out.get(group) or "train"
-        if by_clip and group not in held_out and kept[group].file.split is None:
-            one.split = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
+        drawn = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
+        one.split = decided.get(group, drawn)
     if by_clip and options.val_fraction:
         _leave_no_split_empty(kept, groups)
     return [(kept[b].file.path, kept[a].file.path, kept[b].split) for a, b in sorted(near, key=lambda pair: pair[1])]
@@ -236,7 +235,7 @@ def _split_by_takes(kept: list[_Kept], options: PrepareOptions) -> list[tuple[Pa
 def _leave_no_split_empty(kept: list[_Kept], groups: list[int]) -> None:
     """A handful of takes may all have been drawn into one split; then the one nearest to the other goes there."""
     drawn = sorted(
-        {group for one, group in zip(kept, groups, strict=True) if one.file.split is None},
+        set(groups) - {group for one, group in zip(kept, groups, strict=True) if one.file.split},
         key=lambda group: draw_of(take_of(kept[group].file.name)),
     )
     if len(drawn) < 2:
