@@ -12,7 +12,9 @@ import torch
 from click.testing import CliRunner
 from other_device import NAME, OtherDevice
 
-from tokenizer.body.model import load_body
+from tokenizer.body.model import Body, _open_arrays, load_body
+from tokenizer.body.open_body import open_body_arrays
+from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.cli import main
 from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.options import to_dict
@@ -129,3 +131,18 @@ def test_a_batch_is_the_same_wherever_it_is_drawn(elsewhere, poses):
         theirs = draw_batch(drawn.to(elsewhere.device), Mixture.of(store, ""), SMALL, 3)
         for name in ("target", "seen", "moved", "visible"):
             assert torch.allclose(getattr(ours, name).float(), getattr(theirs, name).float().cpu(), atol=1e-6), name
+
+
+def test_a_licensed_mesh_waits_for_nothing(elsewhere):
+    """Its library goes from joint to joint by their parents: numbers that lay on the device were read one by one."""
+    arrays = _open_arrays(open_body_arrays(), "", 10)
+    bends = 1e-3 * np.random.default_rng(0).normal(size=(len(arrays.v_template), 3, 9 * 23)).astype(np.float32)
+    arrays = replace(arrays, posedirs=bends)
+    pose = axis_angle_to_matrix(0.3 * torch.randn(2, 21, 3, generator=torch.Generator().manual_seed(0)))
+    expected = Body("open", arrays).vertices(pose)
+    with elsewhere:
+        body, there = Body("open", arrays).to(elsewhere.device), pose.to(elsewhere.device)
+        with elsewhere.counting():
+            vertices = body.vertices(there)
+        assert elsewhere.downloads == []
+        assert torch.allclose(vertices.cpu(), expected, atol=1e-5)

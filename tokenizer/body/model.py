@@ -189,7 +189,7 @@ class Body(nn.Module):
         dtype = posed.world.dtype
         betas = posed.world.new_zeros(len(posed.world), self.num_betas) if posed.betas is None else posed.betas
         posedirs = torch.zeros(0) if self.posedirs is None else self.posedirs.flatten(0, 1).T
-        parents = torch.tensor(self.parents, device=posed.world.device)
+        parents = torch.tensor(self.parents)  # on the CPU: the library reads them one by one
         arrays = (self.v_template, self.shapedirs, posedirs, self.J_regressor)
         vertices, joints = lbs(
             betas, posed.rotations, *(array.to(dtype) for array in arrays), parents, self.weights.to(dtype),
