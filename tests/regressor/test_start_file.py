@@ -136,7 +136,7 @@ def test_the_command(tmp_path, crops_file, tokenizer_file, start):
     assert config.optim.steps == 2 and config.loss.form == "published" and not config.loss.tals.on
     assert to_dict(config)["decoder"] == load_state(start)["config"]["decoder"]
     for extra, says in ((["--preset", "small"], "another network"), (["--set", "head.pose=rot6d"], "head.pose"),
-                        (["--backbone", "b.pt"], "one file")):  # fmt: skip
+                        (["--backbone", str(start)], "one file")):  # fmt: skip
         done = CliRunner().invoke(main, [*command, "--run", str(tmp_path / "other"), *extra])
         assert done.exit_code == 2 and says in done.output, done.output
 
