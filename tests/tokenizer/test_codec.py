@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import tracemalloc
 
@@ -291,3 +292,22 @@ def test_a_quantile_of_any_number_of_values():
     few = torch.rand(99, generator=torch.Generator().manual_seed(0))
     assert quantile(few, 0.95) == pytest.approx(float(few.quantile(0.95)), rel=1e-6)
     assert np.isnan(quantile(few[:0], 0.5)) and quantile(few.bfloat16(), 1.0) == pytest.approx(1, abs=0.05)
+
+
+def test_any_damage_is_one_message_or_harmless(tmp_path, tokenizer, open_body):
+    write_clip(tmp_path / "clip.npz", frames=3)
+    encode_clip(tokenizer, tmp_path / "clip.npz", tmp_path / "ids.npz", open_body)
+    draw = np.random.default_rng(0)
+    for name in ("clip", "ids"):
+        whole = (tmp_path / f"{name}.npz").read_bytes()
+        for _ in range(40):
+            data = bytearray(whole)
+            for place in draw.integers(len(data), size=3):
+                data[place] ^= int(draw.integers(1, 256))
+            (tmp_path / "bad.npz").write_bytes(data[: int(len(data) * min(1, draw.uniform(0.5, 2)))])
+            with contextlib.suppress(UserError):
+                if name == "clip":
+                    encode_clip(tokenizer, tmp_path / "bad.npz", tmp_path / "out.npz", open_body)
+                else:
+                    decode_clip(tokenizer, tmp_path / "bad.npz", tmp_path / "out.npz")
+    assert not list(tmp_path.glob("*.partial"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import zipfile
@@ -89,7 +90,7 @@ class NpzReader:
         except (UserError, GeneratorExit):
             raise
         except OSError as error:
-            if isinstance(error, FileNotFoundError) or error.errno is None:
+            if error.errno in (None, errno.ENOENT, errno.EINVAL, errno.EISDIR, errno.EACCES):  # not of a full disk
                 raise fail(f"Cannot read {self.what} {self.path}", got=error.strerror or error) from None
             raise
         except Exception as error:  # damage shows as any of a dozen exceptions
