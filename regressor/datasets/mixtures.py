@@ -67,9 +67,11 @@ class Mixture:
         return parts[0][1] if len(parts) == 1 else hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def check_digest(self, digest: str) -> None:
-        """Raise ``UserError`` where this is not what a run with ``digest`` is trained on."""
+        """Raise ``UserError`` where this is not what a run with ``digest`` is trained on, by its digest or content."""
         if self.digest != digest:
             raise fail("This run was trained on other crops", got=self.digest[:12], expected=digest[:12])
+        for store in self.stores.values():
+            store.check()
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from .picture import PictureOf, own_pictures
 from .sample import Sample
 
 FORMAT = "pose-token-hmr/crops"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since 2 a store holds the digest of each column, and its own covers them and the attributes."""
+_CHECKED_AT_ONCE = 1 << 24
 _REMEDY = "Make one with `pose-regressor synthesize` or `prepare`, or check the path"
 _SHAPES: dict[str, tuple[int, ...]] = {
     "keypoints_2d": (44, 3), "keypoints_3d": (44, 4), "global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,),
@@ -36,7 +38,7 @@ class CropStoreWriter:
 
     def __init__(self, file: WholeFile, size: int, counts: dict[str, int]) -> None:
         self._file, self._filled = file, dict.fromkeys(counts, 0)
-        self._digest = hashlib.sha256()
+        self._digests = {f"{split}/{name}": hashlib.sha256() for split in counts for name in _columns(size)}
         for split, count in counts.items():
             group = file.create_group(split)
             for name, shape in _columns(size).items():
@@ -51,15 +53,22 @@ class CropStoreWriter:
         start = self._filled[split]
         stop = start + len(batch["image"])
         for name in ("image", *_SHAPES):
-            self._file[split][name][start:stop] = batch[name]
-            self._digest.update(np.ascontiguousarray(batch[name]).tobytes())
+            values = np.ascontiguousarray(batch[name], _kind(name))
+            self._file[split][name][start:stop] = values
+            self._digests[f"{split}/{name}"].update(values.tobytes())
         self._filled[split] = stop
         self._file.check()
 
     def finish(self, attributes: dict[str, Any]) -> None:
         """Write the attributes (JSON) and the digest of everything appended."""
-        self._file.attrs["attributes"] = json.dumps(attributes, sort_keys=True)
-        self._file.attrs["digest"] = self._digest.hexdigest()
+        described = json.dumps(attributes, sort_keys=True)
+        columns = json.dumps({name: digest.hexdigest() for name, digest in self._digests.items()})
+        self._file.attrs["attributes"], self._file.attrs["columns"] = described, columns
+        self._file.attrs["digest"] = _digest_of(columns, described)
+
+
+def _digest_of(columns: str, attributes: str) -> str:
+    return hashlib.sha256(f"{columns}\n{attributes}".encode()).hexdigest()
 
 
 def _columns(size: int) -> dict[str, tuple[int, ...]]:
@@ -90,6 +99,8 @@ class CropStore:
     ) -> None:
         self.path, self.size, self.digest, self.attributes = path, size, digest, attributes
         self._counts = counts
+        self._columns: dict[str, str] | None = None
+        self._checked_at = (0, 0)
         self.remote = False
         self.note = ""
 
@@ -129,7 +140,29 @@ class CropStore:
 
     def only(self, split: str) -> CropStore:
         """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
-        return CropStore(self.path, self.size, {split: self.count(split)}, self.digest, self.attributes)
+        store = CropStore(self.path, self.size, {split: self.count(split)}, self.digest, self.attributes)
+        store._columns, store.note = self._columns, self.note
+        return store
+
+    def check(self) -> None:
+        """Raise ``UserError`` unless images and annotation are those that the digest was taken of.
+
+        A gigabyte takes about two seconds, once. Stores of version 1 do not say what they hold; shards are checked when
+        they are opened.
+        """
+        status = Path(self.path).stat()
+        if self._columns is None or (status.st_mtime_ns, status.st_size) == self._checked_at:
+            return
+        with reading(self.path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
+            for column in (f"{split}/{name}" for split in self._counts for name in ("image", *_SHAPES)):
+                data, digest = file[column], hashlib.sha256()
+                rows = max(1, _CHECKED_AT_ONCE * len(data) // max(1, data.nbytes))
+                for first in range(0, len(data), rows):
+                    digest.update(data[first : first + rows].tobytes())
+                if digest.hexdigest() != self._columns.get(column):
+                    got = f"{column} with other content than its digest was taken of: it was edited"
+                    raise fail(f"{self.path} is damaged", got=got, next_step=_REMEDY)
+        self._checked_at = (status.st_mtime_ns, status.st_size)
 
     def part_counts(self, split: str) -> list[int]:
         """How many samples lie together in each part of a split: here all of them."""
@@ -195,4 +228,13 @@ def open_crops(path: str | Path) -> CropStore:
             if wrong:
                 raise fail(f"{path} is damaged", got=f"misshapen {', '.join(wrong)} in {split}", next_step=_REMEDY)
             counts[split] = count
-        return CropStore(path, size, counts, str(file.attrs["digest"]), json.loads(str(file.attrs["attributes"])))
+        digest, described = str(file.attrs["digest"]), str(file.attrs["attributes"])
+        store = CropStore(path, size, counts, digest, json.loads(described))
+        if int(file.attrs["format_version"]) == 1:
+            store.note = f"{path} is a crop store of version 1, whose content cannot be compared with its digest"
+            return store
+        said = str(file.attrs["columns"])
+        if _digest_of(said, described) != digest:
+            raise fail(f"{path} is damaged", got="a digest that does not match", next_step=_REMEDY)
+        store._columns = dict(json.loads(said))
+        return store

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from regressor.datasets.mixtures import Mixture
 from regressor.datasets.store import FORMAT_VERSION, open_crops, write_crops
 from tokenizer.engine.errors import UserError
 
@@ -204,3 +205,32 @@ def test_never_over_a_file_of_another_kind(tmp_path):
 def test_attributes_are_json(written):
     with h5py.File(written[0]) as file:
         assert json.loads(file.attrs["attributes"]) == {"domain": "suit"}
+
+
+@pytest.mark.parametrize(("column", "value"), [("train/image", 7), ("val/betas", 0.5), ("train/K", np.nan)])
+def test_edits_in_place_are_refused_before_a_training(written, tmp_path, column, value):
+    """They kept the digest of the store, and --resume took them."""
+    path = shutil.copy(written[0], tmp_path / "edited.h5")
+    mixture = Mixture.of(open_crops(path))
+    mixture.check_digest(open_crops(written[0]).digest)
+    with h5py.File(path, "r+") as file:
+        file[column][2] = value
+    for store in (open_crops(path), open_crops(path).only(column[: column.index("/")])):
+        with pytest.raises(UserError, match=f"is damaged; got {column} with"):
+            store.check()
+    with pytest.raises(UserError, match="is damaged"):
+        Mixture.of(open_crops(path)).check_digest(mixture.digest)
+    with h5py.File(path, "r+") as file:
+        file.attrs["attributes"] = json.dumps({"domain": "varied"})
+    with pytest.raises(UserError, match="digest that does not match"):
+        open_crops(path)
+
+
+def test_a_store_of_version_1_opens_with_a_note(written, tmp_path):
+    path = shutil.copy(written[0], tmp_path / "old.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"], file.attrs["digest"] = 1, "ab" * 32
+        del file.attrs["columns"]
+    store = open_crops(path)
+    store.check()
+    assert store.digest == "ab" * 32 and "version 1" in store.note and len(store.sample(np.arange(3), "val")["K"]) == 3
