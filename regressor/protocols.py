@@ -18,7 +18,7 @@ from tokenizer import Body
 from tokenizer.body.metrics import similarity_align
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, index, keypoint_index
 from tokenizer.engine.errors import fail
-from tokenizer.engine.npz import read_npz
+from tokenizer.engine.npz import read_npy, read_npz
 
 PROTOCOLS = ("synthetic", "3dpw", "emdb", "3dpw-reference", "emdb-reference")
 _LSP_NAMES = tuple(name.removeprefix("lsp_") for name in KEYPOINT_NAMES if name.startswith("lsp_"))
@@ -146,7 +146,7 @@ def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:
         arrays = list(read_npz(path, "joint regressor").values())
     else:
         try:
-            arrays = [np.load(path, allow_pickle=False)]
+            arrays = [read_npy(path)]
         except (OSError, ValueError, EOFError) as error:
             raise fail(f"Cannot read joint regressor {path}", got=error, expected="a plain npy file") from None
     if len(arrays) != 1 or arrays[0].shape != (17, vertices) or not np.isfinite(arrays[0]).all():

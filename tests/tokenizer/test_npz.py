@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.npz import read_npz
+from tokenizer.engine.npz import read_npy, read_npz
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -68,6 +68,16 @@ def test_shapes_that_are_only_stated_take_nothing(tmp_path, shape):
     np.lib.format.write_array_header_1_0(memory, {"descr": "<f8", "fortran_order": False, "shape": shape})
     data = memory.getvalue() + bytes(48)
     refused(write(tmp_path / "a.npz", poses=data), "an array of shape", 10)
+
+
+def test_a_single_array_takes_no_more_than_its_file(tmp_path):
+    (tmp_path / "a.npy").write_bytes(npy(np.arange(6.0)))
+    assert read_npy(tmp_path / "a.npy").tolist() == [0, 1, 2, 3, 4, 5]
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 33,)})
+    (tmp_path / "a.npy").write_bytes(header.getvalue() + bytes(48))
+    with pytest.raises(ValueError, match="an array of shape"):
+        read_npy(tmp_path / "a.npy")
 
 
 def test_truth_values_and_characters_are_what_they_should_be(tmp_path):

@@ -47,6 +47,13 @@ def read_npz(path: str | Path, what: str = "npz", keys: Collection[str] | None =
         raise fail(f"Cannot read {what} {path}", got=reason, expected="an npz of plain arrays") from None
 
 
+def read_npy(path: str | Path) -> np.ndarray:
+    """The one array of a npy file, within its size. Raises ``OSError``, and ``ValueError`` for any other file."""
+    path = Path(path)
+    with path.open("rb") as file:
+        return _read_array(file, path.stat().st_size)
+
+
 def _read_array(file: IO[bytes], size: int) -> np.ndarray:
     """One array in numpy's format, of ``size`` bytes with its header."""
     version = np.lib.format.read_magic(file)
