@@ -45,7 +45,8 @@ _SHOWN = 20
 @click.option("--max-fit-loss", type=click.FloatRange(min=0), default=31000.0,
               help="Of 4dhumans: people fitted to 2D with a larger loss are left out.")  # fmt: skip
 @click.option(
-    "--corrupt", type=click.Path(path_type=Path), help="Of 4dhumans: file of keys of corrupt pictures, one a line."
+    "--corrupt", type=InputPath("list of corrupt pictures"),
+    help="Of 4dhumans: file of keys of corrupt pictures, one a line."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @reports_user_errors

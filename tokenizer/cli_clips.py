@@ -11,7 +11,7 @@ from .engine.errors import reports_user_errors
 from .engine.own_inputs import refuse_own_inputs
 
 _joint_map_option = click.option(
-    "--joint-map", type=click.Path(path_type=Path), help="JSON joint map for BVH, AMC (default: by names)."
+    "--joint-map", type=InputPath("joint map"), help="JSON joint map for BVH, AMC (default: by names)."
 )
 
 
