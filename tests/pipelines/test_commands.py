@@ -113,7 +113,7 @@ def test_the_regressors_readme_tells_of_every_format_protocol_and_preset():
 @pytest.mark.parametrize("readme", READMES)
 def test_readme_is_short_and_its_links_lead_somewhere(readme):
     text = (ROOT / readme).read_text()
-    assert len(text.splitlines()) < (150 if readme == "README.md" else 170)
+    assert len(text.splitlines()) < 150
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert [link for link in links if "://" not in link and not (ROOT / readme).parent.joinpath(link).exists()] == []
 
