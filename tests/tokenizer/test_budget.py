@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -152,6 +153,49 @@ def test_a_decision_cut_off_while_written_is_made_again(tmp_path, clock):
     file.write_text('{"step": 3, "left"\n')
     with pytest.raises(UserError, match=r"decisions.jsonl does not hold what a training has decided"):
         Schedule(tmp_path, PLAN)
+
+
+FIRST = {"step": 1, "left": 9, "next": 2, "seconds": 1.0, "pace": None}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"seconds": None}, {"left": 2.5}, {"next": 1}, {"left": math.nan}, {"pace": "x"}, {"seconds": math.inf},
+        {"step": "1"}, {"step": True}, {"left": -1}, {"seconds": -1.0}, b"\xff\n", b"\0\n", b"\n", b"[]\n", b"{}\n",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_damaged_decisions_are_one_message(tmp_path, damage):
+    file = tmp_path / "decisions.jsonl"
+    good = json.dumps(FIRST).encode() + b"\n"
+    file.write_bytes(good + (damage if isinstance(damage, bytes) else json.dumps({**FIRST, **damage}).encode() + b"\n"))
+    with pytest.raises(UserError, match=r"does not hold what a training has decided.* line 2.*or remove it"):
+        Schedule(tmp_path, PLAN)
+    file.write_bytes(good + b"\xff\0 cut off")
+    Schedule(tmp_path, PLAN)
+    assert file.read_bytes() == good
+
+
+def test_without_its_decisions_a_training_goes_on_by_the_clock(tmp_path, clock):
+    """From the place of its checkpoint, for as much time as was left there."""
+    schedule = Schedule(tmp_path, PLAN)
+    for _ in range(64):
+        clock.now += 0.5
+        schedule.advance()
+    state = {"step": 64, "schedule": schedule.state_dict()}
+    (tmp_path / "decisions.jsonl").unlink()
+    clock.now += 1e6
+    began = clock.now
+    way = walk(Schedule(tmp_path, PLAN, state), clock, lambda step: 0.5)
+    assert clock.now - began == 32 and len(way) == 64 and way[0] == pytest.approx(0.508, abs=0.01) and way[-1] == 1
+    assert decisions(tmp_path)[0]["step"] > 64
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf])
+def test_a_budget_is_a_finite_number(seconds):
+    with pytest.raises(UserError, match=r"optim.budget_s is no finite number"):
+        replace(SMALL.optim, budget_s=seconds)
 
 
 def test_what_is_decided_is_repeated_whatever_the_clock_shows(tmp_path, clock):

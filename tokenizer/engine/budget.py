@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .checkpoint import append_line, write_text_atomically
-from .distributed import from_rank_0, rank
+from .checkpoint import append_line, write_bytes_atomically
+from .distributed import from_rank_0, on_every_rank, rank
 from .errors import fail
 from .run import DECISIONS
 
@@ -95,7 +95,7 @@ class Schedule:
         self._before = self.progress
         self._file = folder / DECISIONS
         self._first = rank() == 0 and plan.budget_s > 0
-        self._recorded = _read(self._file) if self._first else {}
+        self._recorded = on_every_rank(lambda: _read(self._file) if self._first else {})
         self._watch = _Watch(kept["seconds"], dict(kept["costs"]))
 
     @property
@@ -237,15 +237,33 @@ def _of_older_checkpoint(plan: Plan, step: int, state: Mapping[str, Any] | None)
 def _read(path: Path) -> dict[int, Decision]:
     """The decisions in ``path`` by their step; one that was cut off while written, which no step has used, is dropped
     from the file. Raises ``UserError`` for other contents."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
+    text = path.read_bytes() if path.exists() else b""
+    whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
-        write_text_atomically(path, whole)
-    try:
-        decisions = [Decision(**json.loads(line)) for line in whole.splitlines()]
-        if not all(min(one.step, one.left) >= 0 and one.next >= one.step for one in decisions):
-            raise ValueError("impossible numbers of steps")
-    except (TypeError, ValueError) as error:
-        raise fail(f"{path} does not hold what a training has decided", got=error, expected="one decision a line",
-                   next_step="Start another run") from None  # fmt: skip
-    return {decision.step: decision for decision in decisions}
+        write_bytes_atomically(path, whole)
+    decisions: dict[int, Decision] = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            decision = Decision(**json.loads(line))
+            possible = _is_possible(decision)
+        except (TypeError, ValueError):
+            possible = False
+        if not possible:
+            raise fail(
+                f"{path} does not hold what a training has decided", got=f"another text in line {number}",
+                expected="one decision a line",
+                next_step="Restore the file; or remove it: the training then goes on from its newest checkpoint and "
+                          "decides anew by the clock",
+            )  # fmt: skip
+        decisions[decision.step] = decision
+    return decisions
+
+
+def _is_possible(one: Decision) -> bool:
+    """Whether a training can have decided that; numbers of another type are none."""
+    times = (one.seconds, one.pace or 0.0)
+    if not all(type(value) is int for value in (one.step, one.left, one.next)):
+        return False
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in times):
+        return False
+    return one.step >= 1 and one.left >= 0 and (one.next > one.step or not one.left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -24,10 +25,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def require_at_least(config: Any, where: str, **least: float) -> None:
-    """Raises ``UserError`` where a number of ``config`` lies below what ``least`` says of its name; ``where`` begins
-    the key it is told by: ``optim.``, or nothing."""
+    """Raises ``UserError`` where a number of ``config`` lies below what ``least`` says of its name, or is not finite;
+    ``where`` begins the key it is told by: ``optim.``, or nothing."""
     for name, bound in least.items():
-        if (value := getattr(config, name)) < bound:
+        value = getattr(config, name)
+        if not math.isfinite(value):
+            raise fail(f"{where}{name} is no finite number", got=value, expected=f"{bound} or more")
+        if value < bound:
             raise fail(f"{where}{name} is too small", got=value, expected=f"{bound} or more")
 
 
