@@ -15,7 +15,7 @@ from tokenizer.engine.text_files import read_json, read_text
 Box = tuple[float, float, float, float]
 _FORMS = (
     "JSON: [[x0,y0,x1,y1], …] for one image or with one box an image, or {image name: [[x0,y0,x1,y1], …]}; "
-    '[{"image": name, "bbox": [x,y,width,height]}, …]; CSV: rows image,x0,y0,x1,y1'
+    '[{"image": name, "bbox": [x,y,width,height]}, …], results of AlphaPose; CSV: rows image,x0,y0,x1,y1'
 )
 _IMAGE_KEYS = ("image", "file_name", "filename", "image_id", "name")
 _COLUMNS = (
@@ -98,14 +98,16 @@ def _from_json(value: Any, path: Path) -> dict[str, list[Box]] | list[Box]:
 
 def _named_boxes(items: list[dict[str, Any]], path: Path) -> dict[str, list[Box]]:
     """One object a box, as detectors write them: the name of its image, and COCO's ``bbox`` (x, y, width, height), or
-    ``box`` with corners."""
+    ``box`` with corners; AlphaPose's ``box``, beside ``keypoints``, is x, y, width, height, too."""
     named: dict[str, list[Box]] = {}
     for number, item in enumerate(items):
         where = f"{path}, item {number}"
         name = next((item[key] for key in _IMAGE_KEYS if isinstance(item.get(key), str)), None)
         if name is None or not ("bbox" in item or "box" in item):
             raise fail(f"{where} names no image, or no box", got=f"keys {', '.join(item)}"[:120], expected=_FORMS)
-        box = _from_size(_box(item["bbox"], where)) if "bbox" in item else _box(item["box"], where)
+        box = _box(item["bbox" if "bbox" in item else "box"], where)
+        if "bbox" in item or "keypoints" in item:
+            box = _from_size(box)
         named.setdefault(name, []).append(box)
     return named
 

@@ -203,6 +203,22 @@ def test_alphapose_and_results_of_detectors(tmp_path):
     assert out.people == {"train": 2} and "No image at" in out.broken[-1][1]
 
 
+@pytest.mark.parametrize(("people", "points"), [("bodies", "joints"), ("people", "pose_keypoints_2d")])
+def test_alphapose_in_the_forms_of_cmu_and_openpose(tmp_path, people, points):
+    """One file by the names of images, its people as OpenPose lists them; and the same, a file an image."""
+    write_jpeg(tmp_path / "a.jpg")
+    image = {"version": "AlphaPose v0.3", people: [{points: flat(COCO18, 0.5)}, {points: flat(COCO18[:4])}]}
+    (tmp_path / "alphapose-results.json").write_text(json.dumps({"a.jpg": image, "gone.jpg": image}), encoding="utf-8")
+    (tmp_path / "a.json").write_text(json.dumps(image), encoding="utf-8")
+    found, _, left = read(tmp_path / "alphapose-results.json")
+    assert found == [by_name(COCO18, 0.5)] * 2
+    assert [item.name for item in left] == ["a.jpg, person 1", "gone.jpg, person 1"]
+    assert read(tmp_path / "a.json")[0] == found[:1]
+    out = prepare_shards("coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(),
+                         workers=1)  # fmt: skip
+    assert out.people == {"train": 1}
+
+
 def test_openpose_is_a_file_an_image(tmp_path):
     write_jpeg(tmp_path / "photos" / "März.JPG")
     (tmp_path / "json").mkdir()

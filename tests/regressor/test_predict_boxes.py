@@ -11,7 +11,7 @@ import pytest
 
 from regressor.boxes import check_box, parse_box, read_boxes
 from regressor.datasets.crops import cut_crop, read_image, whole_pixel_box
-from regressor.predict_files import jobs_of
+from regressor.prediction_jobs import jobs_of
 from tokenizer.engine.errors import UserError
 
 A, B = Path("in/a.jpg"), Path("in/b.jpg")
@@ -67,6 +67,10 @@ def test_json_of_other_programs(tmp_path):
     assert read_boxes(tmp_path / "a.json", [A]) == [[(1, 2, 3, 4)]]
     found = [{"image": "a.jpg", "bbox": [10, 20, 5, 6], "score": 0.9}, {"image": "a.jpg", "bbox": [1, 2, 5, 6]}]
     assert read_boxes(boxes_file(tmp_path / "b.json", found), [A]) == [[(10, 20, 15, 26), (1, 2, 6, 8)]]
+    alphapose = [{"image_id": "a.jpg", "category_id": 1, "keypoints": [5, 6, 1], "score": 2.9, "box": [10, 20, 5, 6]}]
+    assert read_boxes(boxes_file(tmp_path / "c.json", alphapose), [A]) == [[(10, 20, 15, 26)]]
+    corners = [{"image_id": "a.jpg", "box": [10, 20, 30, 60]}]
+    assert read_boxes(boxes_file(tmp_path / "d.json", corners), [A]) == [[(10, 20, 30, 60)]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """People's 2D keypoints as JSON: COCO's files and what detectors and annotation programs write in their form.
 
 1. The content tells the form: COCO (``images``, ``annotations``), a list of results (AlphaPose, COCO's results format),
-   or OpenPose (``people``, a file an image).
+   or OpenPose (``people``, a file an image; AlphaPose's ``cmu`` and ``open`` hold many in one, by the names of images).
 2. Keypoints are read by the names in ``categories[].keypoints``, else by how many there are; confidences stay.
 3. People become annotated photographs; each photograph is found by its name, and its size goes with it to be compared.
 """
@@ -70,6 +70,8 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
             folder = ImageFolder(options.images or path.parent, usual)
             if "people" in content:
                 photos = _openpose(path, content["people"], folder, seen)
+            elif "by_image" in content:
+                photos = _by_image(content["by_image"], folder, seen)
             elif "results" in content:
                 photos = _results(path, content["results"], folder, seen)
             else:
@@ -92,19 +94,28 @@ def _files(source: Path) -> list[Path]:
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The lists of a file: images and annotations (and categories), results, or people."""
+    """The lists of a file: images and annotations (and categories), results, people, or people by the image."""
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
         raise fail(f"Cannot read {path}", got=error, expected="COCO keypoints as JSON") from None
-    if isinstance(content, dict) and _is_list(content.get("people")):
-        return {"people": content["people"]}
+    people = _people(content)
+    if people is not None:
+        return {"people": people}
+    if isinstance(content, dict) and content and all(_people(one) is not None for one in content.values()):
+        return {"by_image": [{"name": name, "people": _people(one)} for name, one in content.items()]}
     if isinstance(content, list) and content and _is_list(content) and all("keypoints" in item for item in content):
         return {"results": content}
     if not isinstance(content, dict) or not all(_is_list(content.get(name)) for name in ("images", "annotations")):
         raise fail(f"{path} is no file of COCO keypoints", got=_keys(content), expected="lists images and annotations, "
                    "a list of results with image_id and keypoints, or OpenPose's people")  # fmt: skip
     return content
+
+
+def _people(content: Any) -> list[dict[str, Any]] | None:
+    """OpenPose's list of the people in an image, under either name that AlphaPose gives it."""
+    lists = [content.get("people"), content.get("bodies")] if isinstance(content, dict) else []
+    return next((value for value in lists if _is_list(value)), None)
 
 
 def _is_list(value: Any) -> bool:
@@ -268,17 +279,8 @@ def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen:
 def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
     """The people of one image, which is named like the file: ``a_keypoints.json`` belongs to ``a.jpg``."""
     stem = path.stem.removesuffix("_keypoints")
-    people = []
-    for number, one in enumerate(found):
-        where = f"{path.name}, person {number}"
-        try:
-            person = _openpose_person(one, where, seen)
-        except UserError as error:
-            person = LeftOut(where, str(error))
-        if isinstance(person, LeftOut):
-            yield person
-        else:
-            people.append(person)
+    people, left_out = _openpose_people(found, path.name, seen)
+    yield from left_out
     image = folder.find_stem(stem)
     if image is None:
         yield LeftOut(path.name, f"No image at {folder.root / stem}.jpg, or with another ending")
@@ -286,8 +288,32 @@ def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen
         yield Photo(image.name, image, tuple(people))
 
 
+def _by_image(items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+    """The people of many images, whose ``name`` each item says."""
+    for item in items:
+        people, left_out = _openpose_people(item["people"], item["name"], seen)
+        yield from left_out
+        yield Photo(item["name"], folder.find(item["name"]), tuple(people))
+
+
+def _openpose_people(found: list[dict[str, Any]], of: str, seen: _Read) -> tuple[list[Person], list[LeftOut]]:
+    people, left_out = [], []
+    for number, one in enumerate(found):
+        where = f"{of}, person {number}"
+        try:
+            person = _openpose_person(one, where, seen)
+        except UserError as error:
+            person = LeftOut(where, str(error))
+        if isinstance(person, LeftOut):
+            left_out.append(person)
+        else:
+            people.append(person)
+    return people, left_out
+
+
 def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | LeftOut:
-    values = one.get("pose_keypoints_2d", one.get("pose_keypoints"))
+    names = ("pose_keypoints_2d", "pose_keypoints", "joints")
+    values = next((one[name] for name in names if name in one), None)
     if values is None:
         raise fail(f"{where} has no pose_keypoints_2d", got=_keys(one))
     points = _points(values, f"{where}: pose_keypoints_2d")
