@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from regressor import finetune as tuning
 from regressor.cli import main
 from regressor.config import preset
+from regressor.datasets.photo import ReadOptions
+from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.readers.joint_orders import COCO17
 from regressor.finetune import Photographs, Settings, finetune, finetune_config
 from regressor.model import build_regressor
@@ -200,6 +202,8 @@ def test_bad_options_are_one_message(tmp_path, photographs, start, tokenizer, op
     refused("No file at|No regressor at", file=tmp_path / "none.pt")
     refused("holds no thresholds|Cannot read", settings=replace(FEW, tals="none.json"))
     refused("nobody in val.*held out is nothing", Photographs((photographs,), val_share=0.0))
+    reading = ReadOptions(None, "train", val_share=0.5)
+    prepare_shards("coco", [photographs], tmp_path / "run" / "data", reading, StoreOptions())
     refused("holds other data.*another folder", Photographs((photographs, photographs)))
 
 

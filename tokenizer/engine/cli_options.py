@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .errors import CommonError, fail
+from .errors import CommonError, UserError, fail
 
 if TYPE_CHECKING:
     from .precision import Precision
@@ -98,8 +98,12 @@ def device_option(command: F) -> F:
 
 
 def note_on_precision(choice: Precision, device: str) -> None:
-    """Say on stderr where ``choice`` is slower than fp32 on ``device``."""
+    """Say on stderr where ``choice`` is slower than fp32 on ``device``; one that is not there the command refuses."""
     from .precision import resolve_device, slow_precision
 
-    if note := slow_precision(choice, resolve_device(device)):
+    try:
+        note = slow_precision(choice, resolve_device(device))
+    except UserError:
+        return  # under torchrun every process refuses it together, in the command
+    if note:
         click.echo(f"Note: {note}", err=True)
