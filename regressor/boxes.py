@@ -31,14 +31,14 @@ _COLUMNS = (
 
 def parse_box(text: str) -> Box:
     """``"x0,y0,x1,y1"`` → four numbers. Raises ``UserError`` for anything else."""
-    return _box(text.split(","), f"--box {text}")
+    return _box(text.split(","), "--box")
 
 
 def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
-    """Boxes of each of ``images`` from a JSON or CSV file, matched by path or file name.
+    """Boxes of each of ``images`` from a JSON or CSV file, matched by path or file name; [] where it has none for one.
 
     Raises ``UserError`` for a file of no known form, a box that is none, a list whose length fits neither one image
-    nor one box an image, an image without boxes, and names that are not among ``images``.
+    nor one box an image, no box for any image, and names that are not among ``images``.
     """
     path = Path(path)
     try:
@@ -62,10 +62,11 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
         names = (_plain_name(str(image)), _plain_name(image.name))
         found = next((name for name in names if name in known), None)
         found = found or next((name for name in known if name.rpartition("/")[2] == names[1]), None)
-        if found is None:
-            raise fail(f"{path} has no box for {image}", got=f"boxes for {', '.join(list(named)[:5]) or 'nothing'}",
-                       next_step="Name images by path or file name")  # fmt: skip
-        per_image.append(known[found])
+        per_image.append(known[found] if found is not None else [])
+    if not any(per_image):
+        listed = ", ".join(name for name in list(named)[:5] if named[name])
+        raise fail(f"{path} has no box for {images[0]}" + (", nor for the others" if len(images) > 1 else ""),
+                   got=f"boxes for {listed or 'nothing'}", next_step="Name images by path or file name")  # fmt: skip
     given = {_plain_name(image.name) for image in images}
     unused = [name for name in named if _plain_name(name).rpartition("/")[2] not in given]
     if unused:
@@ -90,7 +91,7 @@ def _plain_name(name: str) -> str:
 
 def _from_json(value: Any, path: Path) -> dict[str, list[Box]] | list[Box]:
     if isinstance(value, dict):
-        return {str(name): _boxes(boxes, f"{path}, {name}") for name, boxes in value.items()}
+        return {str(name): _boxes(boxes, f"{path}, {name}") if boxes != [] else [] for name, boxes in value.items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return _named_boxes(value, path)
     return _boxes(value, str(path))
@@ -180,7 +181,8 @@ def _from_size(box: Box) -> Box:
 
 
 def _box(values: Any, where: str) -> Box:
-    problem: UserError = fail(f"A box in {where} is no box", got=repr(values), expected="four numbers x0,y0,x1,y1")
+    got = ",".join(map(str, values)) if isinstance(values, (list, tuple)) else repr(values)
+    problem: UserError = fail(f"A box in {where} is no box", got=got or "nothing", expected="four numbers x0,y0,x1,y1")
     if not isinstance(values, (list, tuple)) or len(values) != 4:
         raise problem
     try:

@@ -275,8 +275,8 @@ def predict(
 ) -> None:  # fmt: skip
     """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
 
-    IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has a box outside, is
-    left out and named; the others are done.
+    IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has no box, or
+    one outside, is left out and named; the others are done.
     """
     from .prediction_jobs import checked, jobs_of
 

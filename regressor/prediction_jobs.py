@@ -17,11 +17,13 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class Job:
-    """An image file, the name of its results, and a box a person; no box: the whole image is one person."""
+    """An image file, the name of its results, and a box a person; no box: the whole image is one person, or, where a
+    file of boxes has none for it (``nobody``), it is to be left out."""
 
     image: Path
     name: str
     boxes: tuple[Box, ...] = ()
+    nobody: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,21 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
         per_image = read_boxes(boxes_file, images)
     else:
         per_image = [[parse_box(box) for box in boxes]]
-    return [Job(image, name, tuple(some)) for image, name, some in zip(images, _names(images), per_image, strict=True)]
+    return [
+        Job(image, name, tuple(some), nobody=not some and not whole)
+        for image, name, some in zip(images, _names(images), per_image, strict=True)
+    ]
 
 
 def checked(jobs: Sequence[Job]) -> Jobs:
-    """``jobs`` without those whose image is missing, no image, or too large, or has a box outside; only the beginnings
-    of files are read. Raises ``UserError`` where none remains."""
+    """``jobs`` without those whose image is missing, no image, or too large, or has no box or one outside; only the
+    beginnings of files are read. Raises ``UserError`` where none remains."""
     todo, left_out = [], []
     for job in jobs:
         try:
             size = read_header(job.image).size
+            if job.nobody:
+                raise fail(f"No box is given for {job.image}")
             if size is not None:
                 for box in job.boxes:
                     check_box(box, size[0], size[1], str(job.image))

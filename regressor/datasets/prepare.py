@@ -160,8 +160,9 @@ def _nobody(report: PrepareReport, name: str, out: Path) -> UserError:
     if report.broken:
         got = report.broken[0][1].rstrip(".")
         got += f" (and {len(report.broken) - 1:,} more, listed in {out / LEFT_OUT})" if len(report.broken) > 1 else ""
-    missing = any("No image at" in reason for _, reason in report.broken)
-    step = "Images that lie elsewhere are given with --images" if missing else f"Check that this is {name} data"
+    step = None if report.broken else f"Check that this is {name} data"  # a reason has its own advice
+    if any("No image at" in reason for _, reason in report.broken):
+        step = "Images that lie elsewhere are given with --images"
     return fail(f"Nobody was found in {', '.join(report.about['sources'])}", got=got, next_step=step)
 
 

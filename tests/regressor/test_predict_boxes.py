@@ -11,7 +11,7 @@ import pytest
 
 from regressor.boxes import check_box, parse_box, read_boxes
 from regressor.datasets.crops import cut_crop, read_image, whole_pixel_box
-from regressor.prediction_jobs import jobs_of
+from regressor.prediction_jobs import checked, jobs_of
 from tokenizer.engine.errors import UserError
 
 A, B = Path("in/a.jpg"), Path("in/b.jpg")
@@ -77,7 +77,8 @@ def test_json_of_other_programs(tmp_path):
     ("name", "content", "says"),
     [
         ("b.json", [[1, 2, 3, 4]] * 3, "3 boxes, 2 images"), ("b.json", "{", "Cannot read boxes"),
-        ("b.json", {"a.jpg": [[1, 2, 3, 4]]}, "no box for in/b.jpg"), ("b.json", {"a.jpg": []}, "No list of boxes"),
+        ("b.json", {"a.jpg": []}, "no box for in/a.jpg, nor for the others; got boxes for nothing"),
+        ("b.json", {"c.jpg": [1, 2, 3, 4]}, "no box for in/a.jpg, nor .* boxes for c.jpg"),
         ("b.json", [[1, 2, 3, 4], [1, 2, 3]], "is no box"), ("b.json", 5, "No list of boxes"),
         ("b.json", {"a.jpg": [1, 2, 3, 4], "b.jpg": [1, 2, 3, 4], "c.jpg": [1, 2, 3, 4]}, "not given; got c.jpg"),
         ("b.json", [{"bbox": [1, 2, 3, 4]}], "names no image"),
@@ -133,6 +134,19 @@ def test_images(tmp_path):
             read_image(tmp_path / name)
     with pytest.raises(UserError, match="No image at"):
         read_image(tmp_path / "none.jpg")
+
+
+def test_images_without_a_box_are_left_out_and_never_taken_whole(tmp_path):
+    """Detectors write nothing, or an empty list, for photographs that show nobody."""
+    for name in ("a.png", "b.png", "c.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((40, 30, 3), np.uint8))
+    images = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    file = boxes_file(tmp_path / "boxes.json", {"a.png": [[1, 2, 20, 30]], "b.png": []})
+    assert read_boxes(file, images) == [[(1, 2, 20, 30)], [], []]
+    jobs = checked(jobs_of(images, (), file, whole=False))
+    assert [(job.name, job.boxes) for job in jobs.todo] == [("a", ((1, 2, 20, 30),))]
+    assert jobs.left_out == tuple(f"No box is given for {image}." for image in images[1:])
+    assert len(checked(jobs_of(images, (), None, whole=True)).todo) == 3
 
 
 @pytest.mark.parametrize(
