@@ -146,7 +146,8 @@ def finetune(
     with removed_on_error(run_path / "data", unless=run_path / "config.json"):
         store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
         mixture = mixed_in(store, beside)
-        held_out = store.sample(np.arange(store.count("val")), "val")
+        predicted = store.as_predicted(regressor.config.backbone.aspect)
+        held_out = predicted.sample(np.arange(store.count("val")), "val")
         if "keypoints_2d_pct" not in known_figures(held_out):
             raise fail("Nobody held out has a 2D keypoint", next_step="Annotate more, or hold out more")
         body = body.to(target)

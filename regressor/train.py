@@ -123,8 +123,9 @@ def _train(
     size = config.optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
     val_samples = validated_on(config.data.val_samples, config.optim.budget_s)
-    held_out = mixture.some("val", val_samples) if first else None
-    panels = Panels(mixture, validated_on(config.pictures, config.optim.budget_s, least=0) if first else 0)
+    judges = mixture.as_predicted(config.backbone.aspect)  # in the crops of evaluation and prediction
+    held_out = judges.some("val", val_samples) if first else None
+    panels = Panels(judges, validated_on(config.pictures, config.optim.budget_s, least=0) if first else 0)
     judged = "" if held_out is None else f"val_{judged_by(config, held_out)}"
     if first and judged != f"val_{config.best_by}":
         run.note(f"The best weights are chosen by {judged}: val does not know enough for {config.best_by}")

@@ -55,9 +55,16 @@ class Mixture:
 
     def at_size(self, size: int) -> Mixture:
         """The same at ``size`` pixels, see ``CropStore.at_size``."""
+        return self._of({name: store.at_size(size) for name, store in self.stores.items()})
+
+    def as_predicted(self, aspect: float) -> Mixture:
+        """The same in the crops of prediction, see ``CropStore.as_predicted``."""
+        return self._of({name: store.as_predicted(aspect) for name, store in self.stores.items()})
+
+    def _of(self, stores: dict[str, CropStore]) -> Mixture:
+        """The same people and shares, from ``stores`` of the same names."""
         out = object.__new__(Mixture)
-        out.stores = {name: store.at_size(size) for name, store in self.stores.items()}
-        out.shares, out.note = self.shares, self.note
+        out.stores, out.shares, out.note = stores, self.shares, self.note
         return out
 
     @property

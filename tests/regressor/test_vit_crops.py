@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from regressor import finetune, panels, train
 from regressor.camera import prediction_box
 from regressor.cli import main
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig
@@ -122,6 +123,36 @@ def test_evaluate_and_predict_look_at_the_same_crop(tmp_path, vit_file, tokenize
     assert float(box[0, 2] - box[0, 0]) == pytest.approx(293.3333, abs=1e-3)
     torch.testing.assert_close(box, other)
     assert float((evaluated - predicted).abs().max()) < 0.1, "normalised by 58 grey levels"
+
+
+def test_trainings_validate_on_the_crops_of_prediction(tmp_path, vit_file, tokenizer, open_body, monkeypatch):
+    """Validation, its pictures, fine-tuning's figures before and after: boxes of 260 px and their margin give 416."""
+    sides = []
+
+    def noted(function):
+        def call(regressor, samples, *arguments, **options):
+            sides.append((function.__name__, samples["box"][:, 2] - samples["box"][:, 0]))
+            return function(regressor, samples, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(train, "score_predictions", noted(train.score_predictions))
+    monkeypatch.setattr(finetune, "score_predictions", noted(finetune.score_predictions))
+    monkeypatch.setattr(panels, "draw_panels", noted(panels.draw_panels))
+    images, annotations = [], []
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.jpg"), np.full((480, 640, 3), 40 * i, np.uint8))
+        images.append({"id": i, "file_name": f"{i}.jpg"})
+        annotations.append({"image_id": i, "bbox": [180, 115, 260, 260], "keypoints": [300, 200, 2] * 17})
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    photographs = finetune.Photographs((tmp_path / "coco.json",))
+    settings = finetune.Settings(
+        tals="none", steps=1, assignments=("pictures=1", "precision=fp32", "data.workers=0")
+    )  # fmt: skip
+    finetune.finetune(photographs, vit_file, tokenizer, open_body, tmp_path / "run", settings, device="cpu")
+    assert [name for name, _ in sides] == ["score_predictions"] * 2 + ["draw_panels", "score_predictions"]
+    for _, side in sides:
+        torch.testing.assert_close(side, torch.full_like(side, 416.0), rtol=1e-4, atol=0)
 
 
 def test_networks_that_see_other_shapes_are_scored_one_by_one(
