@@ -16,6 +16,7 @@ from tokenizer.engine.cli_options import (
     Program,
     body_option,
     device_option,
+    note_on_budget,
     note_on_precision,
 )
 from tokenizer.engine.errors import reports_user_errors
@@ -225,7 +226,9 @@ def train(
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
-        if not resuming:
+        if resuming:
+            note_on_budget(run_path, minutes)
+        else:
             note_on_precision(config.precision, config.device)
         if mixture.note:
             click.echo(f"Mixture: {mixture.note}")

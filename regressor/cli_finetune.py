@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenizer.engine.bar import TrainingBar
-from tokenizer.engine.cli_options import REGRESSOR, InputPath, body_option, device_option
+from tokenizer.engine.cli_options import REGRESSOR, InputPath, body_option, device_option, note_on_budget
 from tokenizer.engine.errors import reports_user_errors
 
 from .cli_options import THRESHOLDS, tokenizer_option
@@ -109,6 +109,8 @@ def finetune(
 
     vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
     click.echo(f"Fine-tuning {regressor_file} on {', '.join(map(str, annotations))} in {run_path}")
+    if resume and (run_path / "config.json").exists():
+        note_on_budget(run_path, minutes)
     with closing(_Bars()) as bars:
         result = fine_tune(
             Photographs(annotations, images, data_format, val_share, also), regressor_file, vocabulary, body, run_path,

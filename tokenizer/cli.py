@@ -19,6 +19,7 @@ from .engine.cli_options import (
     Program,
     body_option,
     device_option,
+    note_on_budget,
     note_on_precision,
 )
 from .engine.errors import reports_user_errors
@@ -100,7 +101,9 @@ def train(
     first = rank() == 0
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a tokenizer on {poses} in {run_path}")
-        if not resuming:
+        if resuming:
+            note_on_budget(run_path, minutes)
+        else:
             note_on_precision(config.precision, config.device)
         if not resuming:
             click.echo(Mixture.of(store, config.mix).note)

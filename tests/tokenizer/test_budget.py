@@ -12,14 +12,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tokenizer import train
 from tokenizer.artifact import read_artifact
+from tokenizer.cli import main
 from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine import budget
 from tokenizer.engine.budget import Plan, Schedule
 from tokenizer.engine.checkpoint import load_latest, save_state
+from tokenizer.engine.cli_options import note_on_budget
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.options import to_dict
+from tokenizer.engine.run import RunFolder
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.train import train_tokenizer
 
@@ -196,6 +201,32 @@ def test_without_its_decisions_a_training_goes_on_by_the_clock(tmp_path, clock):
 def test_a_budget_is_a_finite_number(seconds):
     with pytest.raises(UserError, match=r"optim.budget_s is no finite number"):
         replace(SMALL.optim, budget_s=seconds)
+
+
+@pytest.mark.parametrize(("stage", "others"), [("tokenizer", {}), ("regressor", {"tokenizer": "0a1b2c"})])
+def test_a_resumed_run_says_that_its_budget_stays(tmp_path, capsys, stage, others):
+    def said(seconds, minutes):
+        (tmp_path / "config.json").write_text(json.dumps({stage: {"optim": {"budget_s": seconds}}, **others}))
+        note_on_budget(tmp_path, minutes)
+        return capsys.readouterr().err
+
+    assert said(144.0, 2.4) == said(144.0, None) == said(0.0, None) == ""
+    assert "--minutes 10 does not count: this run goes on as it began, with a budget of 2.4 minutes" in said(144.0, 10)
+    assert "with a fixed number of steps" in said(0.0, 10)
+
+
+def test_the_command_says_that_the_budget_stays(store, tmp_path, monkeypatch):
+    def stop(*arguments, **options):
+        raise UserError("stopped")
+
+    monkeypatch.setattr(train, "train_tokenizer", stop)
+    RunFolder.start(tmp_path / "run", {"tokenizer": to_dict(SMALL)})
+    command = ["train", str(store.path), "--device", "cpu", "--run"]
+    again = CliRunner().invoke(main, [*command, str(tmp_path / "run"), "--resume", "--minutes", "1"])
+    assert "--minutes 1 does not count" in again.output and "stopped" in again.output
+    refused = CliRunner().invoke(main, [*command, str(tmp_path / "new"), "--minutes", "nan"])
+    assert refused.exit_code == 2 and "optim.budget_s is no finite number" in refused.output
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_is_decided_is_repeated_whatever_the_clock_shows(tmp_path, clock):

@@ -107,3 +107,18 @@ def note_on_precision(choice: Precision, device: str) -> None:
         return  # under torchrun every process refuses it together, in the command
     if note:
         click.echo(f"Note: {note}", err=True)
+
+
+def note_on_budget(run_path: Path, minutes: float | None) -> None:
+    """Say on stderr where ``minutes`` are not those of the run in ``run_path``, which goes on."""
+    from .run import RunFolder
+
+    if minutes is None:
+        return
+    settings = RunFolder.settings(run_path)
+    begun = settings.get("regressor") or settings.get("tokenizer") or {}  # the digest of one stands beside the other
+    seconds = float(begun.get("optim", {}).get("budget_s", 0.0))
+    if 60 * minutes != seconds:
+        kept = f"a budget of {seconds / 60:g} minutes" if seconds else "a fixed number of steps"
+        text = f"--minutes {minutes:g} does not count: this run goes on as it began, with {kept}"
+        click.echo(f"Note: {text}. For another budget start another run", err=True)
