@@ -97,6 +97,8 @@ def state(shape, code, content):
     return tuple_of(number(1), tuple_of(*map(number, shape)), dtype(code), b"\x89", content)
 
 
+HUGE = b"\x8b" + struct.pack("<i", 200_000) + b"\x7f" * 200_000
+"""A whole number of half a million digits."""
 OBJECTS = empty() + state((2,), "O", b"(NNl") + b"b"
 HARM = {
     # an array of objects, seen as numbers, written to: pointers of the process's own choice
@@ -165,6 +167,20 @@ HARM = {
     "an extension": b"\x80\x02\x82\x01.",
     "a buffer from outside": b"\x80\x05\x97.",
     "something outside the file": b"\x80\x02Pabc\n.",
+    "an array without elements, but rows of rows": b"\x80\x02"
+    + empty()
+    + state((1 << 20, 1 << 20, 0), "O", b"]")
+    + b"b.",
+    "a shape that takes minutes to multiply": b"\x80\x02"
+    + empty()
+    + tuple_of(number(1), HUGE + b"q\x00" + tuple_of(*[b"h\x00"] * 32), dtype("f8"), b"\x89", data(b""))
+    + b"b.",
+    "a shape of joblib's that takes minutes to multiply": b"\x80\x02"
+    + name("joblib.numpy_pickle", "NumpyArrayWrapper")
+    + b")\x81}("
+    + (text("dtype") + dtype("f8") + text("order") + text("C"))
+    + (text("shape") + HUGE + b"q\x00" + tuple_of(*[b"h\x00"] * 30_000))
+    + b"ub.",
     "numbers of many digits": b"I" + b"9" * 200_000 + b"\n.",
 }
 

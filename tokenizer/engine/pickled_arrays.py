@@ -22,6 +22,7 @@ _MOST_EMPTY = 1 << 20
 _MOST_DENSE = 1 << 24
 _MOST_TEXT = 1 << 26
 _OBJECT = 64
+_MOST_AXES, _MOST_SIZE = 32, 1 << 48
 
 
 class ArrayType(Unfinished):
@@ -103,8 +104,7 @@ class InlineArray(Array):
             return
         if state.get("numpy_array_alignment_bytes") is not None:
             file.read(file.read(1)[0])
-        if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError("an array without a shape")
+        check_shape(shape)
         content = file.read(kind.dtype.itemsize * math.prod(shape))
         self.take(shape, kind, state["order"] == "F", content, program.budget)
 
@@ -155,7 +155,8 @@ class SparseMatrix(Inert):
         """Dense (rows, columns)."""
         rows, columns = self._coordinates()
         shape = tuple(int(size) for size in self.state.get("_shape") or self.state["shape"])
-        if len(shape) != 2 or min(shape) < 0 or math.prod(shape) > _MOST_DENSE:
+        check_shape(shape)
+        if len(shape) != 2 or math.prod(shape) > _MOST_DENSE:
             raise ValueError(f"a matrix of {shape}")
         values = _numbers(self.state["data"])
         dense = np.zeros(shape, dtype=values.dtype)
@@ -226,11 +227,20 @@ def _numbers(value: Any) -> np.ndarray:
     return array
 
 
+def check_shape(shape: Any) -> None:
+    """Raise ``ValueError`` for anything but a tuple of at most 32 sizes that numpy could take: multiplying the huge
+    numbers that a pickle may hold takes minutes."""
+    if not isinstance(shape, tuple) or len(shape) > _MOST_AXES:
+        raise ValueError("an array without a plain shape")
+    if not all(type(size) is int and 0 <= size <= _MOST_SIZE for size in shape):
+        raise ValueError("an array without a plain shape")
+
+
 def _shape(shape: Any, unit: int, content: Any) -> tuple[int, ...]:
     """The shape, if the content has as many units as it wants. Raises ``ValueError``."""
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError("an array without a plain shape")
-    if content is None or len(content) != unit * math.prod(shape) or max(shape, default=0) > len(content) + _MOST_EMPTY:
+    check_shape(shape)
+    filled = math.prod(max(1, size) for size in shape)
+    if content is None or len(content) != unit * math.prod(shape) or filled > len(content) + _MOST_EMPTY:
         raise ValueError(f"an array of shape {str(shape)[:60]} and other content")
     return shape
 

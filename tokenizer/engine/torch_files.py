@@ -26,6 +26,8 @@ _BYTES = {
 _PLAIN_CLASSES = ("dict", "list", "tuple", "int", "long", "float", "bool", "str", "unicode")
 _MOST_PICKLE = 1 << 28
 _MOST_SHARED = 1 << 20
+_MOST_SIZE = 1 << 62
+"""Larger numbers, of which a pickle may hold millions of digits, take minutes to multiply."""
 _LEGACY_PICKLES = 3
 
 
@@ -135,7 +137,8 @@ class _Audit:
         if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
             raise ValueError("a tensor without numbers")
         whole = (offset, *size, *stride)
-        if len(size) != len(stride) or len(size) > 64 or not all(type(one) is int and one >= 0 for one in whole):
+        plain = all(type(one) is int and 0 <= one <= _MOST_SIZE for one in whole)
+        if len(size) != len(stride) or len(size) > 64 or not plain:
             raise ValueError("a tensor of another shape")
         count = math.prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
