@@ -74,6 +74,12 @@ KNOWN = {
                                "betas": np.zeros(10)}, "gender": "female"}),
     "npy of a dictionary": (".npy", APART),
     "motion-x": (".npy", np.concatenate([POSES[:, :66], np.zeros((N, 243)), TRANS, np.zeros((N, 10))], 1)),
+    "body with its root": (".npz", {"body_pose": POSES, "transl": TRANS}),
+    "a batch of one": (".pt", {"global_orient": POSES[None, :, :3], "body_pose": POSES[None, :, 3:66],
+                               "transl": TRANS[None], "betas": np.zeros((1, N, 10))}),
+    "a batch by joint": (".npz", {"poses": POSES.reshape(1, N, 24, 3), "trans": TRANS[None]}),
+    "a batch of rotations": (".pkl", {"rotmat": MATRICES[None], "trans": TRANS[None]}),
+    "one person a frame": (".npz", {"poses": POSES[:, None], "trans": TRANS[:, None]}),
     "an object nobody needs": (".npz", {"poses": POSES, "trans": TRANS, "fps": 30.0,
                                         "labels": np.array({"C7": 5}, dtype=object)}),
 }  # fmt: skip
@@ -109,7 +115,26 @@ def test_of_several_people_the_longest_is_read_and_the_others_are_named(tmp_path
     assert len(clip.root) == N and "2 people: 9, with most frames, is read; not 7" in clip.notes[-1]
 
 
+def test_lists_of_people_as_3dpw_has_them_are_read(tmp_path):
+    content = {"poses": [POSES[:4] + 1, POSES], "trans": [TRANS[:4], TRANS], "betas": [np.ones(10), np.zeros(10)],
+               "genders": ["m", "f"], "cam_poses": np.zeros((N, 4, 4)), "sequence": "walk"}  # fmt: skip
+    clip = read_clip(saved(tmp_path, content, ".pkl"))
+    np.testing.assert_allclose(clip.pose_body.reshape(N, 63), POSES[:, 3:66], atol=1e-6)
+    assert clip.gender == "female" and not clip.betas.any() and "2 people: 1, with most" in clip.notes[-1]
+
+
+def test_half_precision_is_read_without_a_warning(tmp_path, recwarn):
+    clip = read_clip(saved(tmp_path, {"poses": POSES.astype(np.float16), "trans": TRANS.astype(np.float16)}, ".npz"))
+    np.testing.assert_allclose(clip.pose_body.reshape(N, 63), POSES[:, 3:66], atol=1e-3)
+    assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
+
+
 REFUSED = {
+    "several people a frame": (".pkl", {f"{i}.jpg": [{"pose": POSES[i]}, {"pose": POSES[i]}] for i in range(N)},
+                               "several people a frame"),
+    "two people in an array": (".npz", {"body_pose": np.stack([POSES[:, 3:66]] * 2)},
+                               r"several people, or videos, in one array; got body_pose \(2, 9, 63\)"),
+    "two roots": (".npz", {"body_pose": POSES, "global_orient": POSES[:, :3] + 1}, "has two roots"),
     "6D": (".npz", {"poses": np.zeros((N, 144))}, "rotations by 6 numbers"),
     "no rotations": (".pkl", {"rotmat": np.zeros((N, 24, 3, 3))}, "no rotations; got rotmat, first in frame 0"),
     "mirrored": (".pkl", {"rotmat": MATRICES * [[[[-1.0, 1, 1]]]]}, "no rotations"),

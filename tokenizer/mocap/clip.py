@@ -63,7 +63,7 @@ def checked_clip(
     for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
         if values.dtype.kind not in "iuf":
             raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
-        finite = np.abs(values) < BEYOND
+        finite = np.abs(values.astype(np.float64)) < BEYOND
         if not finite.all():
             first = int((~finite).reshape(len(values), -1).any(1).argmax())
             where = f"beta {first}" if values is betas and betas.ndim == 1 else f"first in frame {first}"

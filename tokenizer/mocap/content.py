@@ -19,6 +19,7 @@ from ..engine.safe_pickle import as_array, load_pickle, loads_pickle
 
 _DEEPEST = 6
 _MOST_OBJECTS = 1 << 30
+_LEAST_WIDTH = 66
 
 
 class Content:
@@ -88,7 +89,7 @@ def _flattened(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Calla
         value = value.tolist()
     parts: Iterator[tuple[Any, Any]] | None = None
     if isinstance(value, Mapping):
-        parts = iter(value.items())
+        parts = iter(_by_person(value).items())
     elif isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
         parts = iter(enumerate(value))
     if parts is None or depth >= _DEEPEST:
@@ -96,6 +97,23 @@ def _flattened(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Calla
         return
     for key, part in parts:
         yield from _flattened(part, f"{prefix}{str(key).replace('/', '_')}/", depth + 1)
+
+
+def _by_person(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """3DPW's files hold lists with an item a person: ``{"poses": [(n,72), (m,72)], …}`` → ``{0: {"poses": …}, …}``."""
+    poses = value.get("poses")
+    if not isinstance(poses, (list, tuple)) or not all(
+        isinstance(one, np.ndarray) and one.ndim == 2 and one.shape[1] >= _LEAST_WIDTH for one in poses
+    ):
+        return value
+    if all(len(one) == 1 for one in poses):  # an item a frame
+        return value
+    each = {key: part for key, part in value.items() if isinstance(part, (list, tuple)) and len(part) == len(poses)}
+    people = {
+        number: {"gender" if key == "genders" else key: part[number] for key, part in each.items()}
+        for number in range(len(poses))
+    }
+    return {**{key: part for key, part in value.items() if key not in each}, **people}
 
 
 def _plain_array(value: Any) -> Any:

@@ -152,7 +152,8 @@ def propose(joints: Collection[str]) -> dict[str, str]:
 def _bare(name: str) -> str:
     """``mixamorig1:LeftUpLeg``, ``left_up_leg`` and ``Bip01 L Thigh`` → ``leftupleg``, ``leftupleg`` and ``lthigh``."""
     last = re.split(r"[:|]", name)[-1]
-    last = re.sub(r"(?i)^(mixamorig\d*|character\d*|bip\d+|actor\d*|skeleton\d*)(?=[_\s-])", "", last)
+    last = re.sub(r"(?i)^mixamorig\d*", "", last)  # three.js leaves the colon out
+    last = re.sub(r"(?i)^(character\d*|bip\d+|actor\d*|skeleton\d*)(?=[_\s-])", "", last)
     return re.sub(r"[\s_.-]", "", last).lower()
 
 

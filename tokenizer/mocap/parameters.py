@@ -82,15 +82,17 @@ def read_parameters(path: Path, content: Content) -> Clip:
     views = [one.view for one in people]
     best = next(view for view in ("world", "", "camera") if view in views)
     people = [one for one in people if one.view == best]
+    rates = [name for name in content.names if _plain_name(name.rpartition("/")[2]) in _NAMES["rate"]]
     if len(people) > 1:
-        clips = [_clip(path, content, one) for one in people]
+        clips = [_clip(path, content, one, rates) for one in people]
         if all(len(clip.root) == 1 for clip in clips):
+            _refuse_people_in_frames(path, people)
             return _stacked(path, clips)
         longest = max(range(len(clips)), key=lambda number: len(clips[number].root))
         others = ", ".join(one.where for one in people if one is not people[longest])
         note = f"{len(people)} people: {people[longest].where}, with most frames, is read; not {others[:100]}"
         return replace(clips[longest], notes=(*clips[longest].notes, note))
-    return _clip(path, content, people[0])
+    return _clip(path, content, people[0], rates)
 
 
 def _people(content: Content) -> list[_Person]:
@@ -102,10 +104,14 @@ def _people(content: Content) -> list[_Person]:
             person = found.setdefault((where, view), _Person(where, view))
             person.names.setdefault(_MEANS[plain], name)
     people = [one for one in found.values() if one.has_pose]
-    for one in people:  # what does not depend on the view may stand in another dictionary
-        for other in found.values():
-            if other.where == one.where or (not other.has_pose and one.where.startswith(other.where)):
-                for meaning in ("betas", "gender", "rate"):
+    at: dict[str, list[_Person]] = {}
+    for one in found.values():
+        at.setdefault(one.where, []).append(one)
+    for one in people:  # what does not depend on the view may stand in a dictionary around it
+        parts = one.where.split("/")
+        for where in ["/".join(parts[:length]) for length in range(len(parts), 0, -1)] + [""] * bool(one.where):
+            for other in at.get(where, []):
+                for meaning in ("betas", "gender", "rate") if where == one.where or not other.has_pose else ():
                     if meaning in other.names:
                         one.names.setdefault(meaning, other.names[meaning])
     return people
@@ -133,7 +139,8 @@ def _view(where: str, leaf: str) -> Literal["world", "", "camera"]:
     return "camera" if any(_CAMERA.search(name) for name in names) else ""
 
 
-def _clip(path: Path, content: Content, person: _Person) -> Clip:
+def _clip(path: Path, content: Content, person: _Person, rates: list[str]) -> Clip:
+    """``rates``: all names in the file that state frames a second."""
     names = person.names
     poses, single, width = _poses(path, content, person)
     count = len(poses)
@@ -141,7 +148,7 @@ def _clip(path: Path, content: Content, person: _Person) -> Clip:
     trans = np.zeros((count, 3))
     if "trans" in names:
         trans = content.array(names["trans"])
-        if trans.shape in ((3,), (count, 1, 3)) and trans.size == 3 * count:
+        if trans.shape[-1:] == (3,) and trans.size == 3 * count:
             trans = trans.reshape(count, 3)
     else:
         notes.append("no translation: 0 taken")
@@ -150,8 +157,9 @@ def _clip(path: Path, content: Content, person: _Person) -> Clip:
         scale = content.array(names["scaling"])
         trans = trans / float(scale.reshape(-1)[0]) if scale.size == 1 and scale.dtype.kind in "iuf" else trans
     betas = content.array(names["betas"]) if "betas" in names else np.zeros(10)
+    betas = betas.reshape(-1, betas.shape[-1]) if betas.ndim == 3 and 1 in betas.shape[:2] else betas
     betas = betas.reshape(-1) if (betas.ndim == 2 and len(betas) == 1) or betas.ndim == 0 else betas
-    fps = _rate(path, content, person, single, width, notes)
+    fps = _rate(path, content, person, rates, single, width, notes)
     up: Literal["y", "z", "unknown"] = "unknown"
     if path.suffix.lower() == ".npz" and width in (*_CAPTURED, 66) and not person.where:
         up = _up(content, names)
@@ -165,7 +173,7 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
     names = person.names
     if "poses" in names:
         name = names["poses"]
-        given = content.array(name)
+        given = _one_person(path, name, content.array(name))
         model = str(content.array(names["model"])).lower()[:5] if "model" in names else ""
         expected = _MODEL_WIDTHS.get(model)
         single = given.ndim == 1 or given.shape[1:] in ((3,), (3, 3))
@@ -176,22 +184,56 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
         if "body" not in names or expected is not None:
             told = f"(N, {expected}) for {model}" if expected else " or ".join(f"(N, {w})" for w in sorted(_WIDTHS))
             raise fail(f"{path} has poses of an unknown layout", got=shape_in_joints(given), expected=told)
-    given = content.array(names["body"])
+    given = _one_person(path, names["body"], content.array(names["body"]))
     root = content.array(names["root"]) if "root" in names else None
-    single = given.ndim == 1 or (given.shape[:1] in ((21,), (23,)) and given.shape[1:] in ((3,), (3, 3)))
+    joints = given.shape[:1] in ((21,), (22,), (23,), (24,))
+    single = given.ndim == 1 or (joints and given.shape[1:] in ((3,), (3, 3)))
     values = _axis_angle(given[None] if single else given, names["body"], path)
+    count = len(values)
+    first = np.zeros((count, 1, 3)) if root is None else _root(path, names["root"], root, count)
+    if values.shape[1] in (22, 24):  # the root stands in front of the body, as 4D-Humans' and 3DPW's labels have it
+        own, values = values[:, :1], values[:, 1:]
+        if root is not None and not np.allclose(own, first, atol=1e-3, equal_nan=True):
+            raise fail(f"{path} has two roots", got=f"{names['body']} {shape_in_joints(given)} and {names['root']}",
+                       expected="body_pose (N, 63 or 69) beside a root")
+        first = own
     if values.shape[1] not in (21, 23):
         shown = f"{names['body']} {shape_in_joints(given)}"
-        raise fail(f"{path} has poses of an unknown layout", got=shown, expected="body_pose (N, 63) or (N, 69)")
-    count = len(values)
-    first = np.zeros((count, 1, 3))
-    if root is not None and names.get("root"):
-        alone = root[None] if single and root.shape in ((3,), (3, 3)) else root
-        first = _axis_angle(alone, names["root"], path) if alone.ndim > 1 else np.zeros((0, 1, 3))
-        if first.shape != (count, 1, 3):
-            raise fail(f"{path} has a root of another length", got=f"{names['root']} {root.shape}", expected=(count, 3))
+        raise fail(f"{path} has poses of an unknown layout", got=shown,
+                   expected="body_pose (N, 63) or (N, 69), or (N, 66) or (N, 72) with the root in front")
     joined = np.concatenate([first, values[:, :21]], 1)
     return joined.reshape(count, 66), single, 3 * (values.shape[1] + 1)
+
+
+def _root(path: Path, name: str, root: np.ndarray, count: int) -> np.ndarray:
+    """(n,1,3) axis-angle of the root, whatever axes of length 1 it has."""
+    if root.shape[-2:] == (3, 3) and root.size == 9 * count:
+        root = root.reshape(count, 1, 3, 3)
+    elif root.shape[-1:] == (3,) and root.size == 3 * count:
+        root = root.reshape(count, 1, 3)
+    first = _axis_angle(root, name, path) if root.ndim > 1 else np.zeros((0, 1, 3))
+    if first.shape != (count, 1, 3):
+        raise fail(f"{path} has a root of another length", got=f"{name} {root.shape}", expected=(count, 3))
+    return first
+
+
+def _one_person(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """The array without an axis of length 1 for a batch or the people in it: (1, N, 63), (N, 1, 72), (1, N, 24, 3).
+
+    Raises ``UserError`` where there are several people, or videos, in one array.
+    """
+    flat = values.ndim == 3 and values.shape[-1] in (*_WIDTHS, 63, 69, *_FLAT_MATRICES)
+    if flat and 1 in values.shape[:2]:
+        return values.reshape(-1, values.shape[-1])
+    by_joint = (values.ndim == 4 and values.shape[-2:] != (3, 3) and values.shape[-1] == 3) or (
+        values.ndim == 5 and values.shape[-2:] == (3, 3)
+    )
+    if by_joint and values.shape[0] == 1:
+        return values[0]
+    if flat or by_joint:
+        raise fail(f"{path} has several people, or videos, in one array", got=f"{name} {values.shape}",
+                   expected=_EXPECTED, next_step="Save each by itself")
+    return values
 
 
 def _axis_angle(values: np.ndarray, name: str, path: Path) -> np.ndarray:
@@ -229,12 +271,13 @@ def _of_matrices(matrices: np.ndarray, name: str, path: Path) -> np.ndarray:
     return rotations.reshape(*matrices.shape[:2], 3)
 
 
-def _rate(path: Path, content: Content, person: _Person, single: bool, width: int, notes: list[str]) -> float:
-    names = [name for name in content.names if _plain_name(name.rpartition("/")[2]) in _NAMES["rate"]]
-    own = [person.names["rate"]] if person.names.get("rate") else []
-    stated: list[object] = [content.array(name) for name in [*own, *(name for name in names if name not in own)]]
+def _rate(
+    path: Path, content: Content, person: _Person, rates: list[str], single: bool, width: int, notes: list[str]
+) -> float:
     if single:
         return 0.0
+    own = [person.names["rate"]] if person.names.get("rate") else rates
+    stated: list[object] = [content.array(name) for name in own]
     captured = width in _CAPTURED or person.names.get("body") == "pose_body"
     if stated or captured:
         return checked_rate(path, stated)
@@ -262,6 +305,17 @@ def _up(content: Content, names: dict[str, str]) -> Literal["y", "z"]:
         return "z"
     rate, betas = content.array(names["rate"]), content.array(names["betas"])
     return "y" if np.issubdtype(rate.dtype, np.integer) and betas.dtype == np.float32 else "z"
+
+
+def _refuse_people_in_frames(path: Path, people: list[_Person]) -> None:
+    """Raise ``UserError`` where some of many dictionaries, the frames of a video, hold several people each."""
+    frames: dict[str, list[str]] = {}
+    for one in people:
+        frames.setdefault(one.where.rpartition("/")[0], []).append(one.where)
+    crowd = next((wheres for wheres in frames.values() if len(wheres) > 1), None)
+    if crowd is not None and len(frames) > 1:
+        raise fail(f"{path} has several people a frame", got=", ".join(crowd)[:100], expected="one person a file",
+                   next_step="Save the frames of each person by themselves")
 
 
 def _stacked(path: Path, clips: list[Clip]) -> Clip:
