@@ -245,6 +245,13 @@ def test_a_store_of_version_1_opens_with_a_note_and_is_upgraded_to_the_same_pose
     assert CliRunner().invoke(main, ["inspect", str(path), "--upgrade"]).exit_code == 0 and path.read_bytes() == before
 
 
+def test_a_former_digest_is_that_of_the_same_poses(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["former_digest"] = "0" * 64
+    with pytest.raises(UserError, match="a former digest that is of other poses"):
+        open_store(path)
+
+
 def test_a_damaged_store_is_not_upgraded(path):
     make_version_1(path)
     edit(path, "betas", set_value((0, 0), 9.0))

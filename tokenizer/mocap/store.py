@@ -331,6 +331,8 @@ def _open(file: h5py.File, path: Path) -> PoseStore:
     if wrong or _digest(sources, version) != file.attrs["digest"]:
         got = "; ".join(wrong) or "a digest that does not match"
         raise fail(f"{path} is damaged", got=got, next_step=_REMEDY)
+    if str(file.attrs.get("former_digest", "")) not in ("", _digest(sources, 1)):
+        raise fail(f"{path} is damaged", got="a former digest that is of other poses", next_step=_REMEDY)
     return PoseStore(
         path,
         sources,
