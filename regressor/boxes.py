@@ -91,6 +91,9 @@ def _plain_name(name: str) -> str:
 
 def _from_json(value: Any, path: Path) -> dict[str, list[Box]] | list[Box]:
     if isinstance(value, dict):
+        if "people" in value or "annotations" in value:
+            raise fail(f"{path} holds annotation of OpenPose or COCO, no list of boxes",
+                       got=f"keys {', '.join(value)}"[:120], expected=_FORMS)
         return {str(name): _boxes(boxes, f"{path}, {name}") if boxes != [] else [] for name, boxes in value.items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return _named_boxes(value, path)

@@ -306,7 +306,8 @@ def predict(
             regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update,
             say=lambda text: bar.write(text, file=sys.stderr),
         )  # fmt: skip
-    click.echo(f"Wrote {len(files)} files to {out}: {', '.join(file.name for file in files[:6])}"
+    files_word = "file" if len(files) == 1 else "files"
+    click.echo(f"Wrote {len(files)} {files_word} to {out}: {', '.join(file.name for file in files[:6])}"
                f"{', …' if len(files) > 6 else ''}")  # fmt: skip
 
 

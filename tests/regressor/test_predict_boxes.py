@@ -82,6 +82,8 @@ def test_json_of_other_programs(tmp_path):
         ("b.json", [[1, 2, 3, 4], [1, 2, 3]], "is no box"), ("b.json", 5, "No list of boxes"),
         ("b.json", {"a.jpg": [1, 2, 3, 4], "b.jpg": [1, 2, 3, 4], "c.jpg": [1, 2, 3, 4]}, "not given; got c.jpg"),
         ("b.json", [{"bbox": [1, 2, 3, 4]}], "names no image"),
+        ("b.json", {"version": 1.3, "people": []}, "holds annotation of OpenPose or COCO, no list of boxes; got keys"),
+        ("b.json", {"images": [], "annotations": []}, "holds annotation of OpenPose or COCO, no list of boxes"),
         ("b.json", {"a.jpg": [[1, 2, 3, 4, 0.9]]}, "four numbers"),
         ("b.csv", "image,cx,cy,r\n", "names no columns of boxes"), ("b.csv", "\0\xff", "Cannot read|no box"),
         ("b.csv", "a.jpg,1,2,3\n", "line 1 is no box"), ("none.csv", None, "Cannot read boxes"),
