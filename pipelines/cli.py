@@ -8,7 +8,7 @@ import click
 
 from tokenizer.engine.cli_options import CROPS, OUTPUT_FILE, TOKENIZER, InputPath, Program
 from tokenizer.engine.errors import fail, reports_user_errors
-from tokenizer.engine.threads import wait_without_spinning
+from tokenizer.engine.training.threads import wait_without_spinning
 
 from .cli_bench import (
     bench,
@@ -114,7 +114,7 @@ def picture(crops: Path, out: Path, number: int) -> None:
 @reports_user_errors
 def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
     """Draw test images, the tokens read from them and the bodies these stand for, from the chain in RUNS."""
-    from regressor.export import write_image
+    from regressor.export.mesh import write_image
 
     from .overview import overview
     from .report import Chain

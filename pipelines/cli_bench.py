@@ -11,9 +11,9 @@ from tokenizer.engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath, dev
 from tokenizer.engine.errors import fail, reports_user_errors
 
 if TYPE_CHECKING:
-    from tokenizer.engine.precision import Precision
+    from tokenizer.engine.training.precision import Precision
 
-    from .figures import Figure
+    from .benchmarks.figures import Figure
 
 
 _MOCAP = InputPath("mocap folder", words=("",))
@@ -31,7 +31,7 @@ def bench(runs: Path, mocap: str) -> None:
 
     The exit status is 0 where all goals are met, else 1.
     """
-    from .bench import run_bench
+    from .benchmarks.bench import run_bench
 
     if runs != Path("runs/demo") and not runs.is_dir():  # the default one is made where it is missing
         raise fail(f"No folder at {runs}", next_step="Make the chain to measure with `make demo`, or check the path")
@@ -46,7 +46,7 @@ def bench(runs: Path, mocap: str) -> None:
 
 def _judge(figures: list[Figure]) -> None:
     """Print the table and the verdict; the process ends with status 1 where a goal is not met."""
-    from .figures import table, verdict
+    from .benchmarks.figures import table, verdict
 
     click.echo(f"\n{table(figures)}\n\n{verdict(figures)}")
     if any(figure.met is False for figure in figures):
@@ -63,7 +63,7 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 
     The exit status is 0 where all goals are met, else 1.
     """
-    from .bench_prepare import prepare_figures
+    from .benchmarks.bench_prepare import prepare_figures
 
     _judge(prepare_figures(mocap, folder, click.echo, copies))
 
@@ -83,7 +83,7 @@ def bench_tokenizer(
     mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
 ) -> None:  # fmt: skip
     """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
-    from .bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
+    from .benchmarks.bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
     from .demo import run_command
 
     out.mkdir(parents=True, exist_ok=True)
@@ -110,10 +110,10 @@ def bench_vit_command(
 
     import torch
 
-    from tokenizer.engine.checkpoint import write_text_atomically
-    from tokenizer.engine.precision import slow_precision
+    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.training.precision import slow_precision
 
-    from .bench_vit import bench_vit, to_markdown
+    from .benchmarks.bench_vit import bench_vit, to_markdown
 
     if note := slow_precision("bf16", torch.device("cpu")):
         click.echo(f"Note: {note}", err=True)
@@ -140,9 +140,9 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
     """
     import json
 
-    from tokenizer.engine.checkpoint import write_text_atomically
+    from tokenizer.engine.training.checkpoint import write_text_atomically
 
-    from .bench_crops import bench_crops, to_markdown
+    from .benchmarks.bench_crops import bench_crops, to_markdown
 
     rows = bench_crops(
         count=count, repeats=repeats, size=size, image=image, say=lambda text: click.echo(text, err=True)
@@ -171,9 +171,9 @@ def bench_step_command(
     """Time training steps of a regressor on made-up samples; the share of the device's matrix rate that they reach."""
     import json
 
-    from tokenizer.engine.checkpoint import write_text_atomically
+    from tokenizer.engine.training.checkpoint import write_text_atomically
 
-    from .bench_step import bench_step, to_text
+    from .benchmarks.bench_step import bench_step, to_text
 
     figures = bench_step(
         preset_name, batch, steps=steps, precision=precision, device=device, assignments=assignments,
@@ -189,6 +189,6 @@ def bench_step_command(
 @reports_user_errors
 def bench_predict_command(images: int) -> None:
     """Time what `pose-regressor predict` does with a photograph: network, mesh, picture; beside the exact renderer."""
-    from .bench_predict import bench_predict, to_text
+    from .benchmarks.bench_predict import bench_predict, to_text
 
     click.echo(to_text(bench_predict(images)))

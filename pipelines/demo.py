@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tokenizer import __version__
-from tokenizer.engine.cache import locked
-from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.cache import locked
 from tokenizer.engine.processes import available_cores
+from tokenizer.engine.training.checkpoint import write_text_atomically
 
 from .history import attempt, last_finished, take_over
 from .stages import Settings, Stage, stages
 
 PROGRAMS = {
-    "pose-tokenizer": "tokenizer.cli",
-    "pose-regressor": "regressor.cli",
+    "pose-tokenizer": "tokenizer.commands.cli",
+    "pose-regressor": "regressor.commands.cli",
     "pose-pipeline": "pipelines.cli",
 }
 Say = Callable[[str], None]
@@ -67,8 +67,8 @@ def run_one(settings: Settings, target: str, say: Say) -> Path:
 
 def check_given(settings: Settings) -> None:
     """Raise ``UserError`` unless mocap, photo and box are what the last stage, minutes from now, can use."""
-    from regressor.boxes import check_box, parse_box
-    from regressor.datasets.crops import read_image
+    from regressor.datasets.cropping import read_image
+    from regressor.geometry.boxes import check_box, parse_box
     from tokenizer.mocap.files import find_files
 
     if settings.mocap and not find_files([Path(settings.mocap)]):
@@ -129,7 +129,7 @@ def surroundings() -> dict[str, Any]:
     import torch
 
     from tokenizer.artifact import source_commit
-    from tokenizer.engine.processor import processor_described
+    from tokenizer.engine.training.processor import processor_described
 
     return {
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from regressor.calibrate import camera_errors
-from regressor.camera_models import CameraModel, camera_model
-from regressor.datasets.sample import Sample
-from regressor.datasets.synthetic import Painter, SyntheticConfig
+from regressor.datasets.synthetic.render import Painter, SyntheticConfig
 from regressor.drift import RATES, Curve, PoseSpace, best_rate, descend
-from regressor.tals import PUBLISHED, TalsConfig
+from regressor.geometry.camera_models import CameraModel, camera_model
+from regressor.losses.calibrate import camera_errors
+from regressor.losses.tals import PUBLISHED, TalsConfig
+from regressor.sample import Sample
 from tokenizer import load_tokenizer
 from tokenizer.body.skeleton import KEYPOINT_NAMES
-from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import fail
+from tokenizer.engine.training.checkpoint import write_text_atomically
 from tokenizer.mocap import prior
 
 from .demo import surroundings

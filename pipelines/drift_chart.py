@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from regressor.drift import Curve
-from tokenizer.engine.charts import nice_ticks
+from tokenizer.engine.pages.charts import nice_ticks
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 800, 430, 60, 240, 44, 52
 _DASHES = {"plain": "", "TALS, weight 0.05": "7 4", "TALS, weight 0": "2 3"}

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 
-from regressor.camera import crop_intrinsics
-from regressor.datasets.store import CropStore
-from regressor.model import Regressor, normalise
-from regressor.overlay import overlay, side_view
+from regressor.datasets.crop_store import CropStore
+from regressor.export.overlay import overlay, side_view
+from regressor.geometry.camera import crop_intrinsics
+from regressor.network.model import Regressor, normalise
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, lay_over
 

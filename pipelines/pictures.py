@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import torch
 
-from regressor.camera import square_box
-from regressor.datasets.store import open_crops
-from regressor.export import write_image
+from regressor.datasets.crop_store import open_crops
+from regressor.export.mesh import write_image
+from regressor.geometry.camera import square_box
 from tokenizer.engine.errors import fail
 
 

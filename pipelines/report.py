@@ -10,16 +10,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from regressor.datasets.crops import read_image
-from regressor.datasets.store import CropStore, open_crops
-from regressor.model import Regressor
-from regressor.predict import synthetic_warning
-from regressor.weights import load_regressor
+from regressor.checkpoints.regressor_file import load_regressor
+from regressor.datasets.crop_store import CropStore, open_crops
+from regressor.datasets.cropping import read_image
+from regressor.network.model import Regressor
+from regressor.people.predict import synthetic_warning
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
-from tokenizer.engine.charts import line_chart, rank_chart
-from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.page import (
+from tokenizer.engine.pages.charts import line_chart, rank_chart
+from tokenizer.engine.pages.page import (
     PREDICTED_KEY,
     RAMP_KEY,
     TRUTH_KEY,
@@ -32,8 +31,9 @@ from tokenizer.engine.page import (
     table,
     tiles,
 )
-from tokenizer.engine.pictures import data_uri
-from tokenizer.engine.run import read_metrics
+from tokenizer.engine.pages.pictures import data_uri
+from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.training.run import read_metrics
 from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
 from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical_poses

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from regressor.camera import crop_intrinsics
-from regressor.datasets.store import CropStore
-from regressor.model import Regressor, normalise
-from regressor.overlay import both_sides
-from regressor.validation import joint_errors
+from regressor.datasets.crop_store import CropStore
+from regressor.export.overlay import both_sides
+from regressor.geometry.camera import crop_intrinsics
+from regressor.network.model import Regressor, normalise
+from regressor.training.validation import joint_errors
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
-from tokenizer.engine.page import card, cards, strip
-from tokenizer.engine.pictures import data_uri
+from tokenizer.engine.pages.page import card, cards, strip
+from tokenizer.engine.pages.pictures import data_uri
 
 from .pictures import enlarge
 

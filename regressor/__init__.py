@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"Prediction": "prediction", "Regressor": "model", "load_regressor": "weights"}
+_HOMES = {
+    "Prediction": "network.prediction",
+    "Regressor": "network.model",
+    "load_regressor": "checkpoints.regressor_file",
+}
 
 __all__ = ["Prediction", "Regressor", "load_regressor"]
 

@@ -1,5 +1,5 @@
 """``python -m regressor`` is ``pose-regressor``: what ``torchrun -m regressor train …`` starts in each process."""
 
-from .cli import main
+from .commands.cli import main
 
 main(prog_name="pose-regressor")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tokenizer import Body
 
-from .datasets.store import CropStore
+from .datasets.crop_store import CropStore
 
 _OF_SMPL = ("4dhumans", "bedlam", "3dpw", "emdb", "evaluation-npz")
 """Formats that annotate people with SMPL's bodies; those of the others know none, or that they were made with."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tokenizer.engine.config import require_at_least, resolve
 from tokenizer.engine.errors import fail
-from tokenizer.engine.options import require_at_least, resolve
 
-from .tals import PUBLISHED, TalsConfig
+from .losses.tals import PUBLISHED, TalsConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 _HOMES = {
     "Body": "body.model",
     "load_body": "body.model",
-    "PoseTokenizer": "model",
+    "PoseTokenizer": "network.model",
     "FrozenTokenizer": "frozen",
     "load_tokenizer": "frozen",
 }

@@ -1,5 +1,5 @@
 """``python -m tokenizer`` is ``pose-tokenizer``: what ``torchrun -m tokenizer train …`` starts in each process."""
 
-from .cli import main
+from .commands.cli import main
 
 main(prog_name="pose-tokenizer")

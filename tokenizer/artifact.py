@@ -20,11 +20,11 @@ import torch
 
 from . import __version__
 from .config import TokenizerConfig
+from .engine.config import from_dict, to_dict
 from .engine.errors import fail
-from .engine.hdf5 import plain_datasets, reading
-from .engine.hdf5_writing import writing
-from .engine.options import from_dict, to_dict
-from .model import PoseTokenizer, build_tokenizer, codebook_shape
+from .engine.files.hdf5 import plain_datasets, reading
+from .engine.files.hdf5_writing import writing
+from .network.model import PoseTokenizer, build_tokenizer, codebook_shape
 
 FORMAT = "pose-token-hmr/tokenizer"
 FORMAT_VERSION = 1

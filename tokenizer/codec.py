@@ -18,11 +18,11 @@ from .body.metrics import mpjpe, quantile
 from .body.model import Body
 from .body.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
 from .body.skeleton import BODY_JOINT_NAMES, body_index
-from .engine.checkpoint import write_atomically
 from .engine.errors import fail
-from .engine.npz import read_npz
-from .engine.npz_streams import NpzReader, NpzWriter
-from .engine.own_inputs import refuse_own_inputs
+from .engine.files.npz import read_npz
+from .engine.files.npz_streams import NpzReader, NpzWriter
+from .engine.files.own_inputs import refuse_own_inputs
+from .engine.training.checkpoint import write_atomically
 from .frozen import FrozenTokenizer
 from .mocap.clip_file import BATCH, BODY, open_clip
 from .mocap.joint_maps import JointMap

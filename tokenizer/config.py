@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .engine.config import require_at_least
 from .engine.errors import fail
-from .engine.options import require_at_least
 
 
 @dataclass(frozen=True)

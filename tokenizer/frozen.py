@@ -14,7 +14,7 @@ from .artifact import Artifact, read_artifact
 from .body.rotations import rot6d_to_matrix
 from .config import TokenizerConfig
 from .engine.errors import fail
-from .quantizers import split_ids
+from .network.quantizers import split_ids
 
 
 class FrozenTokenizer(nn.Module):

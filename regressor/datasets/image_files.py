@@ -20,8 +20,7 @@ import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
 
-from .image_header import READ_FIRST, ImageHeader, image_header, kind_of
-from .jpeg_header import jpeg_header
+from .image_header import READ_FIRST, ImageHeader, image_header, jpeg_header, kind_of
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".hif",

@@ -6,8 +6,8 @@ import torch
 
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_JOINTS
 
-from ..camera import assumed_intrinsics
-from .sample import Sample
+from ..geometry.camera import assumed_intrinsics
+from ..sample import Sample
 
 _WIDTH, _HEIGHT = 640, 480
 _UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

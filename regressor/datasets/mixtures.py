@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.text_files import read_text
 from tokenizer.engine.shares import folded, parse_shares
-from tokenizer.engine.text_files import read_text
 
-from ..batches import join
+from ..sample import Sample, join
+from .crop_store import CropStore, open_crops
 from .remote import Cache, is_url, last_name
-from .sample import Sample
 from .shards import INDEX, open_shards
-from .store import CropStore, open_crops
 
 MIX_ALL = {
     "h36m-train": 0.1, "mpii-train": 0.1, "coco-train-2014-pruned": 0.1, "coco-train-2014-vitpose-pruned": 0.1,

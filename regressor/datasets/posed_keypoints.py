@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
-from tokenizer.engine.precision import with_float64
+from tokenizer.engine.training.precision import with_float64
 
-from ..camera import project_to_crop
-from .sample import Sample, has_neutral_betas, is_true_3d
+from ..geometry.camera import project_to_crop
+from ..sample import Sample, has_neutral_betas, is_true_3d
 
 _FEWEST_TO_FIT = 8
 """3D keypoints that tell a shape; ten numbers of shape and three of place are asked of their coordinates."""

@@ -21,20 +21,20 @@ import cv2
 import numpy as np
 import torch
 
-from tokenizer.engine.checkpoint import write_text_atomically
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.processes import available_cores, map_in_order
+from tokenizer.engine.training.checkpoint import write_text_atomically
 
-from ..boxes import check_box
-from ..camera import assumed_intrinsics, prediction_box, square_box
-from .holding_out import held_out_below, place
+from ..geometry.boxes import check_box
+from ..geometry.camera import assumed_intrinsics, prediction_box, square_box
+from ..sample import GENDERS, capped_confidences
+from .annotation import LeftOut, Part, Person, Photo, ReadOptions
 from .image_files import decode_image, read_header, read_image
-from .photo import LeftOut, Part, Person, Photo, ReadOptions
 from .readers import reader
 from .reference_crop import ASPECT
-from .sample import GENDERS, capped_confidences
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
+from .validation_split import held_out_below, place
 
 LEFT_OUT = "left_out.txt"
 _VERSION = 2

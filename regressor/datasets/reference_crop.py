@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .warp import Framing, warp
+from .cropping import Framing, warp
 
 ASPECT = 192 / 256
 """Width over height of the part of a crop that the ViT sees."""

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.hdf5 import plain_datasets
-from tokenizer.engine.hdf5_writing import writing
+from tokenizer.engine.files.hdf5 import plain_datasets
+from tokenizer.engine.files.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/shard"
 FORMAT_VERSION = 1

@@ -51,8 +51,8 @@ def modules(package: str) -> dict[str, set[str]]:
 
 
 def test_relative_imports_are_resolved():
-    assert imported_modules("from ..camera import x\nimport torch", "regressor.datasets.crops") == {
-        "regressor.camera", "torch"
+    assert imported_modules("from ..geometry.camera import x\nimport torch", "regressor.datasets.cropping") == {
+        "regressor.geometry.camera", "torch"
     }  # fmt: skip
     assert imported_modules("from . import sheets", "pipelines.report") == {"pipelines"}
 

@@ -120,7 +120,7 @@ def test_a_test_image_that_is_not_there(folder, tmp_path):
 
 def test_the_benchmark_prints_figures_of_what_is_there(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("pipelines.bench._IMAGES", 16)
+    monkeypatch.setattr("pipelines.benchmarks.bench._IMAGES", 16)
     done = CliRunner().invoke(main, ["bench"], catch_exceptions=False)
     assert done.exit_code == 1, "what was learned in a second is not what is asked"
     assert re.search(r"MPJPE \(.* mm\) +at most 0\.820 +\d\.\d+ +NOT MET", done.stdout), done.stdout

@@ -98,7 +98,7 @@ def test_readme_commands_parse(readme):
 def test_the_regressors_readme_tells_of_every_format_protocol_and_preset():
     from regressor.config import PRESETS as SIZES
     from regressor.datasets.readers import FORMATS
-    from regressor.protocols import PROTOCOLS
+    from regressor.evaluation.protocols import PROTOCOLS
 
     text = (ROOT / "regressor" / "README.md").read_text()
     commands = "\n".join(shown_commands("regressor/README.md"))

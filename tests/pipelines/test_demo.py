@@ -226,7 +226,7 @@ def test_a_second_demo_in_one_folder_waits(tmp_path, ran, monkeypatch):
     first = Stage("one", "", tmp_path / "a", (), (("fake", "make", "--out", str(tmp_path / "a")),))
     monkeypatch.setattr(demo, "stages", lambda settings: [first])
     code = (
-        "import sys, time; from pathlib import Path; from tokenizer.engine.cache import locked\n"
+        "import sys, time; from pathlib import Path; from tokenizer.engine.files.cache import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('at work', flush=True)\n    sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / ".lock")]

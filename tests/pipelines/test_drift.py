@@ -19,7 +19,7 @@ from regressor.drift import RATES, Curve
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
-from tokenizer.model import build_tokenizer
+from tokenizer.network.model import build_tokenizer
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,7 +13,7 @@ import torch
 
 from pipelines.history import last_runs
 from pipelines.stages import Settings, stages
-from regressor.weights import load_regressor
+from regressor.checkpoints.regressor_file import load_regressor
 from tokenizer import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.demo import PROGRAMS
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tokenizer", "regressor", "pipelines")
 ELSEWHERE = '''
@@ -68,12 +70,12 @@ def run_elsewhere(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("program", PACKAGES)
-def test_help_prints_where_the_system_lacks_its_letters(program):
+@pytest.mark.parametrize("module", PROGRAMS.values())
+def test_help_prints_where_the_system_lacks_its_letters(module):
     """On Windows what is redirected into a file has the letters of a code page; others become question marks."""
     code = f"""
 import click
-from {program}.cli import main
+from {module} import main
 for words in ([], *([name] for name in main.list_commands(click.Context(main)))):
     main([*words, "--help"], standalone_mode=False)
 click.echo("done \u2192 \u2212")
@@ -98,7 +100,7 @@ def test_both_stages_train_predict_and_encode_without_what_only_posix_has(tmp_pa
     code = """
 import numpy as np
 from pipelines.demo import run_command
-from regressor.datasets.crops import read_image
+from regressor.datasets.cropping import read_image
 run = lambda *words: run_command(tuple(map(str, words)))
 os.makedirs("motion/cmu")
 for name, most in (("clip", 0.1), ("other", 0.3)):

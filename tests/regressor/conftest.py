@@ -12,7 +12,7 @@ from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.frozen import load_tokenizer
-from tokenizer.model import build_tokenizer
+from tokenizer.network.model import build_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def tiny_config():
 
 @pytest.fixture
 def regressor(tiny_config, tokenizer):
-    from regressor.model import build_regressor
+    from regressor.network.model import build_regressor
 
     torch.manual_seed(0)
     return build_regressor(replace(tiny_config), tokenizer)
@@ -99,7 +99,7 @@ def annotated_people(open_body):
 @pytest.fixture(scope="session")
 def crops_file(annotated_people, tmp_path_factory):
     """A crop store of 12 training, 5 validation and 6 test crops of 32 px."""
-    from regressor.datasets.store import write_crops
+    from regressor.datasets.crop_store import write_crops
 
     path = tmp_path_factory.mktemp("crops") / "crops.h5"
     counts = {"train": 12, "val": 5, "test": 6}

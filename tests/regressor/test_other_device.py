@@ -13,23 +13,23 @@ import torch
 from click.testing import CliRunner
 from other_device import NAME, Elsewhere, OtherDevice
 
-from regressor.batches import to_device
-from regressor.calibrate import camera_errors
-from regressor.camera_models import camera_model
-from regressor.cli import main
+from regressor.checkpoints.regressor_file import save_regressor
+from regressor.commands.cli import main
 from regressor.config import LossConfig, preset
+from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.datasets.readers.joint_orders import COCO17
-from regressor.datasets.store import write_crops
 from regressor.drift import descend
-from regressor.gradients import leave_gradients
-from regressor.model import build_regressor
-from regressor.tals import PUBLISHED
-from regressor.weights import save_regressor
+from regressor.geometry.camera_models import camera_model
+from regressor.losses.calibrate import camera_errors
+from regressor.losses.tals import PUBLISHED
+from regressor.network.model import build_regressor
+from regressor.sample import to_device
+from regressor.training.gradients import leave_gradients
 from tokenizer.body.model import load_body
 from tokenizer.body.skeleton import keypoint_index
-from tokenizer.engine.options import to_dict
-from tokenizer.engine.scaling import LossScale
+from tokenizer.engine.config import to_dict
+from tokenizer.engine.training.scaling import LossScale
 from tokenizer.frozen import load_tokenizer
 
 
@@ -137,8 +137,13 @@ def refusals(elsewhere):
 
 @pytest.mark.parametrize(
     ("command", "forgetful"),
-    [("evaluate", "regressor.evaluate"), ("calibrate", "regressor.calibrate"), ("train", "regressor.train"),
-     ("train", "regressor.validation"), ("train", "regressor.panels")],
+    [
+        ("evaluate", "regressor.evaluation.evaluate"),
+        ("calibrate", "regressor.losses.calibrate"),
+        ("train", "regressor.training.train"),
+        ("train", "regressor.training.validation"),
+        ("train", "regressor.training.panels"),
+    ],
 )  # fmt: skip
 def test_a_forgotten_move_is_caught(
     elsewhere, command, forgetful, regressor_file, crops_file, tokenizer_file, tiny_config, tmp_path, monkeypatch

@@ -16,7 +16,7 @@ from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.errors import UserError
 from tokenizer.frozen import load_tokenizer
-from tokenizer.model import build_tokenizer
+from tokenizer.network.model import build_tokenizer
 
 CONFIGS = {
     "fsq": QuantizerConfig(levels=(4, 4, 2), groups=3, layers=2),

@@ -16,14 +16,14 @@ from tokenizer.artifact import export_tokenizer
 from tokenizer.body.metrics import quantile
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import body_index
-from tokenizer.cli import main
 from tokenizer.codec import complete_clip, decode_clip, encode_clip, visible_joints
+from tokenizer.commands.cli import main
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.errors import UserError
 from tokenizer.frozen import load_tokenizer
 from tokenizer.mocap import clip_file
 from tokenizer.mocap.readers import read_clip
-from tokenizer.model import build_tokenizer
+from tokenizer.network.model import build_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from tokenizer.body.model import load_body
 from tokenizer.body.rotations import axis_angle_to_matrix, matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, preset
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.schedule import warmup_milestones
+from tokenizer.engine.training.schedule import warmup_milestones
 from tokenizer.frozen import load_tokenizer
-from tokenizer.losses import vertex_area_weights
-from tokenizer.model import build_tokenizer
-from tokenizer.quantizers import EmaVQ
+from tokenizer.network.model import build_tokenizer
+from tokenizer.network.quantizers import EmaVQ
 from tokenizer.reference import KEY_TABLE, read_reference, write_reference
+from tokenizer.training.losses import vertex_area_weights
 
 FIXTURES = Path(__file__).parents[2].parent / "shared" / "reference" / "fixtures"
 recorded = pytest.mark.skipif(not FIXTURES.exists(), reason="recorded outputs are not part of a clone")

@@ -15,11 +15,11 @@ from other_device import NAME, OtherDevice
 from tokenizer.body.model import Body, _open_arrays, load_body
 from tokenizer.body.open_body import open_body_arrays
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.cli import main
+from tokenizer.commands.cli import main
 from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
-from tokenizer.engine.options import to_dict
+from tokenizer.engine.config import to_dict
 from tokenizer.mocap.store import PoseStoreWriter, open_store
-from tokenizer.train import train_tokenizer
+from tokenizer.training.train import train_tokenizer
 
 SMALL = TokenizerConfig(
     network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
@@ -121,8 +121,8 @@ def test_train(both, poses, tmp_path, kind):
 
 
 def test_a_batch_is_the_same_wherever_it_is_drawn(elsewhere, poses):
-    from tokenizer.batch import draw_batch
-    from tokenizer.mixture import Mixture
+    from tokenizer.training.batch import draw_batch
+    from tokenizer.training.mixture import Mixture
 
     store = open_store(poses)
     drawn = torch.from_numpy(store.poses("train"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.errors import UserError, fail
-from ..engine.npz import read_npz
-from ..engine.safe_pickle import as_array, load_pickle
+from ..engine.files.npz import read_npz
+from ..engine.files.safe_pickle import as_array, load_pickle
 
 _KINDS = {24: "smpl", 52: "smplh", 55: "smplx"}
 _KEYS = {"v_template": 2, "shapedirs": 3, "posedirs": 3, "J_regressor": 2, "weights": 2, "f": 2, "kintree_table": 2}

@@ -14,7 +14,7 @@ import click
 from .errors import CommonError, UserError, fail
 
 if TYPE_CHECKING:
-    from .precision import Precision
+    from .training.precision import Precision
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,7 +99,7 @@ def device_option(command: F) -> F:
 
 def note_on_precision(choice: Precision, device: str) -> None:
     """Say on stderr where ``choice`` is slower than fp32 on ``device``; one that is not there the command refuses."""
-    from .precision import resolve_device, slow_precision
+    from .training.precision import resolve_device, slow_precision
 
     try:
         note = slow_precision(choice, resolve_device(device))
@@ -111,7 +111,7 @@ def note_on_precision(choice: Precision, device: str) -> None:
 
 def note_on_budget(run_path: Path, minutes: float | None) -> None:
     """Say on stderr where ``minutes`` are not those of the run in ``run_path``, which goes on."""
-    from .run import RunFolder
+    from .training.run import RunFolder
 
     if minutes is None:
         return

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..engine.errors import fail
-from ..engine.text_files import read_text
+from ..engine.files.text_files import read_text
 from .clip import Clip
 from .joint_maps import JointMap, find_map
 from .skeleton_motion import SkeletonMotion, to_smpl

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..engine.errors import fail
-from ..engine.npz_streams import NpzReader, NpzWriter
+from ..engine.files.npz_streams import NpzReader, NpzWriter
 from .clip import BEYOND, RATE_KEYS, Clip
 from .joint_maps import JointMap
 from .parameters import VIDEO_FPS

@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from ..engine.errors import UserError, fail
-from ..engine.npz import read_npz
-from ..engine.safe_pickle import as_array, load_pickle, loads_pickle
+from ..engine.files.npz import read_npz
+from ..engine.files.safe_pickle import as_array, load_pickle, loads_pickle
 
 _DEEPEST = 6
 _MOST_OBJECTS = 1 << 30
@@ -75,7 +75,7 @@ def open_content(path: Path) -> Content:
         with _Damage(path), path.open("rb") as file:
             return Content(path, dict(_flattened(_numpy_object(file, str(path)), "", 0)))
     if suffix in (".pt", ".pth"):
-        from ..engine.foreign import load_foreign
+        from ..engine.files.foreign import load_foreign
 
         value: Any = load_foreign(path, expected="motion: a dictionary of tensors")
     else:

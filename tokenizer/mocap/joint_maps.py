@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..body.skeleton import JOINT_NAMES
 from ..engine.errors import fail
-from ..engine.text_files import read_json
+from ..engine.files.text_files import read_json
 
 JointMap = dict[str, tuple[str, ...]]
 """SMPL joint → the joints whose rotations, multiplied in order, are its own."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ..engine.cache import locked
 from ..engine.errors import fail
+from ..engine.files.cache import locked
 
 
 class Journal:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..engine.errors import UserError, fail
-from ..engine.hdf5_writing import refuse_other
+from ..engine.files.hdf5_writing import refuse_other
 from ..engine.processes import available_cores, map_in_order
 from .datasets import SPLITS, dataset_of, paper_split
 from .files import MocapFile, find_files

@@ -18,7 +18,7 @@ from scipy.cluster.vq import kmeans2, vq
 
 from ..body.skeleton import BODY_JOINT_NAMES, mirror_permutation
 from ..engine.errors import fail
-from ..engine.npz import read_npz, write_npz
+from ..engine.files.npz import read_npz, write_npz
 from .clip import canonical
 from .store import NUM_JOINTS, PoseStoreWriter
 

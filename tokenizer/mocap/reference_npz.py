@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.errors import fail
-from ..engine.npz import read_npz
+from ..engine.files.npz import read_npz
 from .clip import Clip, checked_clip, shape_in_joints
 
 

@@ -23,8 +23,8 @@ import h5py
 import numpy as np
 
 from ..engine.errors import fail
-from ..engine.hdf5 import plain_datasets, read_texts, reading
-from ..engine.hdf5_writing import writing
+from ..engine.files.hdf5 import plain_datasets, read_texts, reading
+from ..engine.files.hdf5_writing import writing
 
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 2

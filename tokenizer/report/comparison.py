@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..engine.charts import scatter_chart
 from ..engine.errors import fail
-from ..engine.page import card, cards, table
+from ..engine.pages.charts import scatter_chart
+from ..engine.pages.page import card, cards, table
 
 _PATTERN = "bench*tokenizer*.json"
 

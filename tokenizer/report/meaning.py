@@ -10,9 +10,9 @@ from ..body.metrics import quantile
 from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import BODY_JOINT_NAMES
-from ..engine.page import card, cards, strip, strips
-from ..engine.pictures import data_uri
-from ..evaluate import Tokenizes
+from ..engine.pages.page import card, cards, strip, strips
+from ..engine.pages.pictures import data_uri
+from ..evaluation.reconstruction import Tokenizes
 from .poses import Reconstruction
 
 _CANDIDATES = 64

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import BODY_JOINT_NAMES
-from ..engine.charts import heat_map
-from ..evaluate import Tokenizes, id_stability
-from ..locality import Watch, effective_number, joints_to_tokens, tokens_to_joints
+from ..engine.pages.charts import heat_map
+from ..evaluation.locality import Watch, effective_number, joints_to_tokens, tokens_to_joints
+from ..evaluation.reconstruction import Tokenizes, id_stability
 from .meaning import layer_name
 from .poses import Reconstruction
 

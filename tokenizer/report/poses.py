@@ -14,10 +14,10 @@ from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import JOINT_NAMES
 from ..engine.errors import fail
-from ..engine.page import card, cards, strip
-from ..engine.pictures import data_uri
-from ..evaluate import Tokenizes
-from ..locality import Watch
+from ..engine.pages.page import card, cards, strip
+from ..engine.pages.pictures import data_uri
+from ..evaluation.locality import Watch
+from ..evaluation.reconstruction import Tokenizes
 from ..mocap.store import PoseStore
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

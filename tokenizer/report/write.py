@@ -14,17 +14,17 @@ import torch
 
 from ..body.metrics import quantile
 from ..body.model import Body
-from ..describe import describe
-from ..engine.charts import line_chart, rank_chart
-from ..engine.checkpoint import write_text_atomically
 from ..engine.errors import fail
-from ..engine.page import RAMP_KEY, TRUTH_KEY, card, cards, missing, page, part, section, tiles
-from ..engine.run import RunFolder
+from ..engine.pages.charts import line_chart, rank_chart
+from ..engine.pages.page import RAMP_KEY, TRUTH_KEY, card, cards, missing, page, part, section, tiles
+from ..engine.training.checkpoint import write_text_atomically
+from ..engine.training.run import RunFolder
+from ..evaluation.describe import describe
+from ..evaluation.locality import Watch
 from ..frozen import FrozenTokenizer, load_tokenizer
-from ..locality import Watch
 from ..mocap.prior import ACKNOWLEDGEMENT
 from ..mocap.store import PoseStore, open_store
-from ..train import export_run
+from ..training.train import export_run
 from .comparison import comparison, find_benchmark
 from .meaning import changed_bodies, layer_name
 from .places import DEGREES, TURN_DEG, Places, changes_map, measure_places, spread, token_map, turns_map

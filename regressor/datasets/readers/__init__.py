@@ -6,7 +6,7 @@ from importlib import import_module
 
 from tokenizer.engine.errors import fail
 
-from ..photo import Reader
+from ..annotation import Reader
 
 FORMATS = {
     "evaluation-npz": ("evaluation_npz", "test"),

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.npz import read_npz
+from tokenizer.engine.files.npz import read_npz
 
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from .fields import box_around, field, flat_numbers, keypoints_by_name, numbers, text
 from .joint_orders import SMPL45
 from .tars import tar_parts

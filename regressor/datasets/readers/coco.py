@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.text_files import read_json
+from tokenizer.engine.files.text_files import read_json
 
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from ..image_names import ImageFolder
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from .fields import box_around, box_of_points, flat_numbers, keypoints_by_name, numbers
 from .joint_orders import BODY25, COCO18, FEET
 from .keypoint_names import layout

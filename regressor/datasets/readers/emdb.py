@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.safe_pickle import load_pickle
+from tokenizer.engine.files.safe_pickle import load_pickle
 
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from .fields import box_around, field, flag, gender_of, numbers, text, turned_rotations
 
 _MARGIN = 1.2

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.npz import read_npz
+from tokenizer.engine.files.npz import read_npz
 
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from .fields import box_around, flag, gender_of, numbers, text
 
 UNITS = {"pixels": 1.0, "pixels/200": 200.0}

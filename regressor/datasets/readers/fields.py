@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 from tokenizer.engine.errors import fail
-from tokenizer.engine.safe_pickle import as_array
+from tokenizer.engine.files.safe_pickle import as_array
 
 _GENDERS = {
     "m": "male", "male": "male", "f": "female", "female": "female", "n": "neutral", "neutral": "neutral",

@@ -20,7 +20,7 @@ import numpy as np
 from tokenizer.engine.errors import fail
 from tokenizer.engine.shares import folded
 
-from ..photo import FitRules, Person, Reading, ReadOptions
+from ..annotation import FitRules, Person, Reading, ReadOptions
 from .fields import box_around, field, flag, flat_numbers, numbers
 from .tars import tar_parts
 

@@ -11,9 +11,9 @@ import numpy as np
 from tokenizer.body.rotations import matrix_to_axis_angle
 from tokenizer.engine.errors import fail
 
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions
-from ..sample import GENDERS, Sample, is_true_3d
-from ..store import open_crops
+from ...sample import GENDERS, Sample, is_true_3d
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions
+from ..crop_store import open_crops
 
 
 @dataclass(frozen=True)

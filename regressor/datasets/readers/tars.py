@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tokenizer.engine.checkpoint import reason_of
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.safe_pickle import loads_pickle
+from tokenizer.engine.files.safe_pickle import loads_pickle
+from tokenizer.engine.training.checkpoint import reason_of
 
-from ..photo import LeftOut, Person, Photo, file_key
+from ..annotation import LeftOut, Person, Photo, file_key
 
 _PICTURES = ("jpg", "jpeg", "png")
 _PEOPLE = "data.pyd"

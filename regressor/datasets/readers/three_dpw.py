@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.safe_pickle import load_pickle
+from tokenizer.engine.files.safe_pickle import load_pickle
 
-from ..photo import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
 from .fields import box_of_points, field, gender_of, keypoints_by_name, numbers, shown, text, turned_rotations
 from .joint_orders import COCO18, SMPL24
 

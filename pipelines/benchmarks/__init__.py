@@ -1,0 +1,1 @@
+"""Benchmarks: each figure of the README beside its command."""

@@ -1,0 +1,150 @@
+"""The exported regressor: one file of averaged weights that knows which vocabulary it was trained with."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokenizer import FrozenTokenizer, __version__, load_tokenizer
+from tokenizer.engine.config import from_dict, to_dict
+from tokenizer.engine.errors import fail
+from tokenizer.engine.files.file_kinds import kind_of
+from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
+
+from ..config import RegressorConfig
+from ..network.model import Regressor, RegressorNetwork, build_regressor
+from ..network.vit import ViT
+
+FORMAT = "pose-token-hmr/regressor"
+FORMAT_VERSION = 1
+_LARGEST_CROP = 1 << 11
+
+
+def save_regressor(
+    path: str | Path,
+    network: RegressorNetwork,
+    config: RegressorConfig,
+    tokenizer: FrozenTokenizer,
+    provenance: dict[str, Any],
+) -> Path:
+    """Write weights (float32), configuration, the artifact's digest, and ``provenance`` (plain values), atomically."""
+    about = {
+        "package": f"pose-token-hmr {__version__}",
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        **provenance,
+    }
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    save_state(path, {
+        "format": FORMAT, "format_version": FORMAT_VERSION, "config": to_dict(config), "tokenizer": tokenizer.digest,
+        "provenance": about, "network": state,
+    })  # fmt: skip
+    return Path(path)
+
+
+def load_regressor(
+    path: str | Path, *, tokenizer: FrozenTokenizer | str | Path, device: str = "cpu", precision: Precision = "fp32"
+) -> Regressor:
+    """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
+
+    ``precision`` is ``fp32``, ``bf16``, ``fp16``, or ``auto``, whatever the one of training; in bf16 and fp16 a ViT is
+    held in half the memory, for use and not for training. The weights are in memory once, as they were read.
+
+    Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
+    configuration (each named), or another artifact than the one it was trained with.
+    """
+    state = read_exported(path)
+    vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
+    check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
+    config = from_dict(RegressorConfig, state["config"])
+    _check_sizes(config, state["network"], path)
+    target = resolve_device(device)
+    regressor = build_regressor(config, vocabulary, resolve_precision(precision, target), empty=True)
+    load_strictly(regressor.network, state["network"], what=str(path), assign=True)
+    regressor.provenance = state["provenance"]
+    state.clear()
+    if regressor.precision != "fp32" and isinstance(regressor.network.backbone, ViT):
+        # Autocast would round each matrix anew in every pass.
+        for module in regressor.network.backbone.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.to(HALF[regressor.precision])
+    return regressor.to(target).eval()
+
+
+def read_exported(path: str | Path) -> dict[str, Any]:
+    """What ``save_regressor`` wrote, on the CPU. Raises ``UserError`` for a file that is damaged, of another format, of
+    a newer version, or with weights that are not finite."""
+    state = load_state(path, what="regressor")
+    if state.get("format") != FORMAT:
+        raise fail(
+            f"{path} is no exported regressor",
+            got=kind_of(path),
+            expected="an exported regressor",
+            next_step="Give the file that `pose-regressor train` exported, such as RUN/regressor.pt",
+        )
+    if state["format_version"] > FORMAT_VERSION:
+        raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
+                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+    check_finite(state["network"], path)
+    return state
+
+
+def _check_sizes(config: RegressorConfig, network: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise ``UserError`` for a configuration that names far more than the file's tensors: each block has some."""
+    blocks = sum(map(abs, config.backbone.blocks)) + abs(config.decoder.layers) + abs(config.decoder.blocks)
+    if blocks > len(network) or not 0 < config.image_size <= _LARGEST_CROP:
+        raise fail(
+            f"The weights of {path} do not fit its configuration",
+            got=f"{len(network)} tensors, crops of {config.image_size} px",
+            expected=f"those of {blocks} blocks and layers, crops of at most {_LARGEST_CROP} px",
+        )
+
+
+def check_finite(network: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raise ``UserError`` naming the weights that are not finite numbers."""
+    # A sum is not finite where a number of it is not; the opposite may happen by overflow alone.
+    doubtful = [name for name, value in network.items() if not torch.isfinite(value.sum())]
+    broken = [name for name in doubtful if not torch.isfinite(network[name]).all()]
+    if broken:
+        raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
+
+
+def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
+    """Raise ``UserError`` unless ``kind`` of body is what a regressor of this ``provenance`` predicts: the shape
+    numbers of another would mean nothing."""
+    wanted = provenance.get("body", kind)
+    if wanted != kind:
+        step = "Give its neutral model file, or the folder of all genders, with --body" if wanted != "open" else None
+        raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}", expected=repr(wanted),
+                   next_step=step)  # fmt: skip
+
+
+def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:
+    """Raise ``UserError`` unless ``tokenizer`` is the artifact whose digest was noted down."""
+    if digest != tokenizer.digest:
+        raise fail(f"{what} was trained with another tokenizer", got=f"tokenizer {tokenizer.digest[:12]}…",
+                   expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
+
+
+def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, what: str, assign: bool = False) -> None:
+    """Load weights; with ``assign`` the tensors of ``state`` become the weights, instead of being copied.
+
+    Raises ``UserError`` naming every tensor that is missing, unknown or misshapen.
+    """
+    expected = network.state_dict()
+    problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
+    problems += [f"unknown {name}" for name in sorted(state.keys() - expected.keys())]
+    problems += [
+        f"{name} {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & state.keys())
+        if state[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise fail(f"The weights of {what} do not fit its configuration", got="; ".join(problems[:8]))
+    if assign:
+        state = {name: value.to(expected[name].dtype) for name, value in state.items()}
+    network.load_state_dict(state, assign=assign)

@@ -1,0 +1,1 @@
+"""The program pose-regressor, one file a family of commands."""

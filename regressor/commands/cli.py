@@ -1,0 +1,315 @@
+"""Command line of stage 2: ``pose-regressor``. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from tokenizer.engine.cli_options import (
+    OUTPUT_FILE,
+    POSE_STORE,
+    REGRESSOR,
+    InputPath,
+    Program,
+    body_option,
+    device_option,
+    note_on_budget,
+    note_on_precision,
+)
+from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.training.threads import wait_without_spinning
+
+from .data import prepare
+from .evaluation import calibrate, compare, evaluate
+from .finetune import finetune
+from .importing import import_backbone, import_reference
+from .options import THRESHOLDS, precision_option, tokenizer_option
+
+if TYPE_CHECKING:
+    from tokenizer.engine.training.precision import Precision
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="pose-token-hmr")
+def main() -> None:
+    """Stage 2: learn to see poses in images, as tokens of the frozen vocabulary of stage 1.
+
+    Begin with `synthesize`, which renders people, or with `prepare` on a data set: both make crops, square images of
+    people with their annotation. `train` makes a regressor of them, `evaluate` measures it, `predict` uses it on
+    photographs, `finetune` trains it further on photographs of yours.
+    """
+    wait_without_spinning()
+
+
+for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone):
+    main.add_command(command)
+
+
+@main.command()
+@click.argument("poses", type=POSE_STORE)
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Crop store to write (.h5).")
+@click.option("--domain", default="suit", metavar="suit|varied", help="suit: a colour for each body part, which "
+              "a CPU learns in minutes; varied: skin, clothes and backgrounds.")
+@click.option(
+    "--train",
+    "train_count",
+    default=6000,
+    type=click.IntRange(min=1),
+    help="Images to train on, in poses of the train split.",
+)
+@click.option(
+    "--val",
+    "val_count",
+    default=500,
+    type=click.IntRange(min=0),
+    help="Images to validate on, in poses of the val split.",
+)
+@click.option(
+    "--test",
+    "test_count",
+    default=500,
+    type=click.IntRange(min=0),
+    help="Images to measure on, in other poses of the val split.",
+)
+@click.option("--size", default=128, type=click.IntRange(min=16), help="Pixels of a crop.")
+@click.option("--seed", default=0, help="The same seed makes the same images.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that render (default: one a core).")
+@click.option("--sheet", type=OUTPUT_FILE, help="Contact sheet to write (default: beside --out).")
+@reports_user_errors
+def synthesize(
+    poses: Path, out: Path, domain: str, train_count: int, val_count: int, test_count: int, size: int, seed: int,
+    workers: int | None, sheet: Path | None,
+) -> None:  # fmt: skip
+    """Render synthetic people in the poses of the pose store POSES into a crop store, with exact annotation."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from tokenizer.mocap.store import open_store
+
+    from ..datasets.crop_store import open_crops
+    from ..datasets.synthetic.contact_sheet import contact_sheet
+    from ..datasets.synthetic.render import SyntheticConfig, make_crops, split_poses
+    from ..export.mesh import write_image
+
+    config = SyntheticConfig.of(domain, size=size, seed=seed)
+    store = open_store(poses)
+    counts = {"train": train_count, "val": val_count, "test": test_count}
+    click.echo(f"Rendering {sum(counts.values()):,} {domain} images of {size} px into {out}")
+    with tqdm(total=sum(counts.values()), unit="image", desc="crops", delay=1e-3) as bar:
+        make_crops(
+            split_poses(store.poses("train"), store.poses("val"), seed), counts, out, config,
+            provenance={"poses": store.digest}, workers=workers, progress=lambda done: bar.update(done),
+        )  # fmt: skip
+    picture = sheet or out.with_suffix(".png")
+    crops = open_crops(out)
+    shown = min(32, crops.count("train"))
+    write_image(picture, contact_sheet(crops.sample(np.arange(shown), "train")))
+    click.echo(f"Wrote {out}, and {picture} to look at")
+
+
+@main.command()
+@click.argument("crops", nargs=-1, required=True)
+@tokenizer_option
+@click.option(
+    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
+)  # fmt: skip
+@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_tokenhmr, TokenHMR's with BEDLAM, or "
+              "mix_all, HMR2.0's (default: all alike).")  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
+@click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
+@click.option("--out", type=OUTPUT_FILE, help="Also copy the exported regressor here.")
+@click.option("--preset", "preset_name", help="small | small-6d | vit-s | vit-b | vit-l | vit-h (default: small).")
+@click.option(
+    "--loss",
+    type=click.Choice(["preset", "means", "published"]),
+    default="preset",
+    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small; its network "
+    "adds no mean pose to what tokens decode to).",
+)
+@click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
+@click.option(
+    "--tals", type=THRESHOLDS, metavar="published|none|FILE",
+    help="Thresholds of the loss; FILE: made by `calibrate` (default: the preset's).",
+)  # fmt: skip
+@click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
+@click.option(
+    "--backbone", "backbone_file", type=InputPath("backbone", "Make one with `pose-regressor import-backbone`"),
+    help="Imported backbone to start from.",
+)  # fmt: skip
+@click.option("--start", type=REGRESSOR, help="Exported regressor whose weights to start from.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option(
+    "--best-by",
+    type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]),
+    help="What is best on val (mpjpe_mm; keypoints_2d_pct where val knows no bodies).",
+)
+@click.option(
+    "--export", type=click.Choice(["best", "last"]), default="best",
+    help="Which weights to export: best on val, or last.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
+@click.option("--no-pictures", is_flag=True, help="Paint no people of val into RUN/pictures at validations.")
+@body_option
+@device_option
+@reports_user_errors
+def train(
+    crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
+    out: Path | None, preset_name: str | None, loss: Literal["preset", "means", "published"],
+    compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
+    backbone_file: Path | None, start: Path | None, minutes: float | None, resume: bool, best_by: str | None,
+    export: Literal["best", "last"], compiled: bool, tensorboard: bool, no_pictures: bool, body_source: str,
+    device: str,
+) -> None:  # fmt: skip
+    """Train a regressor on CROPS and export it to RUN/regressor.pt.
+
+    CROPS are crop stores, folders of shards, folders of such folders, URLs of folders of shards, or text files that
+    list any of these; NAME= before one names it for --mix.
+
+    On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
+    each batch (optim.batch), and the result is that of one.
+
+    What counts, the later over the earlier: the preset, --loss and --tals, --config, --set. With --start the network is
+    that file's, and so are its other settings, unless --preset names one (of the same network) to take them from.
+    """
+    from dataclasses import replace
+
+    from tokenizer import load_tokenizer
+    from tokenizer.engine.config import resolve
+    from tokenizer.engine.distributed import rank
+    from tokenizer.engine.errors import fail
+    from tokenizer.engine.training.bar import TrainingBar
+    from tokenizer.engine.training.gpu import described
+    from tokenizer.engine.training.run import RunFolder
+    from tokenizer.engine.training.throughput import pace_described
+
+    from ..bodies_of_data import note_on_body
+    from ..config import preset, with_loss
+    from ..datasets.mixtures import open_mixture
+    from ..datasets.remote import default_cache
+    from ..evaluation.scoring_bodies import load_scoring_bodies
+    from ..export.mesh import copy_file
+    from ..training.initialization import starting_config
+    from ..training.train import train_regressor
+
+    if start is not None and backbone_file is not None:
+        remedy = "Give --start for a whole regressor, which holds a backbone, or --backbone for that alone"
+        raise fail("A training starts from one file", got="--start and --backbone", next_step=remedy)
+    resuming = resume and (run_path / "config.json").exists()
+    config = preset(preset_name or "small")
+    if start is not None and not resuming:
+        config = starting_config(start, config if preset_name else None)
+    config = with_loss(config, form=loss, compat_reference=compat_reference, tals=tals)
+    config = resolve(config, file=config_file, assignments=assignments)
+    if best_by is not None:
+        config = resolve(config, assignments=[f"best_by={best_by}"])
+    config = replace(config, device=device if device != "auto" else config.device)
+    if compiled:
+        config = replace(config, compile=True)
+    if no_pictures:
+        config = replace(config, pictures=0)
+    if minutes is not None:
+        config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
+    if mix is None and resuming:
+        mix = str(RunFolder.settings(run_path)["regressor"].get("data", {}).get("mix", ""))
+    if mix is not None:
+        config = replace(config, data=replace(config.data, mix=mix))
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
+    vocabulary, bodies = load_tokenizer(tokenizer_file), load_scoring_bodies(body_source)
+    body = bodies.predicted
+    first, pace = rank() == 0, {}
+    if first:
+        click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")
+        if resuming:
+            note_on_budget(run_path, minutes)
+        else:
+            note_on_precision(config.precision, config.device)
+        if mixture.note:
+            click.echo(f"Mixture: {mixture.note}")
+        for note in (*(store.note for store in mixture.stores.values()), note_on_body(mixture.stores.values(), body)):
+            if note:
+                click.echo(f"Note: {note}", err=True)
+    with TrainingBar("regressor", shown=first) as bar:
+
+        def progress(step: int, steps: int, figures: dict[str, float]) -> None:
+            pace.update(figures)
+            bar(step, steps, figures)
+
+        exported = train_regressor(
+            mixture, vocabulary, run_path, config, body, backbone=backbone_file, start=start, resume=resuming,
+            export=export, tensorboard=tensorboard, true_bodies=bodies.true, progress=progress,
+        )  # fmt: skip
+    if not first:
+        return
+    if out is not None:
+        copy_file(exported, out)
+    for line in filter(None, (pace_described(pace), described(pace))):
+        click.echo(line)
+    click.echo(f"Wrote {out or exported}")
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor."
+)
+@tokenizer_option
+@click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
+@click.option("--boxes", "boxes_file", type=InputPath("boxes"), help="JSON or CSV of boxes by image name.")
+@click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
+@click.option("--no-overlay", is_flag=True, help="Draw no pictures.")
+@click.option("--no-mesh", is_flag=True, help="Write no OBJ, and no vertices into the npz.")
+@body_option
+@device_option
+@precision_option
+@reports_user_errors
+def predict(
+    images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
+    boxes_file: Path | None, whole: bool, out: Path, fov: float | None, no_overlay: bool, no_mesh: bool,
+    body_source: str, device: str, precision: Precision,
+) -> None:  # fmt: skip
+    """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
+
+    IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has no box, or
+    one outside, is left out and named; the others are done.
+    """
+    from ..people.jobs import checked, jobs_of
+
+    jobs = checked(jobs_of(images, boxes, boxes_file, whole))  # before anything that takes time
+
+    from tqdm import tqdm
+
+    from tokenizer import load_body
+
+    from ..geometry.camera import DEFAULT_FOV_DEG, assumed_intrinsics
+    from ..people.photos import Outputs, load_for, predict_files
+    from ..people.predict import synthetic_warning
+
+    if fov is not None:
+        assumed_intrinsics(2, 2, fov)  # refused before anything is loaded
+    body = load_body(body_source)
+    regressor = load_for(body, regressor_file, tokenizer_file, device, precision)
+    if fov is None:
+        click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
+    if warning := synthetic_warning(regressor):
+        click.echo(f"Note: {warning}", err=True)
+    with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
+        files = predict_files(
+            regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update,
+            say=lambda text: bar.write(text, file=sys.stderr),
+        )  # fmt: skip
+    files_word = "file" if len(files) == 1 else "files"
+    click.echo(f"Wrote {len(files)} {files_word} to {out}: {', '.join(file.name for file in files[:6])}"
+               f"{', …' if len(files) > 6 else ''}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

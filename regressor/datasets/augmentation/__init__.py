@@ -1,0 +1,1 @@
+"""Changes of training crops: mirror, close crops, occluders, colour."""

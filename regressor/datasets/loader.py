@@ -1,0 +1,207 @@
+"""Training batches: worker processes read crops in the sampler's order and prefetch them."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tokenizer import Body
+from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
+from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files.open_files import allow_open_files
+from tokenizer.engine.processes import available_cores
+
+from ..config import RegressorConfig
+from ..losses.masking import checked_confidences
+from ..sample import Sample, join, take, without_images
+from .augmentation.augment import augment
+from .crop_store import CropStore
+from .cropping import Framing, PictureOf, own_pictures
+from .mixtures import Mixture
+from .posed_keypoints import with_posed_keypoints
+from .sampler import CHANGES, Lane
+from .shards import ShardStore
+
+_HELD_BYTES = 1 << 30
+"""A crop store of that size at most is read into memory."""
+
+
+class Stream(Dataset[Any]):
+    """``stream[step]`` is what this process has of the batch of a step: the rows ``own`` of it.
+
+    Raises ``UserError`` where the system does not let as many files be open as samples are shuffled among.
+    """
+
+    def __init__(self, mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> None:
+        self._config, self._own = config, own
+        self._stores = [mixture.stores[name] for name in mixture.shares]
+        self._lanes = [Lane(self._stores, list(mixture.shares.values()), config, lane)
+                       for lane in range(max(1, config.data.lanes))]  # fmt: skip
+        self._pelvis = _rest_pelvis(body)
+        self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
+        self._held: dict[int, Sample] = {}
+        # Each lane is in one window of shards, or between two of them; others may lie closed.
+        windows = len(np.unique(self._turns(0, own)[1])) + 1
+        shards = [store for store in self._stores if isinstance(store, ShardStore)]
+        allow_open_files(sum(store.keep_open(windows * config.data.window) for store in shards))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_held": {}}
+
+    def __getitem__(self, step: int) -> Sample | UserError:
+        """The rows ``own`` of the batch of ``step``, changed; an error is handed on, to be raised by who asked."""
+        try:
+            return self.rows(step, self._own)
+        except UserError as error:
+            return error
+
+    def rows(self, step: int, own: slice) -> Sample:
+        """Some rows of the batch of ``step``, with the keypoints that their annotated bodies give, see
+        ``with_posed_keypoints``. Raises ``UserError`` where a shard cannot be read, and for confidences outside [0, 1].
+        """
+        turns, lanes = self._turns(step, own)
+        sources, rows = np.empty(len(turns), np.int64), np.empty(len(turns), np.int64)
+        for lane in np.unique(lanes).tolist():
+            here = lanes == lane
+            sources[here], rows[here] = self._lanes[lane].samples(turns[here])
+        parts, places, pictures = [], [], {}
+        for source in np.unique(sources).tolist():
+            places.append(np.flatnonzero(sources == source))
+            part, pictures[source] = self._read(source, rows[places[-1]])
+            parts.append(part)
+        inside = np.concatenate([np.arange(len(some)) for some in places])
+        back = np.argsort(np.concatenate(places))
+        sample, inside = take(join(parts), torch.from_numpy(back)), inside[back]
+        for points in (sample["keypoints_2d"], sample["keypoints_3d"]):
+            checked_confidences(points[..., -1])
+
+        def picture(number: int, framing: Framing) -> np.ndarray:
+            return pictures[int(sources[number])](int(inside[number]), framing)
+
+        seeds = np.stack([np.full(len(turns), self._config.seed), np.full(len(turns), CHANGES), lanes, turns], 1)
+        template, directions = self._pelvis
+        pelvis = template + sample["betas"] @ directions.T
+        changed = augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
+        return with_posed_keypoints(changed, self._body)
+
+    def annotation(self, at_most: int) -> Sample:
+        """What is known of the first samples there will be, without images."""
+        count = min(at_most, sum(store.count("train") for store in self._stores))
+        sources, rows = self._lanes[0].samples(np.arange(count))
+        return join([self._read(source, rows[sources == source])[0] for source in np.unique(sources).tolist()])
+
+    def _turns(self, step: int, own: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Number of each row in its lane, and its lane."""
+        of_lane = self._config.optim.batch // len(self._lanes)
+        lanes, places = np.divmod(np.arange(own.start, own.stop), of_lane)
+        return step * of_lane + places, lanes
+
+    def _read(self, source: int, rows: np.ndarray) -> tuple[Sample, PictureOf]:
+        """The annotation of some rows of a data set, without images, and their pictures."""
+        store = self._stores[source]
+        if isinstance(store, ShardStore) or _bytes(store) > _HELD_BYTES:
+            sample, picture = store.people(rows, "train")
+            return without_images(sample), picture
+        if source not in self._held:
+            self._held[source] = store.sample(np.arange(store.count("train")), "train")
+        held = self._held[source]
+        of_all = own_pictures(held["image"])
+        sample = take(without_images(held), torch.from_numpy(rows))
+        return sample, lambda number, framing: of_all(int(rows[number]), framing)
+
+    def batches(self, first: int, last: int, workers: int, device: torch.device) -> Iterator[Sample]:
+        """Those of the steps from ``first`` to before ``last``, made ahead by ``workers`` processes, or here by none.
+
+        Raises ``UserError`` where a shard cannot be read.
+        """
+        return made_ahead(self, range(first, last), workers, device)
+
+
+def _bytes(store: CropStore) -> int:
+    return store.count("train") * 3 * store.size**2
+
+
+def _rest_pelvis(body: Body) -> tuple[Tensor, Tensor]:
+    """Where the pelvis rests, metres: (3,) and what each beta adds (3,10); it depends linearly on them."""
+    betas = torch.cat([torch.zeros(1, 10), torch.eye(10)])
+    rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
+    places = body.cpu().joints(rest, betas=betas)[:, index("pelvis")]
+    return places[0], (places[1:] - places[0]).T
+
+
+_DIED = re.compile(r"DataLoader worker \(pid")
+"""In what torch raises when a worker dies; what a worker itself raised names it without a pid."""
+
+
+def made_ahead(batches: Dataset[Any], steps: range, workers: int, device: torch.device) -> Iterator[Sample]:
+    """``batches[step]`` of each step, made by ``workers`` processes, or here by none.
+
+    Raises the ``UserError`` that a batch is in place of a sample. See ``named_deaths``.
+    """
+    loader: Any = (batches[step] for step in steps)
+    if workers:
+        loader = DataLoader(
+            batches, batch_size=None, sampler=cast(Any, steps), num_workers=workers, prefetch_factor=3,
+            pin_memory=device.type == "cuda", worker_init_fn=_start_worker,
+            multiprocessing_context=multiprocessing.get_context("spawn"),
+        )  # fmt: skip
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def started(batches: Iterator[Sample]) -> Iterator[Sample]:
+    """The same batches, the first of them made by now: to start the processes that make them is no time of a step."""
+    first = list(islice(batches, 1))
+    return chain(first, batches)
+
+
+@contextmanager
+def named_deaths() -> Iterator[None]:
+    """Turns the death of a process that makes batches into a ``UserError``.
+
+    Torch raises it from a signal handler: at whatever the training is busy with, not only where it waits for a batch.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _DIED.search(str(error)):
+            raise
+        raise fail("A process that reads training data ended", got=" ".join(str(error).split()),
+                   expected="enough memory, also in /dev/shm; a script that trains needs an "
+                            '`if __name__ == "__main__"` guard',
+                   next_step="Try --set data.workers=1, or 0") from None  # fmt: skip
+
+
+def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processes: int) -> int:
+    """``choice``, or for -1 as many as help: none on a CPU where everything is held in memory, else up to 8 a GPU.
+
+    ``processes``: those that train on this machine.
+    """
+    if choice >= 0:
+        return choice
+    held = all(not isinstance(store, ShardStore) for store in mixture.stores.values())
+    if held and device.type == "cpu":
+        return 0
+    return max(1, min(8, available_cores() // processes - 1))
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

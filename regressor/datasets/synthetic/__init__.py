@@ -1,0 +1,1 @@
+"""Synthetic people: pose store → rendered, annotated crops."""

@@ -1,0 +1,1 @@
+"""Scoring: protocols, results, comparison, robustness."""

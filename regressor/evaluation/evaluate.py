@@ -1,0 +1,281 @@
+"""Errors of a regressor on a split, beside baselines that look at no image. Every sample counts, none is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenizer import Body, FrozenTokenizer
+from tokenizer.body.skeleton import NUM_BODY_JOINTS, keypoint_index
+from tokenizer.engine.errors import fail
+from tokenizer.engine.training.memory import memory_errors
+from tokenizer.engine.training.precision import Precision, resolve_device
+
+from ..checkpoints.regressor_file import check_body, load_regressor
+from ..datasets.crop_store import CropStore
+from ..network.model import Regressor, normalise
+from ..sample import Sample, num_samples, take, to_device
+from .baselines import Means, training_means
+from .evaluate_2d import KeypointReport, evaluate_keypoints
+from .protocols import Posed, Protocol, protocol
+from .results import REFERENCE_ROW, Report
+from .robustness import changes
+from .scoring_bodies import genders_of
+
+_BODY_FLAGS = ("has_body_pose", "has_global_orient", "has_betas")
+_ANNOTATIONS = 4096
+"""Samples whose annotation is read at once."""
+BEST_ROW = "true pose through the tokens (best possible with these tokens)"
+Wrap = Callable[[Iterable[int]], Iterable[int]]
+Scores = dict[str, list[dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How samples are scored: the rule, the body of predictions, true bodies by gender, the vocabulary (the best that
+    its tokens can do is a row), and what the baselines know (None: no baselines)."""
+
+    protocol: Protocol
+    body: Body
+    tokenizer: FrozenTokenizer
+    means: Means | None = None
+    true_bodies: dict[str, Body] | None = None
+    robustness: bool = False
+
+
+def true_points(sample: Sample, judge: Judge) -> Posed:
+    """The annotated bodies of ``sample``, each of its gender, posed as the rule needs them."""
+    posed = _of_their_gender(sample, judge)
+    if posed.keypoints is not None:
+        # Annotated keypoints may stand anywhere: their pelvis goes to that of the body, which keeps the mesh's place.
+        extra, pelvis = keypoint_index("lsp_right_ankle"), keypoint_index("mpii_pelvis")
+        annotated = sample["keypoints_3d"]
+        whole = (annotated[:, extra:, 3] > 0).all(1)[:, None, None]
+        moved = annotated[..., :3] - annotated[:, pelvis, None, :3] + posed.keypoints[:, pelvis, None]
+        posed.keypoints = torch.where(whole, moved, posed.keypoints)
+    return posed
+
+
+def _of_their_gender(sample: Sample, judge: Judge) -> Posed:
+    """The bodies of ``sample``, each of its gender, posed as the rule needs them."""
+    bodies = judge.true_bodies or {"neutral": judge.body}
+    posed: Posed | None = None
+    for name, rows in genders_of(sample, bodies, neutral_is_female=judge.protocol.neutral_is_female).items():
+        body = bodies[name]
+        if len(body.v_template) != len(judge.body.v_template):
+            raise fail("True bodies have another mesh than the predicted ones", got=f"{len(body.v_template)} vertices",
+                       expected=f"{len(judge.body.v_template)}")  # fmt: skip
+        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
+        posed = some if posed is None else posed.replaced(rows, some)
+    assert posed is not None
+    return posed
+
+
+@torch.no_grad()
+def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, scores: Scores, first: int) -> None:
+    """Append to ``scores`` those of one batch, on the CPU, whose first sample is number ``first`` of its split.
+
+    Rows: ``regressors`` by name (and each after every change of ``robustness``, as ``name, change``), the baselines,
+    the best possible with these tokens: those of the true pose, with true orientation and shape. Raises ``UserError``
+    for predictions that are no numbers: a dropped sample would flatter.
+    """
+    device = next(iter(regressors.values())).network.mean_betas.device
+    inputs = {"": sample}
+    if judge.robustness:
+        inputs |= {f", {name}": change(sample, first) for name, change in changes().items()}
+    some = to_device(sample, device)
+    pose, orientation, betas = some["body_pose"], some["global_orient"], some["betas"]
+    truth = true_points(some, judge)
+
+    def add(row: str, predicted: Posed) -> None:
+        found = {name: values.cpu() for name, values in judge.protocol.score(predicted, truth).items()}
+        broken = ~torch.isfinite(found["mpjpe_mm"])
+        if broken.any():
+            at = first + int(broken.nonzero()[0])
+            raise fail(
+                f"Predictions of row {row!r} are no numbers",
+                got=f"{int(broken.sum())} of them, the first for sample {at}",
+                next_step="Nothing is left out here: look at this regressor and these samples",
+            )
+        scores.setdefault(row, []).append(found)
+
+    for name, regressor in regressors.items():
+        for suffix, given in inputs.items():
+            given = to_device(given, device)
+            prediction = regressor(normalise(given["image"]), box=given["box"], K=given["K"])
+            rotations = (prediction.body_pose, prediction.global_orient[:, 0])
+            add(name + suffix, _pose(judge.body, *rotations, prediction.betas, judge.protocol))
+    if judge.means is not None:
+        means, rules = judge.means, judge.protocol
+        mean_pose, mean_betas = means.body_pose.expand_as(pose), means.betas.expand_as(betas)
+        turned = means.orientation.expand_as(orientation)
+        add("mean 3D joints", Posed(means.joints.expand(len(pose), -1, -1)))
+        add("mean pose, mean orientation", _pose(judge.body, mean_pose, turned, mean_betas, rules))
+        add(REFERENCE_ROW, _pose(judge.body, mean_pose, orientation, mean_betas, rules))
+    through_tokens = judge.tokenizer.decode(judge.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
+    rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
+    add(BEST_ROW, _of_their_gender({**some, "body_pose": rebuilt}, judge))
+
+
+def evaluate_batches(
+    regressors: dict[str, Regressor], batches: Iterable[Sample], judge: Judge, about: dict[str, Any],
+    sequences: Sequence[str] | None = None,
+) -> Report:  # fmt: skip
+    """Score ``regressors`` by row name on all ``batches``; see ``score_batch``.
+
+    Samples must know pose, orientation and shape of everybody. ``sequences``: the name of each sample's sequence.
+    """
+    scores: Scores = {}
+    count = 0
+    for sample in batches:
+        score_batch(regressors, sample, judge, scores, count)
+        count += num_samples(sample)
+    rows = {row: _joined(parts) for row, parts in scores.items()}
+    joints = {row: errors.pop("joints_mm") for row, errors in rows.items()}
+    names = {"protocol": judge.protocol.rules, "protocol_name": judge.protocol.name, "samples": count}
+    return Report({**names, **about}, rows, joints, judge.protocol.joint_names, list(regressors), sequences)
+
+
+def evaluate_split(
+    regressors: dict[str, Regressor], samples: Sample, means: Means | None, tokenizer: FrozenTokenizer, body: Body,
+    about: dict[str, Any], *, batch: int = 32, **judging: Any,
+) -> Report:  # fmt: skip
+    """``evaluate_batches`` of samples in memory by the rule ``synthetic``; ``judging``: further fields of ``Judge``."""
+    judge = Judge(**{"protocol": protocol("synthetic", body), **judging}, body=body, tokenizer=tokenizer, means=means)
+    parts = (take(samples, slice(start, start + batch)) for start in range(0, num_samples(samples), batch))
+    return evaluate_batches(regressors, parts, judge, about)
+
+
+@memory_errors("in evaluation", "Try --precision bf16, or --device cpu")
+def evaluate_files(
+    regressor_files: Sequence[Path],
+    store: CropStore,
+    split: str,
+    tokenizer: FrozenTokenizer,
+    body: Body,
+    *,
+    rules: Protocol | None = None,
+    only_2d: bool = False,
+    true_bodies: dict[str, Body] | None = None,
+    robustness: bool = False,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    batch: int = 32,
+    progress: Wrap | None = None,
+) -> Report | KeypointReport:
+    """Scores of exported regressors on a split of a crop store, by ``rules`` (default: ``synthetic``).
+
+    The rule ``synthetic`` has baselines beside it, from the store's train split. With ``only_2d``, and where the split
+    begins with people of whom no body is known, 2D keypoints alone are scored (``evaluate_2d``). Raises ``UserError``
+    for an empty split, crops of another size, a regressor of another body, people whose pose, orientation or shape is
+    not known, or genders without bodies.
+    """
+    target = resolve_device(device)
+    rules = rules or protocol("synthetic", body)
+    if not store.count(split):
+        raise fail(f"{store.path} has no crops in split {split!r}")
+    regressors: dict[str, Regressor] = {}
+    for path in regressor_files:
+        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target), precision=precision)
+        check_body(path, regressor.provenance, body.kind)
+        if not regressors:
+            store = store.at_size(regressor.config.image_size)
+        if regressor.config.image_size != store.size:
+            raise fail(f"Regressor {path} sees crops of another size", got=f"{store.size} px",
+                       expected=f"{regressor.config.image_size} px")  # fmt: skip
+        row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
+        regressors[row if row not in regressors else f"{row} ({path})"] = regressor
+    boxes = store.attributes.get("boxes", "those of the annotation")
+    aspects = {regressor.config.backbone.aspect for regressor in regressors.values()}
+    if len(aspects) > 1:
+        raise fail("These regressors look at crops of several shapes", got=", ".join(regressors),
+                   next_step="Score them one by one, and `compare` the results")  # fmt: skip
+    if (aspect := aspects.pop()) != 1:
+        squares, store = store, store.as_predicted(aspect)
+        if store is not squares:
+            boxes += ", widened to 192:256, as published"
+        elif store.attributes.get("format", "synthetic") != "synthetic":
+            boxes += ", not widened to 192:256 as published: `prepare` again, earlier versions kept squares alone"
+    beginning = store.annotation(np.arange(min(batch, store.count(split))), split)
+    only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]
+    if only_2d and robustness:
+        raise fail("Robustness is measured in 3D", got="2D keypoints alone", next_step="Leave out --robustness")
+    means = None
+    if rules.name == "synthetic" and not only_2d:
+        means = training_means(_Annotation(store, "train", true_bodies), body.to(target)).to(target)
+    judge = Judge(
+        rules, body.to(target), tokenizer.to(target), means,
+        {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
+    )  # fmt: skip
+
+    def batches() -> Iterator[Sample]:
+        starts: Iterable[int] = range(0, store.count(split), batch)
+        for start in progress(starts) if progress else starts:
+            some = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
+            if not only_2d:
+                _check(some, store, split, true_bodies)
+            yield some
+
+    about = {
+        "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
+        "body": body.kind, "precision": next(iter(regressors.values())).precision,
+        "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
+        "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
+        "data": _data(store, split),
+        "boxes": boxes,
+        "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
+    }  # fmt: skip
+    if only_2d:
+        return evaluate_keypoints(regressors, batches(), judge.body, about, store.sequences(split))
+    return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """What is known of a whole split, without its images, in batches, as often as it is asked for."""
+
+    store: CropStore
+    split: str
+    true_bodies: dict[str, Body] | None
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, self.store.count(self.split), _ANNOTATIONS):
+            rows = np.arange(start, min(start + _ANNOTATIONS, self.store.count(self.split)))
+            some = self.store.annotation(rows, self.split)
+            _check(some, self.store, self.split, self.true_bodies)
+            yield some
+
+
+def _data(store: CropStore, split: str) -> str:
+    sources = ", ".join(store.attributes.get("sources", [])) or str(store.path)
+    kind = store.attributes.get("format") or f"synthetic people, {store.attributes.get('domain')}"
+    return f"{kind} ({sources}), split {split}"
+
+
+def _check(some: Sample, store: CropStore, split: str, true_bodies: dict[str, Body] | None) -> None:
+    unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
+    if unknown:
+        raise fail(f"Split {split!r} of {store.path} cannot be scored in 3D", next_step="Judge 2D with --protocol 2d",
+                   got=f"samples without {', '.join(unknown)}",
+                   expected="everybody's pose, orientation and shape annotated")  # fmt: skip
+    if "gender" in some:
+        missing = genders_of(some).keys() - {"neutral"} - set(true_bodies or {})
+        if missing:
+            got = f"no {' and no '.join(sorted(missing))} body"
+            raise fail(f"Split {split!r} of {store.path} wants true bodies by gender", got=got,
+                       next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
+
+
+def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:
+    keypoints = body.keypoints(pose, root=root, betas=betas) if rules.keypoints else None
+    return Posed(body.joints(pose, root=root, betas=betas), body.vertices(pose, root=root, betas=betas), keypoints)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}

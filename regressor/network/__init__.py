@@ -1,0 +1,1 @@
+"""The network: an image crop → features → token logits → frozen decoder → SMPL parameters."""

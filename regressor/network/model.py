@@ -1,0 +1,248 @@
+"""Regressor = backbone → query decoder → heads → the artifact's frozen decoder; and the one place that builds it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokenizer import FrozenTokenizer
+from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
+from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS
+from tokenizer.engine.constants import constant
+from tokenizer.engine.errors import fail
+from tokenizer.engine.training.precision import ResolvedPrecision, autocast, without_autocast
+
+from ..config import RegressorConfig
+from ..geometry.camera import crop_geometry, lone_crop_camera, ray_rotation
+from .decoders import Decoded, QueryDecoder, SingleQueryDecoder
+from .empty_weights import empty_weights
+from .heads import MixerTokenHead, Rot6dHead, TokenHead
+from .prediction import Prediction
+from .resnet import ResNet
+from .vit import ViT
+
+_IMAGE_MEAN = (0.485, 0.456, 0.406)
+_IMAGE_STD = (0.229, 0.224, 0.225)
+NUM_BETAS = 10
+NUM_HANDS = NUM_JOINTS - NUM_BODY_JOINTS - 1
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 RGB (...,3,H,W) → float32 with ImageNet's mean and spread taken out."""
+    mean = constant(_IMAGE_MEAN, images.device)[:, None, None]
+    std = constant(_IMAGE_STD, images.device)[:, None, None]
+    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+
+@dataclass
+class RawPrediction:
+    """What the network itself gives, float32: orientation6d (B,6), see ``HeadConfig.orientation``; betas (B,10); camera
+    (B,3) s, tx, ty; pose: logits (B,T,L_f) per factor, or 6D (B,21,6); pointed (B,44,2) crop units, or None; hands6d
+    (B,2,6), or None where they rest."""
+
+    orientation6d: Tensor
+    betas: Tensor
+    camera: Tensor
+    pose: list[Tensor] | Tensor
+    pointed: Tensor | None
+    hands6d: Tensor | None = None
+
+
+class RegressorNetwork(nn.Module):
+    """All that is trained. Everything but token logits is predicted as an offset from a mean, kept in buffers."""
+
+    mean_orientation6d: Tensor
+    mean_pose6d: Tensor
+    mean_hands6d: Tensor
+    mean_betas: Tensor
+    mean_camera: Tensor
+    betas_reach: Tensor | None
+    camera_reach: Tensor | None
+
+    def __init__(
+        self, backbone: ResNet | ViT, decoder: QueryDecoder | SingleQueryDecoder,
+        pose_head: TokenHead | MixerTokenHead | Rot6dHead, *, hands: bool = False, bounded: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.backbone, self.decoder, self.pose_head = backbone, decoder, pose_head
+        self.orientation = nn.Linear(decoder.width, 6)
+        self.shape = nn.Linear(decoder.width, NUM_BETAS)
+        self.camera = nn.Linear(decoder.width, 3)
+        self.hands = nn.Linear(decoder.width, NUM_HANDS * 6) if hands else None
+        with torch.no_grad():
+            for head in filter(None, (self.orientation, self.shape, self.camera, self.hands)):
+                head.weight.mul_(0.1)
+                head.bias.zero_()
+        if hands:
+            self.register_buffer("mean_hands6d", torch.tensor([[1.0, 0, 0, 0, 1, 0]] * NUM_HANDS))
+        self.register_buffer("mean_orientation6d", torch.tensor([1.0, 0, 0, 0, -1, 0]))
+        self.register_buffer("mean_pose6d", torch.tensor([[1.0, 0, 0, 0, 1, 0]] * NUM_BODY_JOINTS))
+        self.register_buffer("mean_betas", torch.zeros(NUM_BETAS))
+        self.register_buffer("mean_camera", torch.tensor([1.0, 0, 0]))
+        self.register_buffer("betas_reach", torch.full((NUM_BETAS,), 3.0) if bounded else None)
+        self.register_buffer("camera_reach", torch.ones(3) if bounded else None)
+
+    def forward(self, images: Tensor, geometry: Tensor | None = None) -> RawPrediction:
+        """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``."""
+        features = self.backbone(images)
+        if isinstance(self.decoder, SingleQueryDecoder):
+            # A hundredth of the work behind a ViT, and what turns its rounding into degrees: always in float32.
+            with without_autocast(images.device):
+                return self._heads(self.decoder(features.float()))
+        return self._heads(self.decoder(features, geometry))
+
+    def _heads(self, decoded: Decoded) -> RawPrediction:
+        readout = decoded.readout
+        pose = self.pose_head(readout)
+        hands = None
+        if self.hands is not None:
+            hands = self.mean_hands6d + self.hands(readout).float().unflatten(-1, (NUM_HANDS, 6))
+        return RawPrediction(
+            orientation6d=self.mean_orientation6d + self.orientation(readout).float(),
+            betas=self.mean_betas + _within(self.shape(readout).float(), self.betas_reach),
+            camera=self.mean_camera + _within(self.camera(readout).float(), self.camera_reach),
+            pose=pose if isinstance(pose, list) else self.mean_pose6d + pose,
+            pointed=decoded.pointed,
+            hands6d=hands,
+        )
+
+    @torch.no_grad()
+    def start_at(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
+        """Take means and ranges of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas,
+        camera; one sample tells no range."""
+        self.mean_orientation6d.copy_(matrix_to_rot6d(orientation).mean(0))
+        self.mean_pose6d.copy_(matrix_to_rot6d(body_pose).mean(0))
+        self.mean_betas.copy_(betas.mean(0))
+        self.mean_camera.copy_(camera.mean(0))
+        for reach, values in ((self.betas_reach, betas), (self.camera_reach, camera)):
+            if reach is not None and len(values) > 1:
+                reach.copy_((1.5 * (values - values.mean(0)).abs().amax(0)).clamp_min(0.1))
+
+
+def _within(offset: Tensor, reach: Tensor | None) -> Tensor:
+    return offset if reach is None else reach * torch.tanh(offset / reach)
+
+
+class Regressor(nn.Module):
+    """A crop with its box and camera → ``Prediction``. The tokenizer follows ``.to()`` but is never saved with it:
+    a checkpoint holds ``network`` and the artifact's digest.
+
+    ``precision`` is that of the network alone: rotations, token decoding and cameras stay float32. ``config`` and
+    ``provenance`` say how it came to be.
+    """
+
+    def __init__(
+        self, network: RegressorNetwork, tokenizer: FrozenTokenizer, config: RegressorConfig, *,
+        precision: ResolvedPrecision = "fp32", provenance: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.network, self.tokenizer = network, tokenizer
+        self.config, self.provenance = config, provenance or {}
+        self.precision: ResolvedPrecision = precision
+
+    def forward(self, images: Tensor, *, box: Tensor | None = None, K: Tensor | None = None) -> Prediction:
+        """Normalised crops (B,3,S,S), box (B,4) x0,y0,x1,y1 px and K (B,3,3) of the full image → ``Prediction``.
+
+        The paper's network (presets ``vit-*``) looks at crops alone; without box and K it takes each for an image of
+        its own (``camera.lone_crop_camera``). Raises ``UserError`` for crops of another size, and where box and K are
+        needed.
+        """
+        size = self.config.image_size
+        if images.shape[-3:] != (3, size, size):
+            raise fail(
+                "The crops do not fit the regressor", got=tuple(images.shape), expected=f"(B, 3, {size}, {size})"
+            )
+        if box is None or K is None:
+            if self.network.decoder.needs_geometry or (box is None) != (K is None):
+                raise fail("The regressor needs to know where the crops are", expected="box and K, both")
+            box, K = lone_crop_camera(len(images), images.device)
+        with autocast(images.device, self.precision):
+            raw: RawPrediction = self.network(images, crop_geometry(box, K))
+        orientation = rot6d_to_matrix(raw.orientation6d)
+        if self.config.head.orientation == "ray":
+            orientation = ray_rotation(box, K) @ orientation
+        if raw.hands6d is None:
+            hands = torch.eye(3, device=images.device).expand(len(images), NUM_HANDS, 3, 3)
+        else:
+            hands = rot6d_to_matrix(raw.hands6d)
+        return Prediction(
+            global_orient=orientation[:, None],
+            body_pose=torch.cat([rot6d_to_matrix(self._body_pose6d(raw)), hands], 1),
+            betas=raw.betas,
+            camera=raw.camera,
+            box=box,
+            K=K,
+            factor_logits=raw.pose if isinstance(raw.pose, list) else None,
+            pointed=raw.pointed,
+        )
+
+    def _body_pose6d(self, raw: RawPrediction) -> Tensor:
+        """(B,21,6) float32."""
+        if not isinstance(raw.pose, list):
+            return raw.pose
+        decoded = self.tokenizer.decode_factored_rot6d([logits.softmax(-1) for logits in raw.pose])
+        return decoded + self.network.mean_pose6d if self.config.head.add_mean else decoded
+
+
+def build_regressor(
+    config: RegressorConfig, tokenizer: FrozenTokenizer, precision: ResolvedPrecision = "fp32", *,
+    empty: bool = False,
+) -> Regressor:  # fmt: skip
+    """Build an untrained regressor for an artifact; weights are drawn from torch's global generator, or, where
+    ``empty``, take no memory and no time until they are assigned.
+
+    Raises ``UserError`` for a crop size the backbone cannot divide, and for parts that do not fit together.
+    """
+    with empty_weights() if empty else nullcontext():
+        backbone = _backbone(config)
+        decoder = _decoder(config, backbone)
+        head = _pose_head(config, tokenizer)
+        network = RegressorNetwork(backbone, decoder, head, hands=config.head.hands, bounded=config.head.bounded)
+    return Regressor(network, tokenizer, config, precision=precision)
+
+
+def _backbone(config: RegressorConfig) -> ResNet | ViT:
+    settings, size = config.backbone, config.image_size
+    if settings.kind == "resnet":
+        if size % 32:
+            raise fail("The crop size does not fit the backbone", got=size, expected="a multiple of 32")
+        return ResNet(settings.width, settings.blocks, settings.channels)
+    if size % 64:
+        raise fail("The crop size does not fit the backbone", got=size, expected="a multiple of 64")
+    if len(settings.blocks) != 1 or settings.heads < 1 or settings.width % settings.heads:
+        got = f"blocks {list(settings.blocks)}, width {settings.width}, heads {settings.heads}"
+        raise fail("No ViT has these sizes", got=got, expected="one number of blocks; heads that divide the width")
+    return ViT(size, settings.width, settings.blocks[0], settings.heads,
+               drop_path=settings.drop_path, recompute=settings.recompute)  # fmt: skip
+
+
+def _decoder(config: RegressorConfig, backbone: ResNet | ViT) -> QueryDecoder | SingleQueryDecoder:
+    settings = config.decoder
+    if settings.kind == "single":
+        if settings.heads < 1 or settings.dim % settings.heads:
+            raise fail("The decoder's heads do not divide its width", got=f"dim {settings.dim}, heads {settings.heads}")
+        return SingleQueryDecoder(
+            channels=backbone.out_channels, layers=settings.layers, heads=settings.heads,
+            head_dim=settings.dim // settings.heads, width=settings.width, hidden=settings.hidden,
+        )  # fmt: skip
+    if isinstance(backbone, ViT):
+        raise fail("The pointing decoder needs the square map of a ResNet", got="backbone.kind 'vit'",
+                   next_step="Set decoder.kind=single")  # fmt: skip
+    return QueryDecoder(
+        queries=len(KEYPOINT_NAMES), channels=backbone.out_channels, map_size=config.image_size // backbone.stride,
+        geometry=3, dim=settings.dim, layers=settings.layers, heads=settings.heads, width=settings.width,
+        blocks=settings.blocks, dropout=settings.dropout,
+    )  # fmt: skip
+
+
+def _pose_head(config: RegressorConfig, tokenizer: FrozenTokenizer) -> TokenHead | MixerTokenHead | Rot6dHead:
+    width, head = config.decoder.width, config.head
+    if head.pose == "rot6d":
+        return Rot6dHead(width)
+    if head.logits == "mixer":
+        return MixerTokenHead(width, tokenizer.num_tokens, tokenizer.levels)
+    return TokenHead(width, tokenizer.num_tokens, tokenizer.levels, tokenizer.codebook.cpu(), head.logits)

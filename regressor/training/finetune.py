@@ -1,0 +1,218 @@
+"""Fine-tuning on a user's own photographs: from any exported regressor, with 2D keypoints alone if need be.
+
+Nothing in 2D holds a body in depth: it can follow its keypoints and leave the truth. Hence defaults that move little:
+a backbone that stays, few steps at a low rate, poses that remain those of the vocabulary, and thresholds below which a
+2D error hardly counts (TALS).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenizer import Body, FrozenTokenizer
+from tokenizer.engine.config import resolve
+from tokenizer.engine.errors import fail
+from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
+from tokenizer.engine.training.precision import resolve_device
+from tokenizer.engine.training.run import RunFolder, removed_on_error
+
+from ..bodies_of_data import note_on_body
+from ..checkpoints.regressor_file import check_body, load_regressor
+from ..config import RegressorConfig, with_loss
+from ..datasets.annotation import ReadOptions
+from ..datasets.crop_store import CropStore, open_crops
+from ..datasets.mixtures import mixed_in, open_beside
+from ..datasets.prepare import StoreOptions, prepare_shards
+from ..datasets.shards import INDEX
+from ..network.model import Regressor, normalise
+from ..sample import Sample, num_samples, take, to_device
+from .initialization import check_same_start, starting_config
+from .train import MEMORY_STEP, Progress, train_regressor
+from .validation import joint_errors, judged_by, known_figures, score_predictions
+
+RESULT = "finetune.json"
+_BATCH = 16
+_PASSES, _FEWEST_STEPS, _MOST_STEPS = 20, 200, 2000
+_HIGHEST_RATE = 1e-4
+_WARMUP = 50
+_VALIDATIONS = 10
+_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What to learn from: ``sources`` of a ``data_format`` of ``pose-regressor prepare`` with ``images`` elsewhere, or
+    one folder that it prepared; ``val_share`` of the photographs is held out. ``also``: ``PATH=SHARE``, crops of other
+    data and their share of a training batch, against forgetting what the regressor could."""
+
+    sources: tuple[Path, ...]
+    images: Path | None = None
+    data_format: str = "coco"
+    val_share: float = 0.2
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn, see ``finetune_config``."""
+
+    tals: str = "published"
+    trainable: str = "none"
+    steps: int | None = None
+    minutes: float | None = None
+    assignments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What came of it: the exported file; figures of the held-out people before and after, by name, and by which of
+    them it was ``judged``; how many people on each side; how far the held-out bodies moved in 3D, ``joint_errors``."""
+
+    regressor: str
+    before: dict[str, float]
+    after: dict[str, float]
+    judged: str
+    train: int
+    val: int
+    moved: dict[str, float]
+
+    @property
+    def better(self) -> bool:
+        """Whether the error on those held out fell."""
+        return self.after[self.judged] < self.before[self.judged]
+
+
+def finetune_config(
+    start: RegressorConfig, people: int, settings: Settings, share: float = 1.0
+) -> RegressorConfig:  # fmt: skip
+    """The configuration to fine-tune ``start`` on with so many ``people``.
+
+    The published loss, in which only what is known counts, with TALS at ``settings.tals``. The rate is the one it was
+    trained with, and at most 1e-4. Steps: twenty passes over the people, who are ``share`` of each batch, but at least
+    200, so that the average of the weights leaves the start, and at most 2000, so that a large set is not learned by
+    heart. ``settings.assignments`` come last. Raises ``UserError`` for settings that are none.
+    """
+    steps = settings.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
+    often = max(1, steps // _VALIDATIONS)
+    optim = replace(
+        start.optim, steps=steps, batch=_BATCH, accumulate=1, lr=min(start.optim.lr, _HIGHEST_RATE),
+        warmup=min(_WARMUP, steps // 4), budget_s=60 * (settings.minutes or 0.0),
+    )  # fmt: skip
+    config = replace(start, optim=optim, validate_every=often, checkpoint_every=often)
+    config = with_loss(config, form="published", tals=settings.tals)
+    return resolve(config, assignments=[f"backbone.trainable={settings.trainable}", *settings.assignments])
+
+
+@memory_errors("in fine-tuning", MEMORY_STEP)
+@disk_errors(DISK_STEP)
+def finetune(
+    photographs: Photographs, start: Path, tokenizer: FrozenTokenizer, body: Body, run_path: Path, settings: Settings,
+    *, device: str = "auto", resume: bool = False, preparing: Callable[[int, int, int], object] | None = None,
+    training: Progress | None = None, say: Callable[[str], object] = lambda text: None,
+) -> Finetuned:  # fmt: skip
+    """Prepare the photographs into ``run_path/data``, train from the exported regressor ``start`` in ``run_path``, and
+    judge before and after on what is held out; the result is in ``run_path/finetune.json``, too.
+
+    With ``resume`` all goes on where it was. ``preparing`` and ``training`` are told of progress, see
+    ``prepare_shards`` and ``train_regressor``; ``say`` is given a line of text where something is to be known.
+
+    Raises ``UserError`` for a start of another body or vocabulary, several processes, photographs of which
+    nobody remains, or of which nothing can be held out or trained on; nothing is left behind then.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise fail("Fine-tuning in one command is the work of one process", got="several, under torchrun",
+                   next_step="Use `prepare --val-share`, then `train --start`")  # fmt: skip
+    target = resolve_device(device)
+    going_on = (run_path / "config.json").exists()
+    if going_on and not resume:
+        raise fail(f"{run_path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
+    if going_on:
+        check_same_start(RunFolder.open(run_path).config.get("start"), start)
+    begun = starting_config(start)
+    finetune_config(begun, 0, settings)  # what is wrong with the settings is told before any work
+    beside = open_beside(photographs.also)
+    regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
+    check_body(start, regressor.provenance, body.kind)
+    with removed_on_error(run_path / "data", unless=run_path / "config.json"):
+        store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
+        mixture = mixed_in(store, beside)
+        predicted = store.as_predicted(regressor.config.backbone.aspect)
+        held_out = predicted.sample(np.arange(store.count("val")), "val")
+        if "keypoints_2d_pct" not in known_figures(held_out):
+            raise fail("Nobody held out has a 2D keypoint", next_step="Annotate more, or hold out more")
+        body = body.to(target)
+        before, joints = _means(score_predictions(regressor, held_out, body)), _joints(regressor, held_out, body)
+        del regressor
+
+        for note in (mixture.note, note_on_body(mixture.stores.values(), body)):
+            if note:
+                say(note)
+        config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
+        config = replace(config, device=device if device != "auto" else config.device)
+        say(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
+        path = train_regressor(
+            mixture, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training
+        )
+
+    body = body.to(target)
+    tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))
+    after = _means(score_predictions(tuned, held_out, body))
+    moved = _means(joint_errors(_joints(tuned, held_out, body), joints))
+    judged = judged_by(tuned.config, held_out)
+    result = Finetuned(str(path), before, after, judged, store.count("train"), store.count("val"), moved)
+    write_text_atomically(run_path / RESULT, json.dumps(asdict(result), indent=2) + "\n")
+    return result
+
+
+def _prepared(
+    photographs: Photographs, out: Path, preparing: Callable[[int, int, int], object] | None,
+    say: Callable[[str], object],
+) -> CropStore:  # fmt: skip
+    sources, left_out = photographs.sources, []
+    if len(sources) == 1 and (sources[0] / INDEX).is_file():
+        store, remedy = open_crops(sources[0]), "Prepare it with --val-share"
+    else:
+        reading = ReadOptions(photographs.images, "train", val_share=photographs.val_share)
+        report = prepare_shards(
+            photographs.data_format, list(sources), out, reading, StoreOptions(), progress=preparing
+        )
+        if "keypoints" in report.about:
+            say(f"keypoints: {report.about['keypoints']}")
+        for reason, count in sorted(report.skipped.items()):
+            say(f"left out, {reason}: {count:,}")
+        left_out = report.broken
+        for name, reason in left_out[:5]:
+            say(f"left out, {name}: {reason}")
+        store, remedy = open_crops(out), "Give more photographs (or another --val-share)"
+    empty = [split for split in ("train", "val") if split not in store.splits or not store.count(split)]
+    if empty:
+        held_out = store.attributes.get("held_out", "nothing")
+        raise fail("There must be people to train on, and others to judge by", next_step=remedy,
+                   got=f"nobody in {' and '.join(empty)}; held out is {held_out}")  # fmt: skip
+    if len(left_out) > 5:
+        say(f"left out, {len(left_out):,} in all; the others are listed in {out / 'left_out.txt'}")
+    return store
+
+
+def _means(scores: dict[str, Tensor]) -> dict[str, float]:
+    return {name: round(float(values.mean()), 4) for name, values in scores.items()}
+
+
+@torch.no_grad()
+def _joints(regressor: Regressor, samples: Sample, body: Body) -> Tensor:
+    """Joints (N,24,3) of the first people as predicted, camera axes, metres, on the CPU."""
+    device = regressor.network.mean_betas.device
+    parts = []
+    for start in range(0, min(num_samples(samples), _LOOKED_AT), _BATCH):
+        some = to_device(take(samples, slice(start, start + _BATCH)), device)
+        parts.append(regressor(normalise(some["image"]), box=some["box"], K=some["K"]).joints(body).cpu())
+    return torch.cat(parts)

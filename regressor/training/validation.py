@@ -1,0 +1,97 @@
+"""Figures of a regressor on a held-out split, quick enough to be taken while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tokenizer import Body
+from tokenizer.body.metrics import mpjpe, pa_mpjpe
+from tokenizer.body.rotations import geodesic_distance
+from tokenizer.body.skeleton import index
+from tokenizer.engine.errors import fail
+
+from ..config import RegressorConfig
+from ..evaluation.scoring_bodies import genders_of
+from ..losses.keypoint_errors import keypoint_distances, keypoint_scores, seen_keypoints
+from ..losses.masking import known, like
+from ..network.model import Regressor, normalise
+from ..sample import Sample, has_neutral_betas, num_samples, take, to_device
+
+
+def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Joints (B,24,3) against (B,24,3), metres → ``mpjpe_mm`` and ``pa_mpjpe_mm``, (B,) each."""
+    root = index("pelvis")
+    predicted, target = (joints - joints[:, root : root + 1] for joints in (predicted, target))
+    return {"mpjpe_mm": 1000 * mpjpe(predicted, target), "pa_mpjpe_mm": 1000 * pa_mpjpe(predicted, target)}
+
+
+def known_figures(samples: Sample) -> dict[str, Tensor]:
+    """The figures of ``score_predictions``, and which of ``samples`` know what it takes, (N,) bool; those that nobody
+    knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape stands in."""
+    posed = samples["has_body_pose"] & samples["has_global_orient"]
+    knowing = {
+        "mpjpe_mm": posed, "pa_mpjpe_mm": posed, "orientation_deg": samples["has_global_orient"],
+        "keypoints_2d_pct": seen_keypoints(samples).any(1),
+    }  # fmt: skip
+    return {name: rows for name, rows in knowing.items() if rows.any()}
+
+
+@torch.no_grad()
+def score_predictions(
+    regressor: Regressor, samples: Sample, body: Body, *, true_bodies: Mapping[str, Body] | None = None,
+    batch: int = 128,
+) -> dict[str, Tensor]:  # fmt: skip
+    """``joint_errors``, ``orientation_deg`` and ``keypoints_2d_pct`` (see ``keypoint_scores``): quick, for validation.
+
+    Each of the samples that know what it takes, in order, on the CPU; see ``known_figures``. Truth is of the annotated
+    gender where ``true_bodies`` has it, see ``note_on_genders``.
+    """
+    device = next(regressor.parameters()).device
+    found: dict[str, list[Tensor]] = {}
+    for start in range(0, num_samples(samples), batch):
+        some = to_device(take(samples, slice(start, start + batch)), device)
+        prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
+        pose = _or_rest(some["body_pose"], some["has_body_pose"])
+        root = _or_rest(some["global_orient"], some["has_global_orient"])
+        truth = body.joints(pose, root=root, betas=known(some["betas"], has_neutral_betas(some)))
+        for name, rows in genders_of(some).items():
+            if name != "neutral" and true_bodies and name in true_bodies:
+                theirs = true_bodies[name].joints(pose, root=root, betas=known(some["betas"], some["has_betas"]))
+                truth = torch.where(like(rows, theirs), theirs, truth)
+        scores = {
+            **joint_errors(prediction.joints(body), truth),
+            "orientation_deg": geodesic_distance(prediction.global_orient[:, 0], root).rad2deg(),
+            **keypoint_scores(keypoint_distances(prediction, some, body), seen_keypoints(some)),
+        }
+        for name, rows in known_figures(some).items():
+            found.setdefault(name, []).append(scores[name][rows].cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> str | None:
+    """Plain words where 3D errors on ``samples`` cannot be those of female and male shapes; None where they can."""
+    missing = {name: int(rows.sum()) for name, rows in genders_of(samples).items()
+               if name != "neutral" and name not in (true_bodies or {})}  # fmt: skip
+    if not missing:
+        return None
+    counts = " and ".join(f"{count:,} {name}" for name, count in missing.items())
+    return (f"val has shapes of {counts} bodies, whose models are not in --body: the mean shape of the neutral body "
+            "stands in for them. Give the folder of all three models with --body")  # fmt: skip
+
+
+def judged_by(config: RegressorConfig, held_out: Sample) -> str:
+    """The figure that chooses the best weights: ``config.best_by``, or one that ``held_out`` knows. Raises
+    ``UserError`` where it knows none."""
+    figures = known_figures(held_out)
+    if not figures:
+        raise fail("The val split cannot judge a regressor", got="neither bodies nor 2D keypoints in it",
+                   next_step="Train on annotated crops")  # fmt: skip
+    return next(name for name in (config.best_by, "keypoints_2d_pct", *figures) if name in figures)
+
+
+def _or_rest(rotations: Tensor, has: Tensor) -> Tensor:
+    """Rotations (B,...,3,3), at rest for the samples that do not have one (B,)."""
+    return torch.where(like(has, rotations), rotations, torch.eye(3, device=rotations.device))

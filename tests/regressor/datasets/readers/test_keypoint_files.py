@@ -1,0 +1,299 @@
+"""Keypoints as JSON of many makers: by names, with their confidences, on the pixels that were annotated."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from regressor.commands.cli import main
+from regressor.datasets.annotation import LeftOut, Photo, ReadOptions
+from regressor.datasets.crop_store import open_crops
+from regressor.datasets.image_names import ImageFolder
+from regressor.datasets.prepare import StoreOptions, prepare_shards
+from regressor.datasets.readers import reader
+from regressor.datasets.readers.joint_orders import BODY25, COCO17, COCO18, HALPE26
+from regressor.datasets.readers.keypoint_names import named_layout, plain_name
+from tokenizer.body.skeleton import KEYPOINT_NAMES, keypoint_index
+from tokenizer.engine.errors import UserError
+
+WIDTH, HEIGHT = 120, 160
+H36M = ("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine", "thorax",
+        "neck_base", "head_top", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow",
+        "right_wrist")  # fmt: skip
+DOG = ("left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw",
+       "right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee", "left_back_paw", "right_hip",
+       "right_knee", "right_back_paw")  # fmt: skip
+
+
+def place(name):
+    """Where in the picture a keypoint is: another place for every name."""
+    number = KEYPOINT_NAMES.index(name) if name in KEYPOINT_NAMES else 44
+    return 20.0 + 1.5 * number, 30.0 + 2 * number
+
+
+def flat(names, third=2):
+    return [value for name in names for value in (*place(name), third)]
+
+
+def person(names=COCO17, *, third=2, **changes):
+    found = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": flat(names, third), "bbox": [10, 20, 80, 120]}
+    return {name: value for name, value in {**found, **changes}.items() if value is not ...}
+
+
+def category(names=COCO17, name="person", number=1, **changes):
+    return {"id": number, "name": name, "supercategory": name, "keypoints": list(names), "skeleton": [], **changes}
+
+
+def coco(folder, people, categories=None, images=None, name="ann.json"):
+    write_jpeg(folder / "a.jpg")
+    images = images or [{"id": 1, "file_name": "a.jpg", "width": WIDTH, "height": HEIGHT}]
+    content = {"images": images, "annotations": people}
+    if categories is not None:
+        content["categories"] = categories
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder / name
+
+
+def write_jpeg(path, *, turned=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 200, np.uint8))[1].tobytes()
+    if turned:
+        tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x112, 3, 1, 6, 0, 0)
+        block = b"Exif\0\0" + tiff
+        data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
+    path.write_bytes(data)
+
+
+def read(source, images=None):
+    """(people by name of keypoint → (x, y, confidence), their boxes, what was left out)."""
+    items = [item for part in reader("coco")([source], ReadOptions(images)).parts for item in part.photos()]
+    people = [one for item in items if isinstance(item, Photo) for one in item.people]
+    points = [
+        {name: tuple(map(float, row)) for name, row in zip(KEYPOINT_NAMES, one.keypoints_2d) if row[2]}
+        for one in people
+    ]  # fmt: skip
+    return points, [one.box.tolist() for one in people], [item for item in items if isinstance(item, LeftOut)]
+
+
+def by_name(names, confidence=1.0):
+    return {name: (*place(name), confidence) for name in names if name in KEYPOINT_NAMES}
+
+
+def test_keypoints_are_read_by_the_names_of_their_category(tmp_path):
+    backwards = tuple(reversed(COCO17))
+    people = [person(backwards), person(H36M, category_id=2, id=2), person(BODY25, category_id=3, id=3)]
+    kinds = [category(backwards), category(H36M, "Human", 2), category(BODY25, "man", 3)]
+    points, _, left = read(coco(tmp_path, people, kinds))
+    assert not left
+    assert points[0] == by_name(COCO17) and points[2] == by_name(BODY25)
+    limbs = [name for name in H36M if name in COCO17]
+    assert len(limbs) == 12
+    assert {name: points[1][name] for name in limbs} == by_name(limbs)
+    assert points[1]["mid_hip"] == (*place("pelvis"), 1) and "neck" not in points[1], "H36M's neck is another"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("LBigToe", "left_big_toe"), ("left big-toe", "left_big_toe"), ("RShoulder", "right_shoulder"),
+        ("rightKnee", "right_knee"), ("l_hip", "left_hip"), ("Lhip", "left_hip"), ("hip_left", "left_hip"),
+        ("Nose", "nose"), ("MidHip", "mid_hip"), ("lbt", "left_big_toe"), ("rst", "right_small_toe"),
+        ("REar", "right_ear"), ("leftshoulder", "left_shoulder"), ("LWri", "left_wrist"), ("LEFT_EYE", "left_eye"),
+        ("root_of_tail", "root_of_tail"), ("right_smalltoe", "right_small_toe"), ("RHeel", "right_heel"),
+    ],
+)  # fmt: skip
+def test_spellings_of_names(theirs, ours):
+    assert plain_name(theirs) == ours
+
+
+def test_names_of_another_kind_are_refused_with_both_lists():
+    with pytest.raises(UserError, match=r"got thumb_0, thumb_1, .*expected .*nose, left_eye"):
+        named_layout([f"thumb_{i}" for i in range(17)], "a")
+    assert named_layout(["lh", "rh", *COCO17], "a")[:2] == ("", ""), "heels only beside toes"
+
+
+def test_another_count_than_names_is_listed(tmp_path):
+    _, _, left = read(coco(tmp_path, [person(), person(COCO17[:5])], [category()]))
+    assert len(left) == 1 and "got 5 keypoints; expected 17: nose" in left[0].reason
+    _, _, left = read(coco(tmp_path, [person(COCO17[:5])]))
+    assert "5 keypoints without names" in left[0].reason
+
+
+def test_what_is_no_person_is_left_out_and_listed(tmp_path):
+    people = [person(), person(DOG, category_id=2, id=5), person(category_id=9, id=6), person(category_id=2, id=7)]
+    people += [{"id": 8, "image_id": 1, "category_id": 2, "bbox": [0, 0, 9, 9]}]
+    source = coco(tmp_path, people, [category(), category(DOG, "dog", 2, supercategory="Canidae")])
+    points, _, left = read(source)
+    assert points == [by_name(COCO17)]
+    reasons = {(item.name, item.broken): item.reason for item in left}
+    assert reasons["a.jpg, annotation 5", True] == "its category is 'dog (Canidae)', not a person"
+    assert "got 9; expected 1 person, 2 dog" in reasons["a.jpg, annotation 6", True]
+    assert ("a.jpg, annotation 7", True) in reasons, "also where it has as many points as a person"
+    assert not left[-1].broken, "COCO's many objects without keypoints are counted alone"
+    done = CliRunner().invoke(main, ["prepare", "coco", str(source), "--out", str(tmp_path / "o"), "--workers", "1"])
+    assert done.exit_code == 0 and "a.jpg, annotation 5: its category is 'dog (Canidae)', not a person" in done.output
+    assert "keypoints: 17 kinds, by name" in done.output
+
+
+def test_scores_stay_confidences(tmp_path):
+    scored = person(third=0.93)
+    scored["keypoints"][-1] = scored["keypoints"][-4] = 0.04  # ankles, guessed
+    scored["keypoints"][2] = 1.7
+    points, _, left = read(coco(tmp_path, [scored, person(third=-0.5, id=2), person(third=1, id=3)]))
+    assert points[0]["left_ankle"][2] == points[0]["right_ankle"][2] == 0.04
+    assert points[0]["left_hip"][2] == 0.93 and points[0]["nose"][2] == 1
+    assert points[1] == by_name(COCO17) and "below 0" in left[0].reason
+    prepare_shards("coco", [tmp_path / "ann.json"], tmp_path / "o", ReadOptions(), StoreOptions(), workers=1)
+    kept = open_crops(tmp_path / "o").sample(np.arange(1), "train")["keypoints_2d"][0]
+    assert kept[keypoint_index("left_ankle"), 2] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("box", [..., None, [], [0, 0, 0, 0], [5, 5, 0, 9]])
+def test_without_a_box_it_is_around_the_keypoints(tmp_path, box):
+    _, boxes, left = read(coco(tmp_path, [person(bbox=box)]))
+    low, high = np.array([place(name) for name in COCO17]).min(0), np.array([place(name) for name in COCO17]).max(0)
+    middle, half = (low + high) / 2, 0.6 * (high - low)
+    assert not left and np.allclose(boxes[0], [*middle - half, *middle + half])
+
+
+def test_what_is_guessed_does_not_widen_the_box(tmp_path):
+    guessed = person(third=0.9, bbox=None)
+    guessed["keypoints"][-3:] = [1.0, 1.0, 0.04]
+    _, boxes, _ = read(coco(tmp_path, [guessed]))
+    assert boxes[0][0] > 5
+
+
+def test_feet(tmp_path):
+    """COCO-WholeBody's, Halpe's by names and by number, and its full body under COCO's 17 names."""
+    feet = [name for name in BODY25 if "toe" in name or "heel" in name]
+    whole = person(foot_kpts=flat(feet, 1), foot_valid=True)
+    assert read(coco(tmp_path, [whole], [category()]))[0] == [by_name([*COCO17, *feet])]
+    assert read(coco(tmp_path, [person(foot_kpts=flat(feet), foot_valid=False)]))[0] == [by_name(COCO17)]
+    assert "foot_kpts has another length" in read(coco(tmp_path, [person(foot_kpts=[1] * 15)]))[2][0].reason
+    halpe = [name or "head" for name in HALPE26]
+    short = [*COCO17, "head", "neck", "hip", "lbt", "rbt", "lst", "rst", "lh", "rh"]
+    for kinds in (None, [category(short)], [category()]):
+        assert read(coco(tmp_path, [person(halpe)], kinds))[0] == [by_name(HALPE26)]
+    full = person([*halpe, *["head"] * 110])
+    assert read(coco(tmp_path, [full], [category()]))[0] == [by_name(HALPE26)]
+
+
+def test_alphapose_and_results_of_detectors(tmp_path):
+    write_jpeg(tmp_path / "a.jpg")
+    write_jpeg(tmp_path / "000000000042.jpg")
+    halpe = [name or "head" for name in HALPE26]
+    items = [
+        {"image_id": "a.jpg", "category_id": 1, "keypoints": flat(halpe, 0.5), "score": 2.9, "box": [10, 20, 80, 120]},
+        {"image_id": 42, "category_id": 1, "keypoints": flat(COCO17, 0.25), "score": 0.9},
+        {"image_id": "a.jpg", "category_id": 18, "keypoints": flat(COCO17)}, {"keypoints": flat(COCO17)},
+        {"image_id": "gone.jpg", "category_id": 1, "keypoints": flat(COCO17)},
+    ]  # fmt: skip
+    (tmp_path / "alphapose-results.json").write_text(json.dumps(items), encoding="utf-8")
+    points, boxes, left = read(tmp_path / "alphapose-results.json")
+    assert points == [by_name(HALPE26, 0.5), by_name(COCO17, 0.25), by_name(COCO17)]
+    assert boxes[0] == pytest.approx([50 - 48, 80 - 72, 50 + 48, 80 + 72])
+    assert [item.reason for item in left] == ["has no image_id", "its category is 18, not 1, which is a person in COCO"]
+    out = prepare_shards("coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(),
+                         workers=1)  # fmt: skip
+    assert out.people == {"train": 2} and "No image at" in out.broken[-1][1]
+
+
+@pytest.mark.parametrize(("people", "points"), [("bodies", "joints"), ("people", "pose_keypoints_2d")])
+def test_alphapose_in_the_forms_of_cmu_and_openpose(tmp_path, people, points):
+    """One file by the names of images, its people as OpenPose lists them; and the same, a file an image."""
+    write_jpeg(tmp_path / "a.jpg")
+    image = {"version": "AlphaPose v0.3", people: [{points: flat(COCO18, 0.5)}, {points: flat(COCO18[:4])}]}
+    (tmp_path / "alphapose-results.json").write_text(json.dumps({"a.jpg": image, "gone.jpg": image}), encoding="utf-8")
+    (tmp_path / "a.json").write_text(json.dumps(image), encoding="utf-8")
+    found, _, left = read(tmp_path / "alphapose-results.json")
+    assert found == [by_name(COCO18, 0.5)] * 2
+    assert [item.name for item in left] == ["a.jpg, person 1", "gone.jpg, person 1"]
+    assert read(tmp_path / "a.json")[0] == found[:1]
+    out = prepare_shards("coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(),
+                         workers=1)  # fmt: skip
+    assert out.people == {"train": 1}
+
+
+def test_openpose_is_a_file_an_image(tmp_path):
+    write_jpeg(tmp_path / "photos" / "März.JPG")
+    (tmp_path / "json").mkdir()
+    people = [{"pose_keypoints_2d": flat(BODY25, 0.75)}, {"pose_keypoints_2d": flat(COCO18, 0.5)},
+              {"pose_keypoints_2d": [0.5, 0.25, 0.9] * 25}, {"pose_keypoints_2d": flat(BODY25[:15])},
+              {"pose_keypoints_2d": [0.0] * 75}]  # fmt: skip
+    for name in ("März_keypoints.json", "Mai_keypoints.json"):
+        (tmp_path / "json" / name).write_text(json.dumps({"version": 1.3, "people": people}), encoding="utf-8-sig")
+    points, _, left = read(tmp_path / "json", tmp_path / "photos")
+    assert points == [by_name(BODY25, 0.75), by_name(COCO18, 0.5)]
+    told = " ".join(item.reason for item in left)
+    assert "--keypoint_scale 0" in told and "15 keypoints; expected 25, or 18" in told
+    assert "No image at" in told and "Mai.jpg" in told
+    assert read(tmp_path / "json" / "Mai_keypoints.json", tmp_path / "photos" / "März.JPG")[0] == points
+
+
+def test_the_pixels_that_were_annotated(tmp_path):
+    """Sizes are compared: a smaller copy, and a phone's photograph annotated as it is stored."""
+    images = [
+        {"id": 1, "file_name": "a.jpg", "width": 2 * WIDTH, "height": 2 * HEIGHT},
+        {"id": 2, "file_name": "phone.jpg", "width": WIDTH, "height": HEIGHT},
+        {"id": 3, "file_name": "phone2.jpg", "width": HEIGHT, "height": WIDTH}, {"id": 4, "file_name": "b.jpg"},
+        {"id": 5, "file_name": "c.jpg", "width": 0, "height": "?"},
+        {"id": 6, "file_name": "d.jpg", "width": HEIGHT, "height": WIDTH},
+    ]  # fmt: skip
+    source = coco(tmp_path, [person(image_id=number, bbox=None) for number in range(1, 7)], images=images)
+    for name, turned in (("phone", True), ("phone2", True), ("b", False), ("c", False), ("d", False)):
+        write_jpeg(tmp_path / f"{name}.jpg", turned=turned)
+    report = prepare_shards("coco", [source], tmp_path / "o", ReadOptions(), StoreOptions(), workers=1)
+    assert report.people == {"train": 3}
+    told = dict(report.broken)
+    assert set(told) == {"a.jpg", "phone.jpg", "d.jpg"}
+    assert "another size than its annotation says; got 120 × 160 pixels; expected 240 × 320" in told["a.jpg"]
+    assert "turned by its EXIF" in told["phone.jpg"] and "EXIF" not in told["d.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["images\\a.jpg", "a.jpg", "D:\\Users\\me\\images\\a.jpg", "/data/up/1/a.jpg", "./images/A.JPG", "images/a.jpg"],
+)
+def test_names_of_images_lead_to_them(tmp_path, name):
+    write_jpeg(tmp_path / "images" / "a.jpg")
+    for root in (tmp_path / "images", tmp_path):
+        if root == tmp_path and "images" not in name:
+            continue
+        assert ImageFolder(root).find(name) == tmp_path / "images" / "a.jpg"
+
+
+def test_without_a_folder_images_are_beside_or_in_one_of_that_name(tmp_path):
+    source = coco(tmp_path / "annotations", [person()])
+    (source.parent / "a.jpg").unlink()
+    for folder in (tmp_path, source.parent):
+        write_jpeg(folder / "images" / "a.jpg")
+        options = ReadOptions()
+        (photo,) = (item for part in reader("coco")([source], options).parts for item in part.photos())
+        assert photo.image == folder / "images" / "a.jpg", "the nearer counts"
+    (photo,) = (item for part in reader("coco")([source], ReadOptions(tmp_path)).parts for item in part.photos())
+    assert not photo.image.exists(), "a folder that is named counts alone"
+
+
+def test_names_of_images_do_not_mix_folders_up(tmp_path):
+    for folder in ("train", "val"):
+        write_jpeg(tmp_path / folder / "a.jpg")
+    folder = ImageFolder(tmp_path)
+    assert folder.find("D:\\set\\val\\a.jpg") == tmp_path / "val" / "a.jpg"
+    assert not folder.find("test/a.jpg").exists() and not folder.find("a\0b.jpg").exists()
+    write_jpeg(tmp_path / "Ma\u0308rz.jpg")  # umlauts in two pieces, as macOS has them
+    assert ImageFolder(tmp_path).find("M\u00e4rz.jpg").exists()
+    images = [{"id": 1, "file_name": "x/a.jpg"}, {"id": 2, "file_name": "y\\a.jpg"}]
+    left = read(coco(tmp_path, [person(), person(image_id=2)], images=images), tmp_path / "val")[2]
+    assert len(left) == 1 and "y\\a.jpg" in left[0].name and "and so does x/a.jpg" in left[0].reason
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_marks_in_front(tmp_path, encoding):
+    source = coco(tmp_path, [person()])
+    source.write_bytes(source.read_text(encoding="utf-8").encode(encoding))
+    assert read(source)[0] == [by_name(COCO17)]

@@ -1,0 +1,126 @@
+"""Bodies an evaluation scores with: found by gender in one folder; whatever would score by another ruler is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.bodies_of_data import note_on_body
+from regressor.checkpoints.regressor_file import check_body, save_regressor
+from regressor.commands.cli import main
+from regressor.datasets.crop_store import open_crops
+from regressor.evaluation.protocols import check_extra_regressor
+from regressor.evaluation.results import Report
+from regressor.evaluation.scoring_bodies import load_scoring_bodies
+from regressor.evaluation.statistics import clusters
+from tokenizer.body.skeleton import PARENTS
+from tokenizer.engine.errors import UserError
+
+VERTICES = 6890
+
+
+def write_model(path, scale=1.0, joints=24):
+    """A SMPL-family file with as many vertices as the real ones, all joints at their own vertex."""
+    parents = np.array([0, *PARENTS[1:], *[20] * (joints - 24)])
+    weights = np.zeros((VERTICES, joints), np.float32)
+    weights[np.arange(VERTICES), np.arange(VERTICES) % joints] = 1
+    template = scale * np.random.default_rng(0).normal(size=(VERTICES, 3))
+    np.savez(
+        path, v_template=template, shapedirs=np.zeros((VERTICES, 3, 10)), weights=weights, f=np.array([[0, 1, 2]]),
+        posedirs=np.zeros((VERTICES, 3, 9 * (joints - 1)), np.float32), J_regressor=np.eye(joints, VERTICES),
+        kintree_table=np.stack([parents, np.arange(joints)]),
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for gender, scale in (("NEUTRAL", 1.0), ("FEMALE", 0.9), ("MALE", 1.1)):
+        write_model(folder / f"SMPL_{gender}.npz", scale)
+    return folder
+
+
+def test_one_folder_gives_all_bodies(models, tmp_path):
+    bodies = load_scoring_bodies(models)
+    assert bodies.predicted.gender == "neutral" and sorted(bodies.true) == ["female", "male", "neutral"]
+    ratio = bodies.true["male"].v_template / bodies.predicted.v_template
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 1.1))
+    assert bodies.true["neutral"] is bodies.predicted
+    alone = load_scoring_bodies(models / "SMPL_NEUTRAL.npz")
+    assert alone.true == {}
+    (tmp_path / "f").mkdir()
+    write_model(tmp_path / "f" / "SMPL_FEMALE.npz", 0.9)
+    some = load_scoring_bodies(models / "SMPL_NEUTRAL.npz", tmp_path / "f")
+    assert sorted(some.true) == ["female", "neutral"]
+
+
+def test_bodies_that_would_score_wrongly_are_refused(models, tmp_path):
+    with pytest.raises(UserError, match=r"neutral body; got .*a male one"):
+        load_scoring_bodies(models / "SMPL_MALE.npz")
+    with pytest.raises(UserError, match="which is no folder"):
+        load_scoring_bodies(models, models / "SMPL_MALE.npz")
+    with pytest.raises(UserError, match="No female body model"):
+        load_scoring_bodies(models, tmp_path)
+    write_model(tmp_path / "SMPLH_FEMALE.npz", joints=52)
+    with pytest.raises(UserError, match=r"another kind.*smplh; expected smpl"):
+        load_scoring_bodies(models, tmp_path)
+    body = load_scoring_bodies(models).predicted
+    with pytest.raises(UserError, match=r"SMPL_to_J19\.pkl.*--extra-regressor"):
+        check_extra_regressor("3dpw-reference", body, None)
+    check_extra_regressor("3dpw-reference", body, "given")
+    check_extra_regressor("emdb-reference", body, None)
+
+
+def test_a_regressor_of_another_body_is_refused(models, open_body):
+    trained = {"body": "smpl"}
+    with pytest.raises(UserError, match=r"another body; got --body of kind 'open'.*folder of all genders"):
+        check_body("r.pt", trained, open_body.kind)
+    check_body("r.pt", trained, load_scoring_bodies(models).predicted.kind)
+
+
+def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, crops_file):
+    store = open_crops(crops_file)
+    assert note_on_body([store], open_body) is None
+    store.attributes["format"] = "bedlam"
+    assert "Give SMPL's neutral model" in note_on_body([store], open_body)
+    assert note_on_body([store], load_scoring_bodies(models).predicted) is None
+
+
+def test_bodies_boxes_and_data_stand_beside_the_figures(models, tmp_path, crops_file, regressor, tiny_config, tokenizer,
+                                                        tokenizer_file):  # fmt: skip
+    file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "smpl"})
+    arguments = ["evaluate", str(file), str(crops_file), "--tokenizer", str(tokenizer_file), "--protocol", "emdb"]
+    done = CliRunner().invoke(main, [*arguments, "--body", str(models)])
+    assert done.exit_code == 0, done.output
+    assert "Bodies: smpl; predicted neutral; true female, male, neutral." in done.output
+    assert "Boxes: those of the annotation." in done.output
+    assert f"6 samples of synthetic people, suit ({crops_file}), split test." in done.output
+    assert "published for EMDB 1, not measured here" in done.output
+    wrong = CliRunner().invoke(main, arguments)
+    assert wrong.exit_code == 2 and wrong.output.count("error") == 1 and "another body" in wrong.output
+    assert open_crops(crops_file).count("test") == 6
+
+
+def test_one_sequence_gives_no_false_certainty():
+    numbers, drawn = clusters(["a", "a", "b"])
+    assert numbers.tolist() == [0, 0, 1] and drawn == "whole sequences"
+    assert clusters(None) == (None, "samples")
+    assert clusters(["a"] * 3) == (None, "samples of the only sequence, hence too narrow")
+    errors = torch.tensor([10.0, 20.0, 60.0])
+    about = {"protocol": "", "protocol_name": "synthetic", "samples": 3}
+    report = Report(about, {"r": {"mpjpe_mm": errors}}, {"r": errors[:, None]}, ("a",), ["r"], ["x"] * 3)
+    low, high = report.intervals["r"]["mpjpe_mm"]
+    assert low < 20 < 40 < high
+    assert "only sequence" in report.to_dict()["intervals"]
+
+
+def test_a_run_from_before_mixtures_goes_on(tmp_path, crops_file, tokenizer_file):
+    run = tmp_path / "run"
+    arguments = ["train", str(crops_file), "--tokenizer", str(tokenizer_file), "--run", str(run), "--resume"]
+    run.mkdir()
+    (run / "config.json").write_text('{"regressor": {}, "tokenizer": "other", "crops": "other"}')
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2 and done.output.count("error") == 1

@@ -1,0 +1,190 @@
+"""Thresholds from data: the camera fit finds exact cameras, thresholds are quantiles of real errors, files go round."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.checkpoints.regressor_file import save_regressor
+from regressor.commands.cli import main
+from regressor.config import RegressorConfig, with_loss
+from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.posed_keypoints import with_posed_keypoints
+from regressor.geometry.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
+from regressor.losses.calibrate import Calibration, Row, baseline_errors, calibrate, camera_errors
+from regressor.losses.tals import TalsConfig
+from tokenizer.body.camera import project
+from tokenizer.body.rotations import axis_angle_to_matrix
+from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
+from tokenizer.engine.errors import UserError
+
+
+def crop_camera(focal):
+    return torch.tensor([[focal, 0, 0.1], [0, focal, -0.05], [0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("focal", [0.8, 3.0, REFERENCE_FOCAL])
+def test_an_exact_camera_is_found_again(focal):
+    draw = torch.Generator().manual_seed(0)
+    points = 0.5 * torch.randn(6, 30, 3, generator=draw)
+    translation = torch.tensor([0.2, -0.1, 2.5 * focal + 2]) + 0.2 * torch.randn(6, 3, generator=draw)
+    seen = project(points + translation[:, None], crop_camera(focal))
+    weight = (torch.rand(6, 30, generator=draw) > 0.5).double()
+    seen = torch.where(weight[..., None] > 0, seen, 99.0)
+    found = fit_translation(points, seen, weight, crop_camera(focal).expand(6, 3, 3))
+    assert torch.allclose(found.float(), translation, rtol=1e-3, atol=1e-4)
+
+
+def test_the_fit_is_least_in_squared_distance():
+    draw = torch.Generator().manual_seed(1)
+    points, camera = 0.4 * torch.randn(1, 20, 3, generator=draw), crop_camera(2.0)[None]
+    target = project(points + torch.tensor([0.1, 0.2, 4.0]), camera) + 0.02 * torch.randn(1, 20, 2, generator=draw)
+    weight = torch.ones(1, 20)
+
+    def cost(translation):
+        return float((project(points.double() + translation[:, None], camera.double()) - target).square().sum())
+
+    best = fit_translation(points, target, weight, camera)
+    for _ in range(20):
+        assert cost(best + 0.01 * torch.randn(1, 3, generator=draw)) >= cost(best) - 1e-9
+
+
+def test_through_the_true_camera_nothing_is_off_and_through_another_something_is(sample):
+    assert float(camera_errors(sample, camera_model("true")).max()) < 1e-3
+    near, far = (camera_errors(sample, camera_model(f"focal={focal}")).mean() for focal in (2.0, REFERENCE_FOCAL))
+    reference = camera_errors(sample, camera_model("reference")).mean()
+    assert float(reference) == pytest.approx(float(far)) and float(near) > 1e-3 and float(far) > 1e-3
+    width, height = sample["image_size"][0].tolist()
+    degrees = float(np.degrees(2 * np.arctan(np.hypot(width, height) / 2 / 500.0)))
+    assert float(camera_errors(sample, camera_model(f"fov={degrees}")).max()) < 1e-3
+
+
+@pytest.mark.parametrize("spec", ["lens", "focal=", "focal=-1", "fov=200", "fov=x", "true=1"])
+def test_other_cameras_are_told(spec):
+    with pytest.raises(UserError, match="Unknown camera"):
+        camera_model(spec)
+
+
+def test_what_is_unknown_has_no_error(sample):
+    sample = {**sample, "keypoints_2d": sample["keypoints_2d"].clone(), "keypoints_3d": sample["keypoints_3d"].clone()}
+    nose, neck = keypoint_index("nose"), keypoint_index("neck")
+    sample["keypoints_2d"][0, nose] = torch.tensor([torch.nan, torch.nan, 0.0])
+    sample["keypoints_3d"][1, neck] = torch.tensor([torch.nan, torch.nan, torch.nan, 0.0])
+    sample["keypoints_2d"][2, 3:, 2] = 0.0
+    sample["true_3d"] = torch.tensor([True, True, True, False])
+    unknown = camera_errors(sample, camera_model("reference")).isnan()
+    assert unknown[0].nonzero().flatten().tolist() == [nose] and unknown[1].nonzero().flatten().tolist() == [neck]
+    assert unknown[2].all(), "three keypoints fit any camera"
+    assert unknown[3].all(), "pseudo labels say nothing about cameras"
+
+
+def test_a_baseline_brings_camera_and_rotations(sample, regressor, open_body):
+    from regressor.geometry.camera import translation_to_crop_camera
+    from regressor.network.prediction import Prediction
+
+    turn = axis_angle_to_matrix(torch.tensor([0.0, 0.3, 0.0]))
+    camera = translation_to_crop_camera(sample["translation"], sample["box"], sample["K"])
+
+    def oracle(images, *, box, K):
+        pose = sample["body_pose"].clone()
+        pose[:, 3] = pose[:, 3] @ turn
+        return Prediction(sample["global_orient"][:, None], pose, sample["betas"], camera, box, K)
+
+    sample["has_global_orient"] = torch.tensor([False, True, True, True])
+    apart, angles = baseline_errors(sample, oracle, open_body)
+    assert float(apart.max()) < 1e-3
+    assert torch.allclose(angles[:, 4], torch.tensor(0.3), atol=1e-3)
+    assert angles[:, 0].isnan().tolist() == [True, False, False, False]
+    assert angles[1:, 0].abs().max() < 1e-3
+
+
+def test_thresholds_are_quantiles(crops_file):
+    store = open_crops(crops_file)
+    result = calibrate(store, "train", camera=camera_model("reference"), quantile=0.75, weight=0.2, batch=5)
+    errors = camera_errors(store.sample(np.arange(12), "train"), camera_model("reference")).numpy()
+    assert (result.samples, result.used) == (12, 12)
+    assert list(result.tals.keypoints_2d) == list(KEYPOINT_NAMES) and not result.tals.rotations
+    for row, column in zip(result.keypoints, errors.T, strict=True):
+        assert row.threshold == pytest.approx(np.quantile(column, 0.75), abs=1e-6)
+        assert result.tals.keypoints_2d[row.name] == pytest.approx(row.threshold**2)
+    assert result.tals.weight == 0.2
+    assert len(calibrate(store, "train", camera=camera_model("reference"), at_most=4).keypoints) == 44
+    for wrong in ({"quantile": 1.0, "camera": camera_model("true")}, {}):
+        with pytest.raises(UserError):
+            calibrate(store, "train", **wrong)
+
+
+def test_nothing_to_look_at_is_told(tmp_path, annotated_people):
+    people = annotated_people(3)
+    people["keypoints_3d"][..., 3] = 0.0
+    with write_crops(tmp_path / "c.h5", 32, {"train": 3}, {}) as writer:
+        writer.append("train", {name: values.numpy() for name, values in people.items()})
+    with pytest.raises(UserError, match="Nothing to calibrate on"):
+        calibrate(open_crops(tmp_path / "c.h5"), "train", camera=camera_model("reference"))
+
+
+def test_bodies_stand_in_for_missing_3d(tmp_path, annotated_people, open_body):
+    people = annotated_people(4)
+    exact = with_posed_keypoints({**people, "keypoints_3d": torch.zeros(4, 44, 4)}, open_body)
+    torch.testing.assert_close(exact["keypoints_3d"], people["keypoints_3d"], atol=1e-5, rtol=1e-5)
+    assert with_posed_keypoints(people, open_body) is people, "what is annotated stays"
+    without = {**people, "keypoints_3d": torch.zeros(4, 44, 4), "has_betas": torch.tensor([True, True, False, True])}
+    assert (with_posed_keypoints(without, open_body)["keypoints_3d"][..., 3] > 0).any(1).tolist() == [1, 1, 0, 1]
+    with write_crops(tmp_path / "c.h5", 32, {"train": 4}, {}) as writer:
+        writer.append("train", {name: values.numpy() for name, values in without.items()})
+    store, camera = open_crops(tmp_path / "c.h5"), camera_model("true")
+    with pytest.raises(UserError, match="--body"):
+        calibrate(store, "train", camera=camera)
+    found = calibrate(store, "train", camera=camera, body=open_body)
+    assert found.used == 3 and max(row.threshold for row in found.keypoints) < 1e-3
+
+
+def test_the_command_writes_what_training_reads(
+    tmp_path, crops_file, tokenizer_file, tokenizer, tiny_config, regressor
+):
+    out, report = tmp_path / "t.json", tmp_path / "t.md"
+    done = CliRunner().invoke(main, ["calibrate", str(crops_file), "--out", str(out), "--report", str(report)])
+    assert done.exit_code == 0, done.output
+    assert "| nose | 12 |" in done.output and report.read_text().strip() in done.output
+    tals = with_loss(RegressorConfig(), tals=str(out)).loss.tals
+    assert set(tals.keypoints_2d) == set(KEYPOINT_NAMES) and "camera reference" in tals.source
+
+    baseline = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
+    arguments = ["calibrate", str(crops_file), "--out", str(out), "--baseline", str(baseline), "--device", "cpu"]
+    done = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--quantile", "0.5"])
+    assert done.exit_code == 0, done.output
+    written = json.loads(out.read_text())["loss"]["tals"]
+    moving = set(JOINT_NAMES) - {"left_hand", "right_hand"}
+    assert set(written["rotations"]) == moving and written["rotations"]["left_knee"] > 0
+    assert "split 'train'" in done.output and "No threshold for left_hand, right_hand: they never move" in done.output
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2 and "needs its tokenizer" in refused.output
+    both = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--camera", "true"])
+    assert both.exit_code == 0, both.output
+    mixed = json.loads(out.read_text())["loss"]["tals"]
+    assert set(mixed["rotations"]) == moving and max(mixed["keypoints_2d"].values()) < 1e-5
+    assert "the camera true, joints those of r.pt" in mixed["source"]
+
+
+def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regressor, open_body):
+    prepared = CliRunner().invoke(main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"),
+                                         "--workers", "1"])  # fmt: skip
+    assert prepared.exit_code == 0, prepared.output
+    store = open_crops(tmp_path / "shards")
+    assert store.size != regressor.config.image_size
+    found = calibrate(store, "train", baseline=regressor.eval(), body=open_body)
+    assert found.used == 12 and set(found.tals.rotations) == set(JOINT_NAMES[:22])
+    assert found.still == ("left_hand", "right_hand") and found.split == "train"
+
+
+def test_thresholds_that_forgive_everything_are_warned_of():
+    rows = [Row("pelvis", 5, 1.0, 1.0, np.radians(44)), Row("left_knee", 5, 1.0, 1.0, np.radians(170))]
+    loose = Calibration(TalsConfig(source="s"), [], rows, 5, 5, "val")
+    (warning,) = loose.warnings()
+    assert "left_knee 170°" in warning and "pelvis" not in warning and "45°" in warning
+    assert warning in loose.to_markdown() and "split 'val'" in loose.to_markdown()
+    assert Calibration(TalsConfig(), [], rows[:1], 5, 5, "val").warnings() == []

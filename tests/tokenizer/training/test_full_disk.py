@@ -1,0 +1,115 @@
+"""A disk that takes no more while training: one message that names the file and what to do, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tokenizer.commands.cli import main
+from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
+from tokenizer.engine.config import to_dict
+from tokenizer.engine.errors import UserError
+from tokenizer.engine.training import checkpoint
+from tokenizer.engine.training.memory import disk_errors
+from tokenizer.mocap.store import PoseStoreWriter, open_store
+from tokenizer.training.train import train_tokenizer
+
+FULL = OSError(28, "No space left on device")
+SMALL = TokenizerConfig(
+    network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
+    optim=OptimConfig(steps=4, batch=8, warmup=1), device="cpu", precision="fp32", validate_every=2, checkpoint_every=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("poses") / "poses.h5"
+    with PoseStoreWriter(path, "test") as writer:
+        for split, count in (("train", 50), ("val", 10)):
+            poses = 0.3 * np.random.default_rng(0).normal(size=(count, 21, 3))
+            writer.add(split, split, poses, np.zeros(10), fps=30, licence="none")
+    return open_store(path)
+
+
+class Disk(io.BytesIO):
+    """Takes ``room`` bytes."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+
+    def write(self, data):
+        self.room -= len(bytes(data))
+        if self.room < 0:
+            raise FULL
+        return super().write(data)
+
+    def fileno(self):
+        return 0
+
+
+@pytest.mark.parametrize("room", [0, 100, 700, 5000, 40_000])
+def test_the_zip_writer_of_torch_does_not_hide_a_full_disk(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(type(tmp_path), "open", lambda path, mode: Disk(room))
+    with pytest.raises(OSError, match="No space left on device") as told:
+        checkpoint.save_state(tmp_path / "x.pt", {"weights": torch.zeros(10_000)})
+    assert told.value.filename == str(tmp_path / "x.pt") and told.value.errno == 28
+
+
+def test_other_errors_of_torch_stay_what_they_are(tmp_path, monkeypatch):
+    def fails(state, file):
+        raise RuntimeError("enforce fail")
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(RuntimeError, match="enforce fail"):
+        checkpoint.save_state(tmp_path / "x.pt", {})
+
+
+def test_a_full_disk_is_told_apart_from_other_mistakes():
+    says = r"^Cannot write a/b; got No space left on device\. Free some\.$"
+    with pytest.raises(UserError, match=says), disk_errors("Free some"):
+        raise OSError(28, "No space left on device", "a/b")
+    with pytest.raises(FileNotFoundError), disk_errors("Free some"):
+        raise FileNotFoundError(2, "No such file", "a/b")
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.jsonl", "log.txt", "decisions.jsonl", "step_000000002.pt"])
+def test_whatever_file_fills_the_disk_is_named_with_the_next_step(store, tmp_path, open_body, monkeypatch, file):
+    """Nothing is left of a run that has nothing to resume."""
+    opened = Path.open
+
+    def open_or_refuse(path, mode="r", *arguments, **options):
+        if path.name.startswith(file) and mode[0] in "wa":
+            raise OSError(28, "No space left on device")
+        return opened(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_or_refuse)
+    budget = 60.0 if file == "decisions.jsonl" else 0.0  # with fixed steps the second writes a checkpoint
+    config = replace(SMALL, optim=replace(SMALL.optim, budget_s=budget))
+    says = rf"Cannot write .*{file}; got No space left on device. Free some disk space, then go on with --resume"
+    with pytest.raises(UserError, match=says):
+        train_tokenizer(store, tmp_path / "a" / "run", config, open_body)
+    assert (tmp_path / "a").exists() == file.startswith("step")  # figures are worth looking at
+
+
+def test_the_command_line_says_it_in_one_line(store, tmp_path):
+    """With a real limit on the size of a file, which torch's zip writer meets as it meets a full disk."""
+    resource = pytest.importorskip("resource")
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(SMALL)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        done = CliRunner().invoke(main, ["train", str(store.path), "--run", str(tmp_path / "run"), "--config",
+                                         str(tmp_path / "config.json")])  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (message,) = [line for line in done.output.splitlines() if line.startswith("error: ")]
+    assert done.exit_code == 2 and "step_000000002.pt; got File too large. Free some disk space" in message
+    assert not isinstance(done.exception, RuntimeError) and "Traceback" not in done.output

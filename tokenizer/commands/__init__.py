@@ -1,0 +1,1 @@
+"""The program pose-tokenizer, one file a family of commands."""

@@ -1,0 +1,1 @@
+"""Files: HDF5, npz, atomic writes, safe pickles, caches."""

@@ -1,0 +1,177 @@
+"""A run folder: ``config.json``, ``metrics.jsonl``, ``decisions.jsonl``, ``log.txt``, ``checkpoints/``,
+``tensorboard/``, pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import fail
+from .checkpoint import append_line, load_latest, write_text_atomically
+from .tensorboard import add_record, writer_class
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DECISIONS = "decisions.jsonl"
+"""How many steps a time budget allows, decision after decision; see ``budget``."""
+_WORTH_KEEPING = ("metrics.jsonl", "checkpoints/*.pt", "*.pt")
+_MADE_EARLY = ("config.json", "log.txt", DECISIONS)
+
+
+class RunFolder:
+    """One training run on disk.
+
+    ``RunFolder.start`` makes a new one and refuses to overwrite; ``RunFolder.resume`` opens an old one at its newest
+    whole checkpoint and drops metrics logged after it, so that a resumed run writes each line once.
+    """
+
+    def __init__(
+        self, path: Path, config: dict[str, Any], state: dict[str, Any] | None = None, made: Sequence[Path] = ()
+    ) -> None:
+        self.path = path
+        self.config = config
+        self.state = state
+        self.made = made
+        """The folders that a new run has made, the deepest first; empty for one that is resumed."""
+        self._tensorboard: Any = None
+        self._started = time.monotonic() - (float(state["seconds"]) if state and "seconds" in state else 0.0)
+
+    @classmethod
+    def start(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
+        """Make ``path`` a run folder. Raises ``UserError`` if it already holds a run."""
+        path = Path(path)
+        if (path / "config.json").exists():
+            raise fail(f"{path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
+        made = [path / "checkpoints", *missing_folders(path)]
+        run = cls(path, config, made=made)
+        try:
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (path / DECISIONS).unlink(missing_ok=True)
+            write_text_atomically(path / "config.json", json.dumps(config, indent=2) + "\n")
+        except OSError:
+            remove_empty(made)
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """The run at ``path`` with its newest whole checkpoint, for reading. Raises ``UserError`` without one."""
+        path = Path(path)
+        return cls(path, cls.settings(path), load_latest(path / "checkpoints"))
+
+    @staticmethod
+    def settings(path: Path) -> dict[str, Any]:
+        """The configuration of the run at ``path``. Raises ``UserError`` if there is no run."""
+        try:
+            config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise fail(f"No run at {path}", got=error, next_step="Start one with `train`, without --resume") from None
+        return config
+
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """The run at ``path``, to go on from its newest whole checkpoint. Raises ``UserError`` if there is no run."""
+        run = cls.open(path)
+        step = run.state["step"] if run.state else -1
+        kept = [record for record in run.metrics() if record.get("step", 0) <= step]
+        write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        return run
+
+    @contextmanager
+    def removed_if_it_fails_early(self) -> Iterator[None]:
+        """Within, an error before there is anything to look at or to resume (figures, a checkpoint, a batch that was
+        saved) removes what this new run has made; a kill or Ctrl-C does not. Of several processes the first removes."""
+        from ..distributed import rank  # brings torch
+
+        try:
+            yield
+        except Exception:
+            kept = [path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)]
+            if self.made and not kept and rank() == 0:
+                for name in _MADE_EARLY:
+                    (self.path / name).unlink(missing_ok=True)
+                shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+                remove_empty(self.made)
+            raise
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds spent in this run, over all its sessions up to the last checkpoint of each."""
+        return time.monotonic() - self._started
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record (it should hold ``step``) to ``metrics.jsonl``, and show it in TensorBoard if asked to."""
+        append_line(self.path / "metrics.jsonl", json.dumps(record))
+        if self._tensorboard is not None:
+            add_record(self._tensorboard, record)
+
+    def open_tensorboard(self) -> None:
+        """From now on write what is logged to ``tensorboard/``, too; what a resumed run does again is purged there.
+
+        Raises ``UserError`` where TensorBoard is not installed.
+        """
+        step = self.state["step"] if self.state else 0
+        self._tensorboard = writer_class()(str(self.path / "tensorboard"), purge_step=step + 1)
+
+    def show(self, tag: str, step: int, image: np.ndarray) -> None:
+        """Show an image (H,W,3) uint8 RGB in TensorBoard, if asked to."""
+        if self._tensorboard is not None:
+            self._tensorboard.add_image(tag, image, step, dataformats="HWC")
+
+    def note(self, text: str) -> None:
+        """Append one dated line to ``log.txt``."""
+        append_line(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every whole record of ``metrics.jsonl``, in order; a line cut by a kill is left out."""
+        return read_metrics(self.path)
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """Those of ``path`` and its parents that are not there, the deepest first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+@contextmanager
+def removed_on_error(folder: Path, *, unless: Path) -> Iterator[None]:
+    """Within, an error removes ``folder`` and the parents made for it, if it was not there before and ``unless`` is not
+    there by then; a kill or Ctrl-C does not."""
+    made = missing_folders(folder)
+    try:
+        yield
+    except Exception:
+        if made and not unless.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            remove_empty(made)
+        raise
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of ``folders`` that are there and empty, in order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """The records of ``path/metrics.jsonl``; empty when there are none."""
+    file = Path(path) / "metrics.jsonl"
+    records = []
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records

@@ -1,0 +1,1 @@
+"""What a tokenizer keeps: reconstruction, token stability, locality, completion."""

@@ -1,0 +1,63 @@
+"""One paragraph of plain words about a file of ours."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+from ..artifact import FORMAT, Artifact, read_artifact
+from ..engine.errors import fail
+from ..engine.files.file_kinds import kind_of
+from ..engine.files.hdf5 import format_of
+from ..mocap.datasets import dataset_of
+from ..mocap.store import FORMAT as POSES
+from ..mocap.store import PoseStore, open_store
+
+
+def describe(path: str | Path) -> str:
+    """Say what an exported tokenizer or a pose store holds. Raises ``UserError`` for any other file."""
+    path = Path(path)
+    if not path.exists():
+        raise fail(f"No file at {path}", expected="an exported tokenizer or a pose store")
+    found = format_of(path)
+    if found not in (FORMAT, POSES):
+        raise fail(
+            f"`inspect` does not know {path}", got=kind_of(path), expected="an exported tokenizer or a pose store"
+        )
+    return _tokenizer(read_artifact(path)) if found == FORMAT else _store(open_store(path))
+
+
+def _tokenizer(artifact: Artifact) -> str:
+    quantizer, network = artifact.tokenizer.quantizer, artifact.config.network
+    bits = quantizer.num_tokens * math.log2(quantizer.num_codes)
+    weights = sum(p.numel() for p in artifact.tokenizer.parameters())
+    metrics = artifact.provenance.get("metrics", {})
+    lines = [
+        f"tokenizer   preset {artifact.config.preset}, seed {artifact.config.seed}",
+        f"tokens      {quantizer.num_tokens} × {quantizer.num_codes} codes ({quantizer.dim} dims): {bits:.0f} bits",
+        f"quantizer   {artifact.config.quantizer.kind}, levels {' × '.join(map(str, quantizer.levels))}",
+        f"network     {network.kind}, width {network.width}, 2 × {network.blocks} blocks, {weights:,} weights",
+        f"file        {artifact.num_bytes:,} bytes, sha256 {artifact.digest}",
+        *(
+            f"{name:11s} {artifact.provenance.get(name)}"
+            for name in ("package", "commit", "created", "poses_digest", "weights")
+        ),
+        *(f"{name:18s} {value:.4g}" for name, value in metrics.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _store(store: PoseStore) -> str:
+    store.check()
+    lines = [f"pose store  version {store.version}, {len(store.sources)} sources, digest {store.digest}"]
+    for split in sorted({source.split for source in store.sources}):
+        chosen = [source for source in store.sources if source.split == split]
+        lines.append(f"{split:11s} {len(chosen):6d} clips {sum(source.frames for source in chosen):10,d} poses")
+    poses = Counter[tuple[str, str]]()
+    for source in store.sources:
+        poses[dataset_of(source.name), source.split] += source.frames
+    lines += [f"data set    {name}: {count:,} poses in {split}" for (name, split), count in sorted(poses.items())]
+    if store.note:
+        lines.append(f"note        {store.note}")
+    return "\n".join(lines)

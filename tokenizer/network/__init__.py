@@ -1,0 +1,1 @@
+"""Encoders, decoders, quantizers, and the tokenizer that they form."""
