@@ -58,6 +58,7 @@ def test_rows_average_over_seeds():
     assert mean.plain()["ids_kept_1_deg"] == pytest.approx(0.3) and mean.plain()["p95_mm"] is None
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_tiny(tmp_path, monkeypatch):
     write_samples(tmp_path / "poses.h5", 400, seed=0)
     small = Candidate("compact", "compact", ("network.width=32", "quantizer.groups=4"))

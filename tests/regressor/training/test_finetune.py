@@ -114,6 +114,7 @@ def test_a_killed_run_goes_on(tmp_path, photographs, start, tokenizer, open_body
         tune("broken", resume=True)
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_serves_too(tmp_path, photographs, start, tokenizer, open_body):
     for share, says in ((0.3, None), (0.0, r"nobody in val.*Prepare it with --val-share")):
         folder = tmp_path / f"shards{share}"
@@ -170,6 +171,7 @@ def test_bad_annotation_is_one_message(tmp_path, photographs, start, tokenizer, 
     assert not (tmp_path / "run").exists(), "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_where_bodies_are_known_they_judge(tmp_path, crops_file, start, tokenizer, open_body):
     source = Photographs((crops_file,), data_format="synthetic", val_share=0.0)
     result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu")

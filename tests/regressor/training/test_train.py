@@ -224,6 +224,7 @@ def test_processes_that_cannot_meet_get_one_message(tmp_path, crops, tokenizer_f
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_kill_dash_nine_and_resume(
     tmp_path, crops, tokenizer, tokenizer_file, tiny_config, open_body, killed_after_a_checkpoint
 ):
