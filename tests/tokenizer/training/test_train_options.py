@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,7 +19,6 @@ from tokenizer.engine.training import compilation, run
 from tokenizer.engine.training.checkpoint import load_latest
 from tokenizer.engine.training.scaling import LossScale
 from tokenizer.evaluation.describe import describe
-from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.network.model import build_tokenizer
 from tokenizer.training import train
 from tokenizer.training.batch import draw_batch
@@ -34,16 +32,6 @@ SMALL = TokenizerConfig(
     device="cpu", precision="fp32", validate_every=2, checkpoint_every=3,
 )  # fmt: skip
 VQ = replace(SMALL, quantizer=QuantizerConfig(kind="ema_vq", num_tokens=4, num_codes=16, dim=4))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("poses") / "poses.h5"
-    draw = np.random.default_rng(0)
-    with PoseStoreWriter(path, "test") as writer:
-        for split, count in (("train", 300), ("val", 50)):
-            writer.add(split, split, 0.3 * draw.normal(size=(count, 21, 3)), np.zeros(10), fps=30, licence="none")
-    return open_store(path)
 
 
 @pytest.fixture

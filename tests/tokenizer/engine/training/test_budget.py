@@ -24,7 +24,6 @@ from tokenizer.engine.training import budget
 from tokenizer.engine.training.budget import Plan, Schedule
 from tokenizer.engine.training.checkpoint import load_latest, save_state
 from tokenizer.engine.training.run import RunFolder
-from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training import train
 from tokenizer.training.train import train_tokenizer
 
@@ -245,16 +244,6 @@ SMALL = TokenizerConfig(
     optim=OptimConfig(steps=1000, budget_s=10.0, batch=8, warmup=4, lr=0.01), device="cpu", precision="fp32",
     val_poses=8, validate_every=250, checkpoint_every=150,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("poses") / "poses.h5"
-    draw = np.random.default_rng(0)
-    with PoseStoreWriter(path, "test") as writer:
-        for split, count in (("train", 300), ("val", 50)):
-            writer.add(split, split, 0.3 * draw.normal(size=(count, 21, 3)), np.zeros(10), fps=30, licence="none")
-    return open_store(path)
 
 
 @pytest.fixture
