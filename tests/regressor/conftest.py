@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from regressor.datasets.readers.joint_orders import COCO17
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
+from tokenizer.body.skeleton import keypoint_index
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.frozen import load_tokenizer
 from tokenizer.network.model import build_tokenizer
@@ -112,3 +117,26 @@ def crops_file(annotated_people, tmp_path_factory):
 @pytest.fixture
 def sample(annotated_people):
     return annotated_people(4)
+
+
+@pytest.fixture(scope="session")
+def make_photographs(annotated_people, tmp_path_factory):
+    """(count) → the JSON of keypoints beside that many photographs of noise, one exactly annotated person in each."""
+
+    def make(count):
+        folder = tmp_path_factory.mktemp("photographs")
+        people, draw = annotated_people(count, seed=5), np.random.default_rng(0)
+        rows = [keypoint_index(name) for name in COCO17]
+        low, side = people["box"][:, None, :2], (people["box"][:, 2:] - people["box"][:, :2])[:, None]
+        points = (people["keypoints_2d"][:, rows, :2] + 0.5) * side + low
+        images, annotations = [], []
+        for i, (person, box) in enumerate(zip(points.numpy(), people["box"].numpy(), strict=True)):
+            cv2.imwrite(str(folder / f"{i}.jpg"), draw.integers(0, 256, (480, 640, 3), dtype=np.uint8))
+            images.append({"id": i, "file_name": f"{i}.jpg"})
+            keypoints = np.concatenate([person, np.full((17, 1), 2)], 1)
+            annotations.append({"image_id": i, "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+                                "keypoints": keypoints.ravel().tolist()})  # fmt: skip
+        (folder / "keypoints.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+        return folder / "keypoints.json"
+
+    return make

@@ -18,7 +18,6 @@ from regressor.commands.cli import main
 from regressor.config import LossConfig, preset
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
-from regressor.datasets.readers.joint_orders import COCO17
 from regressor.drift import descend
 from regressor.geometry.camera_models import camera_model
 from regressor.losses.calibrate import camera_errors
@@ -27,7 +26,6 @@ from regressor.network.model import build_regressor
 from regressor.sample import to_device
 from regressor.training.gradients import leave_gradients
 from tokenizer.body.model import load_body
-from tokenizer.body.skeleton import keypoint_index
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.training.scaling import LossScale
 from tokenizer.frozen import load_tokenizer
@@ -47,22 +45,8 @@ def regressor_file(tmp_path_factory, tiny_config, tokenizer):
 
 
 @pytest.fixture(scope="module")
-def photographs(annotated_people, tmp_path_factory):
-    """Eight photographs of noise with one annotated person each, and the JSON of their keypoints."""
-    folder = tmp_path_factory.mktemp("photographs")
-    people, draw = annotated_people(8, seed=5), np.random.default_rng(0)
-    rows = [keypoint_index(name) for name in COCO17]
-    low, side = people["box"][:, None, :2], (people["box"][:, 2:] - people["box"][:, :2])[:, None]
-    points = (people["keypoints_2d"][:, rows, :2] + 0.5) * side + low
-    images, annotations = [], []
-    for i, (person, box) in enumerate(zip(points.numpy(), people["box"].numpy(), strict=True)):
-        cv2.imwrite(str(folder / f"{i}.jpg"), draw.integers(0, 256, (480, 640, 3), dtype=np.uint8))
-        images.append({"id": i, "file_name": f"{i}.jpg"})
-        keypoints = np.concatenate([person, np.full((17, 1), 2)], 1)
-        annotations.append({"image_id": i, "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
-                            "keypoints": keypoints.ravel().tolist()})  # fmt: skip
-    (folder / "keypoints.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    return folder / "keypoints.json"
+def photographs(make_photographs):
+    return make_photographs(8)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -18,34 +16,17 @@ from regressor.commands.cli import main
 from regressor.config import preset
 from regressor.datasets.annotation import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
-from regressor.datasets.readers.joint_orders import COCO17
 from regressor.network.model import build_regressor
 from regressor.training import finetune as tuning
 from regressor.training.finetune import Photographs, Settings, finetune, finetune_config
 from regressor.training.train import train_regressor
-from tokenizer.body.skeleton import keypoint_index
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.training.checkpoint import load_state
 
 
 @pytest.fixture(scope="module")
-def photographs(annotated_people, tmp_path_factory):
-    """Twelve photographs of noise, one exactly annotated person in each, and the JSON of their keypoints."""
-    folder = tmp_path_factory.mktemp("photographs")
-    people = annotated_people(12, seed=5)
-    rows = [keypoint_index(name) for name in COCO17]
-    low, side = people["box"][:, None, :2], (people["box"][:, 2:] - people["box"][:, :2])[:, None]
-    points = (people["keypoints_2d"][:, rows, :2] + 0.5) * side + low
-    draw = np.random.default_rng(0)
-    images, annotations = [], []
-    for i, (person, box) in enumerate(zip(points.numpy(), people["box"].numpy(), strict=True)):
-        cv2.imwrite(str(folder / f"{i}.jpg"), draw.integers(0, 256, (480, 640, 3), dtype=np.uint8))
-        images.append({"id": i, "file_name": f"{i}.jpg"})
-        keypoints = np.concatenate([person, np.full((17, 1), 2)], 1)
-        annotations.append({"image_id": i, "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
-                            "keypoints": keypoints.ravel().tolist()})  # fmt: skip
-    (folder / "keypoints.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    return folder / "keypoints.json"
+def photographs(make_photographs):
+    return make_photographs(12)
 
 
 @pytest.fixture
