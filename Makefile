@@ -69,8 +69,8 @@ test: $(READY)  ## The fast tests
 	@OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 8
 test-avx2: $(READY)  ## Tests of networks and their training as on a CPU without AVX-512
 	@ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 2 $(NETWORK_TESTS)
-lint: $(READY)  ## ruff
-	@$(BIN)/ruff check .
+lint: $(READY)  ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 typecheck: $(READY)  ## mypy
 	@$(BIN)/mypy
 clean:  ## Remove caches and build products; never runs, data or .venv

@@ -48,18 +48,29 @@ for command in (
 
 @main.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder for everything made.")
-@click.option("--preset", default="demo", help="demo (at most 15 minutes on 2 cores) | smoke (2 minutes, tries the "
-              "commands) | varied (as demo, with images harder to learn from).")
 @click.option(
-    "--mocap", default="", show_default=False,
+    "--preset",
+    default="demo",
+    help="demo (at most 15 minutes on 2 cores) | smoke (2 minutes, tries the "
+    "commands) | varied (as demo, with images harder to learn from).",
+)
+@click.option(
+    "--mocap",
+    default="",
+    show_default=False,
     help="Folder of mocap files to learn poses from (default: the embedded source).",
 )
 @click.option(
-    "--photo", default="", show_default=False,
+    "--photo",
+    default="",
+    show_default=False,
     help="A photo to try the regressor on (default: an unseen synthetic image).",
 )
 @click.option(
-    "--box", default="", show_default=False, metavar="X0,Y0,X1,Y1",
+    "--box",
+    default="",
+    show_default=False,
+    metavar="X0,Y0,X1,Y1",
     help="The person in the photo, pixels (default: all of it).",
 )
 @click.option("--until", metavar="STAGE", help="Stop after this stage: poses, tokenizer, crops, regressor, evaluate.")
@@ -126,11 +137,12 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
 
 @main.command()
 @click.option(
-    "--runs", default="runs/demo", type=click.Path(path_type=Path),
+    "--runs",
+    default="runs/demo",
+    type=click.Path(path_type=Path),
     help="Folder of the chain, to read from and write into.",
 )
-@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER,
-              help="Exported tokenizer (default: RUNS/tokenizer.h5).")  # fmt: skip
+@click.option("--tokenizer", "tokenizer_file", type=TOKENIZER, help="Exported tokenizer (default: RUNS/tokenizer.h5).")
 @click.option("--samples", default=200, help="Bodies that start at their exact pose.")
 @click.option("--steps", default=100, help="Steps of each descent.")
 @click.option("--camera", default="reference", help="As for `pose-regressor calibrate`.")
@@ -139,9 +151,15 @@ def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
 @click.option("--seeds", default=3, help="How many seeds from there on.")
 @reports_user_errors
 def drift(
-    runs: Path, tokenizer_file: Path | None, samples: int, steps: int, camera: str, thresholds: str, seed: int,
+    runs: Path,
+    tokenizer_file: Path | None,
+    samples: int,
+    steps: int,
+    camera: str,
+    thresholds: str,
+    seed: int,
     seeds: int,
-) -> None:  # fmt: skip
+) -> None:
     """Show what fitting 2D does to exact bodies: free rotations against tokens, plain against TALS.
 
     Leaves RUNS/drift.md, drift.svg and drift.json, and writes RUNS/report.html anew where there is one.
@@ -153,14 +171,22 @@ def drift(
 
     source = tokenizer_file or runs / "tokenizer.h5"
     if not source.is_file():
-        raise fail(f"No tokenizer at {source}",
-                   next_step="Make it with `make tokenizer`, or name another by --tokenizer")
+        raise fail(
+            f"No tokenizer at {source}", next_step="Make it with `make tokenizer`, or name another by --tokenizer"
+        )
     click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
     with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift", delay=1e-3) as bar:
         found = run_drift(
-            runs, source, samples=samples, steps=steps, camera=camera, thresholds=thresholds, seed=seed, seeds=seeds,
+            runs,
+            source,
+            samples=samples,
+            steps=steps,
+            camera=camera,
+            thresholds=thresholds,
+            seed=seed,
+            seeds=seeds,
             progress=lambda _: bar.update(),
-        )  # fmt: skip
+        )
     click.echo(found.to_markdown())
     click.echo(f"Wrote {runs / 'drift.svg'}, {runs / 'drift.md'} and {runs / 'drift.json'}")
     if page := rewrite_report(runs):

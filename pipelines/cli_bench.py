@@ -22,7 +22,10 @@ _MOCAP = InputPath("mocap folder", words=("",))
 @click.command()
 @click.option("--runs", default="runs/demo", type=click.Path(path_type=Path), help="Folder of the chain to measure.")
 @click.option(
-    "--mocap", default="", show_default=False, type=_MOCAP,
+    "--mocap",
+    default="",
+    show_default=False,
+    type=_MOCAP,
     help="Mocap folder with train and val, for figures on real motion.",
 )
 @reports_user_errors
@@ -70,7 +73,10 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 
 @click.command("bench-tokenizer")
 @click.option(
-    "--mocap", default="", show_default=False, type=_MOCAP,
+    "--mocap",
+    default="",
+    show_default=False,
+    type=_MOCAP,
     help="Mocap folder with train and val (default: the embedded source).",
 )
 @click.option("--poses", type=POSE_STORE, help="A pose store, instead of --mocap.")
@@ -81,7 +87,7 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 @reports_user_errors
 def bench_tokenizer(
     mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
-) -> None:  # fmt: skip
+) -> None:
     """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
     from .benchmarks.bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
     from .demo import run_command
@@ -157,7 +163,9 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
 @click.option("--batch", default=48, type=click.IntRange(min=1), help="Samples a step.")
 @click.option("--steps", default=10, type=click.IntRange(min=1), help="Steps, of which the median counts.")
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
     help="Number format of the network.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for `pose-regressor train`.")
@@ -165,9 +173,14 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
 @device_option
 @reports_user_errors
 def bench_step_command(
-    preset_name: str, batch: int, steps: int, precision: Precision, assignments: tuple[str, ...],
-    json_file: Path | None, device: str,
-) -> None:  # fmt: skip
+    preset_name: str,
+    batch: int,
+    steps: int,
+    precision: Precision,
+    assignments: tuple[str, ...],
+    json_file: Path | None,
+    device: str,
+) -> None:
     """Time training steps of a regressor on made-up samples; the share of the device's matrix rate that they reach."""
     import json
 
@@ -176,9 +189,14 @@ def bench_step_command(
     from .benchmarks.bench_step import bench_step, to_text
 
     figures = bench_step(
-        preset_name, batch, steps=steps, precision=precision, device=device, assignments=assignments,
+        preset_name,
+        batch,
+        steps=steps,
+        precision=precision,
+        device=device,
+        assignments=assignments,
         say=lambda text: click.echo(text, err=True),
-    )  # fmt: skip
+    )
     click.echo(to_text(figures))
     if json_file is not None:
         write_text_atomically(json_file, json.dumps(figures, indent=2) + "\n")

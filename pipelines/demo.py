@@ -58,8 +58,11 @@ def run_one(settings: Settings, target: str, say: Say) -> Path:
     check_given(settings)
     missing = [str(path) for path in stage.needs if not path.exists()]
     if missing:
-        raise fail(f"Stage {stage.name} lacks its input", got=f"no {', '.join(missing)}",
-                   next_step=f"Make the stages before it, too: --until {stage.name}")
+        raise fail(
+            f"Stage {stage.name} lacks its input",
+            got=f"no {', '.join(missing)}",
+            next_step=f"Make the stages before it, too: --until {stage.name}",
+        )
     with _alone(settings.runs, say):
         run_stage(stage, settings.runs, say)
     return stage.makes
@@ -72,12 +75,17 @@ def check_given(settings: Settings) -> None:
     from tokenizer.mocap.files import find_files
 
     if settings.mocap and not find_files([Path(settings.mocap)]):
-        raise fail(f"There is no motion to learn from in {settings.mocap}",
-                   expected="mocap files as `pose-tokenizer prepare` reads them, archives unpacked")
+        raise fail(
+            f"There is no motion to learn from in {settings.mocap}",
+            expected="mocap files as `pose-tokenizer prepare` reads them, archives unpacked",
+        )
     box = parse_box(settings.box) if settings.box else None
     if box and not settings.photo:
-        raise fail("A box was given, but no photo that it belongs to", got=f"the box {settings.box}",
-                   next_step="Give the photo, too: --photo FILE, or make demo PHOTO=FILE BOX=…")
+        raise fail(
+            "A box was given, but no photo that it belongs to",
+            got=f"the box {settings.box}",
+            next_step="Give the photo, too: --photo FILE, or make demo PHOTO=FILE BOX=…",
+        )
     if settings.photo:
         height, width = read_image(settings.photo).shape[:2]
         if box:
@@ -108,8 +116,13 @@ def run_stage(stage: Stage, runs: Path, say: Say) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     say(f"\n== {stage.name}: {stage.purpose} → {stage.makes}")
     resumed = stage.run is not None and _prepare_run(stage, stage.run, runs, say)
-    about = {"stage": stage.name, "commands": stage.command_lines(), "recipe": stage.recipe(runs),
-             "inputs": _inputs(stage), "resumed": resumed}
+    about = {
+        "stage": stage.name,
+        "commands": stage.command_lines(),
+        "recipe": stage.recipe(runs),
+        "inputs": _inputs(stage),
+        "resumed": resumed,
+    }
     with attempt(runs, about) as record:
         for command, line in zip(stage.commands, stage.command_lines(), strict=True):
             extra = ("--resume",) if resumed else ()

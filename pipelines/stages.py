@@ -64,8 +64,14 @@ class Stage:
         """``command_lines`` with RUNS for the folder of the chain: the same in a copy of it."""
         inside = f"{runs}{os.sep}"
         return [
-            shlex.join(f"RUNS/{word.removeprefix(inside)}" if word.startswith(inside) else
-                       "RUNS" if word == str(runs) else word for word in command)
+            shlex.join(
+                f"RUNS/{word.removeprefix(inside)}"
+                if word.startswith(inside)
+                else "RUNS"
+                if word == str(runs)
+                else word
+                for word in command
+            )
             for command in self.commands
         ]
 
@@ -91,36 +97,111 @@ def stages(settings: Settings) -> list[Stage]:
     else:
         source = ("pose-tokenizer", "sample", "--count", str(preset.poses), "--out", str(poses))
     return [
-        Stage("poses", "body poses to learn from", poses, (), (source,),
-              given=(Path(settings.mocap),) if settings.mocap else ()),
         Stage(
-            "tokenizer", "stage 1, the vocabulary of poses", tokenizer, (poses,),
-            (("pose-tokenizer", "train", str(poses), "--run", str(tokenizer_run), "--preset", preset.tokenizer,
-              "--minutes", f"{preset.tokenizer_minutes:g}", "--out", str(tokenizer)),),
+            "poses",
+            "body poses to learn from",
+            poses,
+            (),
+            (source,),
+            given=(Path(settings.mocap),) if settings.mocap else (),
+        ),
+        Stage(
+            "tokenizer",
+            "stage 1, the vocabulary of poses",
+            tokenizer,
+            (poses,),
+            (
+                (
+                    "pose-tokenizer",
+                    "train",
+                    str(poses),
+                    "--run",
+                    str(tokenizer_run),
+                    "--preset",
+                    preset.tokenizer,
+                    "--minutes",
+                    f"{preset.tokenizer_minutes:g}",
+                    "--out",
+                    str(tokenizer),
+                ),
+            ),
             run=tokenizer_run,
         ),
         Stage(
-            "crops", "synthetic images of people in those poses", crops, (poses,),
-            (("pose-regressor", "synthesize", str(poses), "--domain", preset.domain, "--train", train, "--val", val,
-              "--test", test, "--out", str(crops)),),
+            "crops",
+            "synthetic images of people in those poses",
+            crops,
+            (poses,),
+            (
+                (
+                    "pose-regressor",
+                    "synthesize",
+                    str(poses),
+                    "--domain",
+                    preset.domain,
+                    "--train",
+                    train,
+                    "--val",
+                    val,
+                    "--test",
+                    test,
+                    "--out",
+                    str(crops),
+                ),
+            ),
         ),
         Stage(
-            "regressor", "stage 2, from an image to tokens and a body", regressor, (tokenizer, crops),
-            (("pose-regressor", "train", str(crops), "--tokenizer", str(tokenizer), "--run", str(regressor_run),
-              "--preset", preset.regressor, "--minutes", f"{preset.regressor_minutes:g}", "--out", str(regressor)),),
+            "regressor",
+            "stage 2, from an image to tokens and a body",
+            regressor,
+            (tokenizer, crops),
+            (
+                (
+                    "pose-regressor",
+                    "train",
+                    str(crops),
+                    "--tokenizer",
+                    str(tokenizer),
+                    "--run",
+                    str(regressor_run),
+                    "--preset",
+                    preset.regressor,
+                    "--minutes",
+                    f"{preset.regressor_minutes:g}",
+                    "--out",
+                    str(regressor),
+                ),
+            ),
             run=regressor_run,
         ),
         Stage(
-            "evaluate", "errors of both stages beside baselines", evaluation, (poses, tokenizer, crops, regressor),
-            (("pose-tokenizer", "evaluate", str(tokenizer), str(poses), "--json", str(runs / "reconstruction.json")),
-             ("pose-regressor", "evaluate", str(regressor), str(crops), "--tokenizer", str(tokenizer),
-              "--json", str(evaluation))),
+            "evaluate",
+            "errors of both stages beside baselines",
+            evaluation,
+            (poses, tokenizer, crops, regressor),
+            (
+                ("pose-tokenizer", "evaluate", str(tokenizer), str(poses), "--json", str(runs / "reconstruction.json")),
+                (
+                    "pose-regressor",
+                    "evaluate",
+                    str(regressor),
+                    str(crops),
+                    "--tokenizer",
+                    str(tokenizer),
+                    "--json",
+                    str(evaluation),
+                ),
+            ),
         ),
-        Stage("report", "a prediction, and one page with all of it", report,
-              (poses, tokenizer, crops, regressor, evaluation),
-              _report(settings, tokenizer, crops, regressor),
-              given=(Path(settings.photo),) if settings.photo else ()),
-    ]  # fmt: skip
+        Stage(
+            "report",
+            "a prediction, and one page with all of it",
+            report,
+            (poses, tokenizer, crops, regressor, evaluation),
+            _report(settings, tokenizer, crops, regressor),
+            given=(Path(settings.photo),) if settings.photo else (),
+        ),
+    ]
 
 
 def _report(settings: Settings, tokenizer: Path, crops: Path, regressor: Path) -> tuple[tuple[str, ...], ...]:
@@ -129,8 +210,18 @@ def _report(settings: Settings, tokenizer: Path, crops: Path, regressor: Path) -
     image = Path(settings.photo or runs / UNSEEN)
     where = ("--box", settings.box) if settings.box else ("--whole",)
     picture = ("pose-pipeline", "picture", str(crops), "--out", str(image))
-    predict = ("pose-regressor", "predict", str(image), *where, "--regressor", str(regressor),
-               "--tokenizer", str(tokenizer), "--out", str(runs / "predictions"))  # fmt: skip
+    predict = (
+        "pose-regressor",
+        "predict",
+        str(image),
+        *where,
+        "--regressor",
+        str(regressor),
+        "--tokenizer",
+        str(tokenizer),
+        "--out",
+        str(runs / "predictions"),
+    )
     overlay = runs / "predictions" / f"{image.stem}_overlay.png"
     page = ("pose-pipeline", "report", str(runs), "--prediction", str(overlay))
     return (predict, page) if settings.photo else (picture, predict, page)

@@ -17,5 +17,7 @@ def note_on_body(stores: Iterable[CropStore], body: Body) -> str | None:
     names = [str(store.path) for store in stores if store.attributes.get("format") in _OF_SMPL]
     if body.kind != "open" or not names:
         return None
-    return (f"{', '.join(names)} annotate SMPL's bodies, and --body is the open one: shapes will mean nothing, and "
-            "joints be off. Give SMPL's neutral model with --body.")  # fmt: skip
+    return (
+        f"{', '.join(names)} annotate SMPL's bodies, and --body is the open one: shapes will mean nothing, and "
+        "joints be off. Give SMPL's neutral model with --body."
+    )

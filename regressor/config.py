@@ -101,10 +101,18 @@ class LossConfig:
 
 
 PUBLISHED_LOSS = LossConfig(
-    form="published", tals=PUBLISHED, orientation_weight=1e-3, body_pose_weight=1e-3, joints_weight=0.0,
-    body_joints_weight=0.0, keypoints_3d_weight=0.05, keypoints_2d_weight=0.01, pointed_weight=0.0, betas_weight=5e-4,
+    form="published",
+    tals=PUBLISHED,
+    orientation_weight=1e-3,
+    body_pose_weight=1e-3,
+    joints_weight=0.0,
+    body_joints_weight=0.0,
+    keypoints_3d_weight=0.05,
+    keypoints_2d_weight=0.01,
+    pointed_weight=0.0,
+    betas_weight=5e-4,
     token_weight=0.0,
-)  # fmt: skip
+)
 """TokenHMR's five terms with its weights and thresholds (Dwivedi et al., CVPR 2024)."""
 
 
@@ -233,12 +241,13 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
         backbone=BackboneConfig(kind="vit", width=width, blocks=(blocks,), heads=heads, drop_path=drop_path),
         decoder=DecoderConfig(kind="single", dim=512, layers=6, heads=8, width=1024, hidden=1024),
         head=HeadConfig(logits="mixer", add_mean=True, hands=True, orientation="camera"),
-        augment=AugmentConfig(rotate_share=0.6, scale=0.3, shift=0.02, colours="channels", noise=0.0, flip=0.5,
-                              extreme=0.1),
+        augment=AugmentConfig(
+            rotate_share=0.6, scale=0.3, shift=0.02, colours="channels", noise=0.0, flip=0.5, extreme=0.1
+        ),
         loss=PUBLISHED_LOSS,
         optim=OptimConfig(steps=100_000, batch=192, lr=5e-6, warmup=1000, weight_decay=1e-4, average=0.999),
         checkpoint_every=2000,
-    )  # fmt: skip
+    )
 
 
 _SMALL = RegressorConfig(head=HeadConfig(bounded=True))
@@ -263,9 +272,12 @@ def preset(name: str) -> RegressorConfig:
 
 
 def with_loss(
-    config: RegressorConfig, *, form: Literal["preset", "means", "published"] = "preset",
-    compat_reference: bool = False, tals: str | None = None,
-) -> RegressorConfig:  # fmt: skip
+    config: RegressorConfig,
+    *,
+    form: Literal["preset", "means", "published"] = "preset",
+    compat_reference: bool = False,
+    tals: str | None = None,
+) -> RegressorConfig:
     """``config`` with its own loss, the one of means, or ``PUBLISHED_LOSS`` (as its code has it with
     ``compat_reference``), and with other thresholds.
 
@@ -296,6 +308,8 @@ def check_tokens(config: RegressorConfig) -> None:
     With the right tokens it would be tens of millimetres off.
     """
     if config.head.pose == "tokens" and config.head.add_mean and config.loss.token_weight:
-        raise fail("The loss asks for tokens of the pose, and this network adds the mean pose to what they decode to",
-                   got=f"head.add_mean true, loss.token_weight {config.loss.token_weight:g}",
-                   next_step="Set head.add_mean=false, or loss.token_weight=0")  # fmt: skip
+        raise fail(
+            "The loss asks for tokens of the pose, and this network adds the mean pose to what they decode to",
+            got=f"head.add_mean true, loss.token_weight {config.loss.token_weight:g}",
+            next_step="Set head.add_mean=false, or loss.token_weight=0",
+        )

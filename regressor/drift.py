@@ -65,9 +65,17 @@ class Curve:
 
 
 def descend(
-    sample: Sample, body: Body, camera: CameraModel, pose: PoseSpace, *, tokenizer: FrozenTokenizer,
-    rate: float, tals: TalsConfig | None = None, loss: str = "plain", steps: int = 100,
-) -> Curve:  # fmt: skip
+    sample: Sample,
+    body: Body,
+    camera: CameraModel,
+    pose: PoseSpace,
+    *,
+    tokenizer: FrozenTokenizer,
+    rate: float,
+    tals: TalsConfig | None = None,
+    loss: str = "plain",
+    steps: int = 100,
+) -> Curve:
     """Follow the gradient of the squared 2D error, from the true pose and orientation, for ``steps`` steps.
 
     ``pose``: rotations move freely as 6D, or as the probabilities of tokens (from where the true ids put them). Shape
@@ -106,9 +114,15 @@ def descend(
 
 
 def best_rate(
-    sample: Sample, body: Body, camera: CameraModel, pose: PoseSpace, *, tokenizer: FrozenTokenizer, steps: int = 100,
+    sample: Sample,
+    body: Body,
+    camera: CameraModel,
+    pose: PoseSpace,
+    *,
+    tokenizer: FrozenTokenizer,
+    steps: int = 100,
     progress: Callable[[int], object] | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """The one of ``RATES`` with which plain descent takes the 2D error lowest: a fair step for either space.
 
     ``progress`` is called after each descent with its number.
@@ -122,9 +136,7 @@ def best_rate(
     return min(ends, key=lambda rate: ends[rate])
 
 
-def _start(
-    pose: Tensor, space: PoseSpace, tokenizer: FrozenTokenizer
-) -> tuple[list[Tensor], Callable[[], Tensor]]:  # fmt: skip
+def _start(pose: Tensor, space: PoseSpace, tokenizer: FrozenTokenizer) -> tuple[list[Tensor], Callable[[], Tensor]]:
     """What moves, and the rotations (N,21,3,3) that it stands for."""
     if space == "free 6D":
         rot6d = matrix_to_rot6d(pose).clone().requires_grad_()

@@ -108,8 +108,12 @@ def _read(file: h5py.File, path: Path) -> Artifact:
         raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
     digest = _digest(settings, tensors)
     if digest != file.attrs["sha256"]:
-        raise fail(f"{path} is damaged", got=f"sha256 {digest[:12]}…", expected=f"{str(file.attrs['sha256'])[:12]}…",
-                   next_step="Export or download it again")  # fmt: skip
+        raise fail(
+            f"{path} is damaged",
+            got=f"sha256 {digest[:12]}…",
+            expected=f"{str(file.attrs['sha256'])[:12]}…",
+            next_step="Export or download it again",
+        )
     state = {name.replace("/", ".", 1): torch.from_numpy(values) for name, values in tensors.items()}
     codebook = state.pop("codebook")
     missing, unexpected = tokenizer.load_state_dict(state, strict=False, assign=True)
@@ -160,8 +164,11 @@ def source_commit() -> str | None:
     try:
         described = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return described.stdout.strip() or None

@@ -99,16 +99,24 @@ def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path)
         own = ("tokens", "tokenizer", "poses_but_body", "has_pose_body")
         missing = [name for name in own if name not in reader.headers]
         if missing:
-            raise fail(f"{tokens} holds no tokens of a clip", got=f"no {', '.join(missing)}",
-                       next_step="Make it with `pose-tokenizer encode`")  # fmt: skip
+            raise fail(
+                f"{tokens} holds no tokens of a clip",
+                got=f"no {', '.join(missing)}",
+                next_step="Make it with `pose-tokenizer encode`",
+            )
         small = read_npz(tokens, "tokens", ("tokenizer", "has_pose_body"))
         digest, has_body = str(small["tokenizer"]), bool(small["has_pose_body"])
         if digest != tokenizer.digest:
             raise fail(f"{tokens} was encoded by another tokenizer", got=digest[:12], expected=tokenizer.digest[:12])
         ids, kept = reader.headers["tokens"], reader.headers["poses_but_body"]
         width = kept.shape[1] + 63 if len(kept.shape) == 2 else 0
-        if (ids.dtype.kind not in "iu" or ids.shape[1:] != (tokenizer.num_tokens,) or width not in (156, 165)
-                or kept.dtype.kind != "f" or kept.shape[0] != ids.shape[0]):
+        if (
+            ids.dtype.kind not in "iu"
+            or ids.shape[1:] != (tokenizer.num_tokens,)
+            or width not in (156, 165)
+            or kept.dtype.kind != "f"
+            or kept.shape[0] != ids.shape[0]
+        ):
             got = f"{ids.dtype} tokens {ids.shape} and {kept.dtype} poses_but_body {kept.shape}"
             raise fail(f"{tokens} is damaged", got=got, expected=f"tokens (N, {tokenizer.num_tokens}) of a clip")
         frames = ids.shape[0]

@@ -132,17 +132,33 @@ PRESETS: dict[str, TokenizerConfig] = {
         network=NetworkConfig(kind="conv", width=512),
         quantizer=QuantizerConfig(kind="ema_vq", num_tokens=160, num_codes=2048, dim=256),
         loss=LossConfig(
-            rotation_weight=20.0, joints="mse", joints_weight=100.0, vertices="area_mse", vertices_weight=100.0,
-            num_vertices=0, commitment_weight=1.0, consistency_weight=0.0,
+            rotation_weight=20.0,
+            joints="mse",
+            joints_weight=100.0,
+            vertices="area_mse",
+            vertices_weight=100.0,
+            num_vertices=0,
+            commitment_weight=1.0,
+            consistency_weight=0.0,
         ),
         augment=AugmentConfig(mirror=0.0, swap=0.0, mask=0.0),
         optim=OptimConfig(
-            steps=200_000, batch=256, lr=2e-4, warmup=2, schedule="milestones", milestones=(75_000, 100_000),
-            gamma=0.05, weight_decay=1e-5, clip=0.0, average=0.0,
+            steps=200_000,
+            batch=256,
+            lr=2e-4,
+            warmup=2,
+            schedule="milestones",
+            milestones=(75_000, 100_000),
+            gamma=0.05,
+            weight_decay=1e-5,
+            clip=0.0,
+            average=0.0,
         ),
-        mix="paper", validate_every=2500, checkpoint_every=2500,
+        mix="paper",
+        validate_every=2500,
+        checkpoint_every=2500,
     ),
-}  # fmt: skip
+}
 """``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook;
 ``compact-rvq``: with a residual one, as many tokens as ``compact``; ``attention``: transformers over joints in place of
 the MLPs; ``paper``: architecture, losses, mixture and schedule of TokenHMR (CVPR 2024). Its poses come of

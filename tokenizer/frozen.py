@@ -54,16 +54,27 @@ class FrozenTokenizer(nn.Module):
         ``check``, which waits for the device, for numbers that are not finite.
         """
         if not isinstance(rotations, Tensor):
-            raise fail("Poses to encode are no tensor", got=type(rotations).__name__,
-                       expected="a torch tensor (..., 21, 3, 3)", next_step="Give torch.from_numpy(array)")  # fmt: skip
+            raise fail(
+                "Poses to encode are no tensor",
+                got=type(rotations).__name__,
+                expected="a torch tensor (..., 21, 3, 3)",
+                next_step="Give torch.from_numpy(array)",
+            )
         if rotations.shape[-3:] != (21, 3, 3):
             raise fail("Poses to encode have the wrong shape", got=tuple(rotations.shape), expected="(..., 21, 3, 3)")
         if rotations.dtype != self.codebook.dtype:
-            raise fail("Poses to encode have the wrong type", got=rotations.dtype, expected=self.codebook.dtype,
-                       next_step="Give rotations.float()")  # fmt: skip
+            raise fail(
+                "Poses to encode have the wrong type",
+                got=rotations.dtype,
+                expected=self.codebook.dtype,
+                next_step="Give rotations.float()",
+            )
         if visible is not None and (visible.dtype != torch.bool or visible.shape[-1:] != (21,)):
-            raise fail("Which joints are visible is unclear", got=f"{visible.dtype} {tuple(visible.shape)}",
-                       expected="bool (..., 21)")  # fmt: skip
+            raise fail(
+                "Which joints are visible is unclear",
+                got=f"{visible.dtype} {tuple(visible.shape)}",
+                expected="bool (..., 21)",
+            )
         if check and not bool(rotations.isfinite().all()):
             raise fail("Poses to encode are not finite", got="NaN or infinite rotations", expected="rotation matrices")
         lead = rotations.shape[:-3]
@@ -79,8 +90,11 @@ class FrozenTokenizer(nn.Module):
         if ids.shape[-1:] != (self.num_tokens,):
             raise fail("Token ids have the wrong shape", got=tuple(ids.shape), expected=f"(..., {self.num_tokens})")
         if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= self.num_codes):
-            raise fail("Token ids are out of range", got=f"{int(ids.min())} to {int(ids.max())}",
-                       expected=f"0 to {self.num_codes - 1}")  # fmt: skip
+            raise fail(
+                "Token ids are out of range",
+                got=f"{int(ids.min())} to {int(ids.max())}",
+                expected=f"0 to {self.num_codes - 1}",
+            )
         return self._decode_values(self.codebook[ids])
 
     def decode_soft(self, probabilities: Tensor) -> Tensor:
@@ -89,8 +103,11 @@ class FrozenTokenizer(nn.Module):
         Probabilities in half precision or bfloat16 are decoded in float32.
         """
         if probabilities.shape[-2:] != (self.num_tokens, self.num_codes):
-            raise fail("Token probabilities have the wrong shape", got=tuple(probabilities.shape),
-                       expected=f"(..., {self.num_tokens}, {self.num_codes})")  # fmt: skip
+            raise fail(
+                "Token probabilities have the wrong shape",
+                got=tuple(probabilities.shape),
+                expected=f"(..., {self.num_tokens}, {self.num_codes})",
+            )
         return self._decode_values(probabilities.to(self.codebook.dtype) @ self.codebook)
 
     def split_ids(self, ids: Tensor) -> list[Tensor]:

@@ -20,16 +20,22 @@ from .network.model import PoseTokenizer, build_tokenizer
 
 _STEPS = {"stretch": ("encoder", (0, 3, 6, 9, 12)), "shrink": ("decoder", (0, 3, 6, 9, 12))}
 _CONVOLUTIONS = {
-    **{f"{part}.{ours}.{i}": f"{part}.{part}.{theirs}"
-       for ours, (part, places) in _STEPS.items() for i, theirs in enumerate(places)},
+    **{
+        f"{part}.{ours}.{i}": f"{part}.{part}.{theirs}"
+        for ours, (part, places) in _STEPS.items()
+        for i, theirs in enumerate(places)
+    },
     "encoder.halve": "encoder.encoder.14.0",
     "encoder.out": "encoder.encoder.15",
     "decoder.mix": "decoder.decoder.14.1",
     "decoder.out": "decoder.decoder.15",
-    **{f"{part}.residual.{i}.{ours}": f"{part}.{part}.14.{place}.model.{i}.{theirs}"
-       for part, place in (("encoder", 1), ("decoder", 0)) for i in range(2)
-       for ours, theirs in (("wide", "conv1"), ("point", "conv2"))},
-}  # fmt: skip
+    **{
+        f"{part}.residual.{i}.{ours}": f"{part}.{part}.14.{place}.model.{i}.{theirs}"
+        for part, place in (("encoder", 1), ("decoder", 0))
+        for i in range(2)
+        for ours, theirs in (("wide", "conv1"), ("point", "conv2"))
+    },
+}
 KEY_TABLE = {
     f"{ours}.{leaf}": f"{theirs}.{leaf}" for ours, theirs in _CONVOLUTIONS.items() for leaf in ("weight", "bias")
 } | {"quantizer.codebook": "quantizer.codebook"}
@@ -54,9 +60,13 @@ def read_reference(path: str | Path) -> tuple[PoseTokenizer, TokenizerConfig]:
             ours[name].copy_(tensors[theirs])
         # The reference does not save its averages; training on from here starts them at the codes themselves.
         tokenizer.quantizer.load_state_dict(
-            {"code_sum": ours["quantizer.codebook"], "code_count": torch.ones(config.quantizer.num_codes),
-             "codebook": ours["quantizer.codebook"], "ready": torch.tensor(True)}
-        )  # fmt: skip
+            {
+                "code_sum": ours["quantizer.codebook"],
+                "code_count": torch.ones(config.quantizer.num_codes),
+                "codebook": ours["quantizer.codebook"],
+                "ready": torch.tensor(True),
+            }
+        )
     return tokenizer.eval(), config
 
 
@@ -68,8 +78,11 @@ def write_reference(tokenizer: PoseTokenizer, path: str | Path) -> None:
     ours = tokenizer.state_dict()
     missing = sorted(KEY_TABLE.keys() - ours.keys())
     if missing:
-        raise fail("Only tokenizers of the paper's architecture can be written so", got=f"no {missing[0]}",
-                   expected="preset paper")  # fmt: skip
+        raise fail(
+            "Only tokenizers of the paper's architecture can be written so",
+            got=f"no {missing[0]}",
+            expected="preset paper",
+        )
     net = collections.OrderedDict((theirs, ours[name].detach().cpu().clone()) for name, theirs in KEY_TABLE.items())
     save_state(path, {"net": net})
 
@@ -84,9 +97,11 @@ def _config_of(tensors: dict[str, Tensor], path: str | Path) -> TokenizerConfig:
         raise fail(f"{path} is no tokenizer of the reference", got=f"{found} …", expected=expected) from None
     paper = preset("paper")
     return replace(
-        paper, preset="imported", network=replace(paper.network, width=width),
+        paper,
+        preset="imported",
+        network=replace(paper.network, width=width),
         quantizer=replace(paper.quantizer, num_codes=codes, dim=dim),
-    )  # fmt: skip
+    )
 
 
 def _tensors(path: str | Path) -> dict[str, Tensor]:

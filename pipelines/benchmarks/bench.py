@@ -49,8 +49,15 @@ def _help_times() -> list[Figure]:
             subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).resolve().parents[2])
             seconds.append(time.monotonic() - began)
         seconds.sort()
-        figures.append(Figure(f"{program} --help, median of {_HELP_RUNS}", seconds[_HELP_RUNS // 2], "{:.2f} s",
-                              Goal("below", 0.5), (f"{program} --help",)))
+        figures.append(
+            Figure(
+                f"{program} --help, median of {_HELP_RUNS}",
+                seconds[_HELP_RUNS // 2],
+                "{:.2f} s",
+                Goal("below", 0.5),
+                (f"{program} --help",),
+            )
+        )
     return figures
 
 
@@ -59,8 +66,21 @@ def _rendering(folder: Path, say: Say) -> list[Figure]:
     _run(say, ("pose-tokenizer", "sample", "--count", "2000", "--out", str(poses)))
     figures = []
     for domain in ("suit", "varied"):
-        command = ("pose-regressor", "synthesize", str(poses), "--domain", domain, "--train", str(_IMAGES), "--val",
-                   "0", "--test", "0", "--out", str(folder / f"{domain}.h5"))  # fmt: skip
+        command = (
+            "pose-regressor",
+            "synthesize",
+            str(poses),
+            "--domain",
+            domain,
+            "--train",
+            str(_IMAGES),
+            "--val",
+            "0",
+            "--test",
+            "0",
+            "--out",
+            str(folder / f"{domain}.h5"),
+        )
         seconds = _run(say, command)
         what = f"{_IMAGES} images of domain {domain}, 128 px, from start to end"
         goal = Goal("at least", 40) if domain == "suit" else None
@@ -74,19 +94,36 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
     real = folder / "real.h5"
     sources: dict[str, Command] = {
         "real motion": ("pose-tokenizer", "prepare", mocap, "--out", str(real)),
-        "embedded source": ("pose-tokenizer", "sample", "--count", str(preset.poses), "--out",
-                            str(folder / "embedded.h5")),
-    }  # fmt: skip
+        "embedded source": (
+            "pose-tokenizer",
+            "sample",
+            "--count",
+            str(preset.poses),
+            "--out",
+            str(folder / "embedded.h5"),
+        ),
+    }
     figures, errors = [], []
     for name, source in sources.items():
         stem = Path(source[-1]).stem
         trained, judged = folder / f"{stem}_tokenizer.h5", folder / f"{stem}.json"
         commands = (
             source,
-            ("pose-tokenizer", "train", source[-1], "--run", str(folder / f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"),
-             "--preset", preset.tokenizer, "--minutes", f"{preset.tokenizer_minutes:g}", "--out", str(trained)),
+            (
+                "pose-tokenizer",
+                "train",
+                source[-1],
+                "--run",
+                str(folder / f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"),
+                "--preset",
+                preset.tokenizer,
+                "--minutes",
+                f"{preset.tokenizer_minutes:g}",
+                "--out",
+                str(trained),
+            ),
             ("pose-tokenizer", "evaluate", str(trained), str(real), "--json", str(judged)),
-        )  # fmt: skip
+        )
         for command in commands:
             _run(say, command)
         lines = tuple(shlex.join(command) for command in commands)
@@ -94,14 +131,25 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
         errors.append(found["mpjpe_mm"])
         where = f"tokenizer, {preset.tokenizer_minutes:g} min on the {name}, judged on real val clips"
         figures += [
-            Figure(f"{where}: MPJPE", found["mpjpe_mm"], "{:.2f} mm",
-                   Goal("at most", 10 if name == "real motion" else 25), lines),
+            Figure(
+                f"{where}: MPJPE",
+                found["mpjpe_mm"],
+                "{:.2f} mm",
+                Goal("at most", 10 if name == "real motion" else 25),
+                lines,
+            ),
             Figure(f"{where}: p95", found["mpjpe_p95_mm"], "{:.2f} mm"),
             Figure(f"{where}: codes used", 100 * found["codes_used_share"], "{:.0f} %", Goal("at least", 80)),
             Figure(f"{where}: ids kept under 3° of noise", 100 * found["ids_kept_at_3_deg"], "{:.0f} %"),
-        ]  # fmt: skip
-    figures.append(Figure("error of the one on the embedded source by that of the one on real motion",
-                          errors[1] / errors[0], "{:.2f}", Goal("at most", 1.6)))
+        ]
+    figures.append(
+        Figure(
+            "error of the one on the embedded source by that of the one on real motion",
+            errors[1] / errors[0],
+            "{:.2f}",
+            Goal("at most", 1.6),
+        )
+    )
     return figures
 
 
@@ -114,9 +162,16 @@ def _regressor(runs: Path) -> list[Figure]:
     errors = evaluation["errors_mm"][row]
     beside = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"
     goals = {"mpjpe_mm": Goal("at most", 0.82), "pa_mpjpe_mm": Goal("at most", 0.72), "pve_mm": None}
-    return [Figure(f"{beside}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
-                   ratios[name], "{:.3f}", goal, (f"make evaluate RUNS={runs}",) if name == "mpjpe_mm" else ())
-            for name, goal in goals.items()]  # fmt: skip
+    return [
+        Figure(
+            f"{beside}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
+            ratios[name],
+            "{:.3f}",
+            goal,
+            (f"make evaluate RUNS={runs}",) if name == "mpjpe_mm" else (),
+        )
+        for name, goal in goals.items()
+    ]
 
 
 def _run(say: Say, command: Command) -> float:

@@ -45,9 +45,15 @@ _BOX_SHARES = (0.5, 0.9)
 
 
 def bench_crops(
-    *, count: int = 16, repeats: int = 5, size: int = 256, image: Path | None = None, seed: int = 0,
-    seconds: float = 0.5, say: Callable[[str], None] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    *,
+    count: int = 16,
+    repeats: int = 5,
+    size: int = 256,
+    image: Path | None = None,
+    seed: int = 0,
+    seconds: float = 0.5,
+    say: Callable[[str], None] | None = None,
+) -> list[dict[str, Any]]:
     """One dict for each of ``SIZES``: images a second of every way of ``WAYS``, on one core and in two processes.
 
     OpenCV has one thread meanwhile. ``count`` JPEG images of quality 95 are drawn, or all made of the file ``image``;
@@ -66,13 +72,17 @@ def bench_crops(
             tasks[name] = [_task(width, height, picture, draw) for _ in range(count)]
             rounds = [{way: seconds_of(way, tasks[name], size) for way in WAYS} for _ in range(repeats)]
             apart = [np.abs(plain(task, size).astype(int) - here(task, size)).mean() for task in tasks[name]]
-            rows.append({
-                "images": name, "kilobytes": round(sum(len(task.data) for task in tasks[name]) / count / 1000),
-                "per_s": {way: count / min(one[way] for one in rounds) for way in WAYS},
-                "to_plain": {way: [one["plain"] / one[way] for one in rounds] for way in WAYS},
-                "to_published": {way: [one["published"] / one[way] for one in rounds] for way in WAYS},
-                "recorded_per_s": RECORDED[name], "apart_grey_levels": float(np.mean(apart)),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "images": name,
+                    "kilobytes": round(sum(len(task.data) for task in tasks[name]) / count / 1000),
+                    "per_s": {way: count / min(one[way] for one in rounds) for way in WAYS},
+                    "to_plain": {way: [one["plain"] / one[way] for one in rounds] for way in WAYS},
+                    "to_published": {way: [one["published"] / one[way] for one in rounds] for way in WAYS},
+                    "recorded_per_s": RECORDED[name],
+                    "apart_grey_levels": float(np.mean(apart)),
+                }
+            )
     finally:
         cv2.setNumThreads(threads)
     tell(f"Two processes, about {2 * repeats * len(WAYS) * seconds:.0f} s")
@@ -90,15 +100,21 @@ def bench_crops(
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The figures as a table, with what they are."""
-    lines = ["| JPEG | way | a core | two processes | ÷ published steps (range) | ÷ plain (range) |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| JPEG | way | a core | two processes | ÷ published steps (range) | ÷ plain (range) |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         for way, name in NAMES.items():
-            ratios = [f"{np.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
-                      for found in (row["to_published"][way], row["to_plain"][way])]  # fmt: skip
+            ratios = [
+                f"{np.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
+                for found in (row["to_published"][way], row["to_plain"][way])
+            ]
             two = row["two_processes_per_s"][way]
-            lines.append(f"| {row['images']}, {row['kilobytes']} KB | {name} | {row['per_s'][way]:.0f} | {two:.0f} | "
-                         f"{' | '.join(ratios)} |")  # fmt: skip
+            lines.append(
+                f"| {row['images']}, {row['kilobytes']} KB | {name} | {row['per_s'][way]:.0f} | {two:.0f} | "
+                f"{' | '.join(ratios)} |"
+            )
     recorded = ", ".join(f"{row['recorded_per_s']} from {row['images']}" for row in rows)
     apart = ", ".join(f"{row['apart_grey_levels']:.1f}" for row in rows)
     share = ", ".join(f"{row['per_s']['here'] / row['per_s']['decode_needed']:.0%}" for row in rows)
@@ -124,6 +140,11 @@ def _task(width: int, height: int, picture: np.ndarray | None, draw: np.random.G
     box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
     framing = Framing(box, bool(draw.random() < 0.5), float(roll), float(zoom), shift)
     storing = StoreOptions()
-    row = encode_person(np.ascontiguousarray(pixels[..., ::-1]), np.array(box), margin=storing.margin,
-                        pixels=storing.pixels, quality=storing.quality)  # fmt: skip
+    row = encode_person(
+        np.ascontiguousarray(pixels[..., ::-1]),
+        np.array(box),
+        margin=storing.margin,
+        pixels=storing.pixels,
+        quality=storing.quality,
+    )
     return Task(data, framing, gain, row["jpeg"], row["stored"].astype(np.float32))

@@ -121,7 +121,8 @@ def _drawing(body: Body, folder: Path) -> dict[str, float]:
 
     faces, points = body.faces.numpy(), there[0].numpy()
     ways: dict[str, Callable[[], object]] = {
-        "a picture, exact renderer (before)": both, "a picture": quick,
+        "a picture, exact renderer (before)": both,
+        "a picture": quick,
         "an OBJ": lambda: write_obj(folder / "a.obj", points, faces),
-    }  # fmt: skip
+    }
     return {name: _seconds(work) for name, work in ways.items()}

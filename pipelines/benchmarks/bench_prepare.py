@@ -95,11 +95,16 @@ def _figures(path: Path, seconds: float, peak: float | None, line: str) -> list[
     loading = _best_rate(len(poses), lambda: store.poses("train"))
     alike = Mixture.of(store, "")
     figures = [
-        Figure(f"prepare {len(store.sources):,} clips, {frames:,} frames, {_WORKERS} workers, start to end",
-               frames / seconds, "{:,.0f} /s", Goal("at least", 100_000), (line,)),
+        Figure(
+            f"prepare {len(store.sources):,} clips, {frames:,} frames, {_WORKERS} workers, start to end",
+            frames / seconds,
+            "{:,.0f} /s",
+            Goal("at least", 100_000),
+            (line,),
+        ),
         Figure("its peak memory, all processes together", peak, "{:,.0f} MB", Goal("below", 600)),
         Figure(f"poses from the file into memory, best of {_REPEATS}", loading, "{:,.0f} /s"),
-    ]  # fmt: skip
+    ]
     named = Mixture.of(store, ",".join(f"{name}=1" for name in alike.datasets))
     for kind, mixture in (("drawn alike", alike), ("drawn by a mixture", named)):
         for batch in (256, 4096):

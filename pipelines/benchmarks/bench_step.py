@@ -39,9 +39,16 @@ _CPU_SIDE = 1024
 
 
 def bench_step(
-    preset_name: str = "vit-h", batch: int = 48, *, steps: int = 10, warmup: int = 3, device: str = "auto",
-    precision: Precision = "auto", assignments: Sequence[str] = (), say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    preset_name: str = "vit-h",
+    batch: int = 48,
+    *,
+    steps: int = 10,
+    warmup: int = 3,
+    device: str = "auto",
+    precision: Precision = "auto",
+    assignments: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Measure training steps of a preset on made-up samples that are already on the device, with the open body.
 
     A step: forward, loss, backward, clipping, AdamW, average. Returns ``step_s``, the median of ``steps`` after
@@ -83,11 +90,17 @@ def bench_step(
         tell(f"Step {step + 1}/{warmup + steps}: {seconds[-1]:.3f} s")
     step_s = statistics.median(seconds[warmup:])
     return {
-        "preset": preset_name, "batch": batch, "settings": list(assignments), "precision": config.precision,
+        "preset": preset_name,
+        "batch": batch,
+        "settings": list(assignments),
+        "precision": config.precision,
         "device": torch.cuda.get_device_name(target) if target.type == "cuda" else str(target),
-        "step_s": step_s, "step_flops": flops, "matrix_flops_per_s": rate, "share": flops / step_s / rate,
+        "step_s": step_s,
+        "step_flops": flops,
+        "matrix_flops_per_s": rate,
+        "share": flops / step_s / rate,
         **gpu.figures(),
-    }  # fmt: skip
+    }
 
 
 def step_flops(config: RegressorConfig, frozen: FrozenTokenizer) -> int:

@@ -46,8 +46,20 @@ class Candidate:
     def command(self, poses: Path, run: Path, minutes: float, seed: int) -> tuple[str, ...]:
         """The training as one would type it."""
         settings = [part for text in (*self.settings, f"seed={seed}") for part in ("--set", text)]
-        return ("pose-tokenizer", "train", str(poses), "--run", str(run), "--preset", self.preset, *settings,
-                "--minutes", f"{minutes:g}", "--export", "last")  # fmt: skip
+        return (
+            "pose-tokenizer",
+            "train",
+            str(poses),
+            "--run",
+            str(run),
+            "--preset",
+            self.preset,
+            *settings,
+            "--minutes",
+            f"{minutes:g}",
+            "--export",
+            "last",
+        )
 
 
 _PLAIN = ("quantizer.layers=1", "quantizer.groups=32", "quantizer.levels=[8,8,8,4]")
@@ -161,8 +173,16 @@ class Judge:
     def errors(self, name: str, tokenizer: Tokenizes, bits: float) -> Row:
         """Reconstruction alone."""
         found = evaluate_tokenizer(tokenizer, self.poses, self.body, vertices=self.subset, batch=512)
-        return Row(name, 1, bits, found["mpjpe_mm"], math.nan, found["mpjpe_p95_mm"], found["mpvpe_mm"],
-                   found["codes_used_share"])  # fmt: skip
+        return Row(
+            name,
+            1,
+            bits,
+            found["mpjpe_mm"],
+            math.nan,
+            found["mpjpe_p95_mm"],
+            found["mpvpe_mm"],
+            found["codes_used_share"],
+        )
 
     def learned(self, name: str, tokenizer: Any, bits: float) -> Row:
         """Everything: reconstruction, steadiness, locality, completion, denoising."""
@@ -204,24 +224,44 @@ def average(rows: list[Row]) -> Row:
 
 def markdown(rows: list[Row]) -> str:
     """The table for people."""
-    head = ["", "bits", "MPJPE mm", "p95", "MPVPE", "ids kept 1° / 3° (coarse) / 5°", "next frame",
-            "hidden 20 / 40 / 60 %, deg", "noise 5 / 10 / 20°, mm", "joints a token moves",
-            "poses/s in training"]  # fmt: skip
+    head = [
+        "",
+        "bits",
+        "MPJPE mm",
+        "p95",
+        "MPVPE",
+        "ids kept 1° / 3° (coarse) / 5°",
+        "next frame",
+        "hidden 20 / 40 / 60 %, deg",
+        "noise 5 / 10 / 20°, mm",
+        "joints a token moves",
+        "poses/s in training",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         kept, hidden, noise = row.ids_kept, row.completion_deg, row.denoising_mm
         spread = "" if math.isnan(row.spread_mm) or row.seeds < 2 else f" ± {row.spread_mm:.2f}"
-        lines.append("| " + " | ".join([
-            row.name, "–" if row.bits is None else f"{row.bits:.0f}", f"{row.mpjpe_mm:.2f}{spread}",
-            f"{row.p95_mm:.1f}", f"{row.mpvpe_mm:.2f}",
-            f"{kept['1_deg']:.0%} / {kept['3_deg']:.0%} ({kept['3_deg_coarse']:.0%}) / {kept['5_deg']:.0%}"
-            if kept and row.bits is not None else "–",
-            f"{kept['next_frame']:.0%}" if kept and row.bits is not None else "–",
-            " / ".join(f"{value:.1f}" for value in hidden.values()) or "–",
-            " / ".join(f"{noise[f'{d}_deg']:.1f}" for d in NOISE_SHARE) if noise else "–",
-            "–" if row.joints_a_token_moves is None else f"{row.joints_a_token_moves:.1f}",
-            "–" if row.poses_per_s is None else f"{row.poses_per_s:,.0f}",
-        ]) + " |")  # fmt: skip
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    row.name,
+                    "–" if row.bits is None else f"{row.bits:.0f}",
+                    f"{row.mpjpe_mm:.2f}{spread}",
+                    f"{row.p95_mm:.1f}",
+                    f"{row.mpvpe_mm:.2f}",
+                    f"{kept['1_deg']:.0%} / {kept['3_deg']:.0%} ({kept['3_deg_coarse']:.0%}) / {kept['5_deg']:.0%}"
+                    if kept and row.bits is not None
+                    else "–",
+                    f"{kept['next_frame']:.0%}" if kept and row.bits is not None else "–",
+                    " / ".join(f"{value:.1f}" for value in hidden.values()) or "–",
+                    " / ".join(f"{noise[f'{d}_deg']:.1f}" for d in NOISE_SHARE) if noise else "–",
+                    "–" if row.joints_a_token_moves is None else f"{row.joints_a_token_moves:.1f}",
+                    "–" if row.poses_per_s is None else f"{row.poses_per_s:,.0f}",
+                ]
+            )
+            + " |"
+        )
     noisy = next((row.denoising_mm for row in rows if row.denoising_mm), None)
     if noisy:
         untouched = " / ".join(f"{noisy[f'{d}_deg_untouched']:.1f}" for d in NOISE_SHARE)
@@ -253,8 +293,11 @@ def _layers(tokenizer: Any) -> int:
 
 def _write(out: Path, rows: list[Row], store: PoseStore, minutes: float, seeds: int) -> None:
     about = {
-        "rows": [row.plain() for row in rows], "minutes": minutes,
-        "seeds": seeds, "poses": f"{store.path}, digest {store.digest[:12]}, val split", "markdown": markdown(rows),
+        "rows": [row.plain() for row in rows],
+        "minutes": minutes,
+        "seeds": seeds,
+        "poses": f"{store.path}, digest {store.digest[:12]}, val split",
+        "markdown": markdown(rows),
         **surroundings(),
-    }  # fmt: skip
+    }
     write_text_atomically(out / "bench_tokenizer.json", json.dumps(about, indent=2) + "\n")

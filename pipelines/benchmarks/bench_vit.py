@@ -64,9 +64,14 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 def bench_vit(
-    batches: Sequence[int] = (1, 4), *, repeats: int = 3, threads: int = 1, preset_name: str = "vit-h",
-    precisions: Sequence[Literal["fp32", "bf16"]] = ("fp32", "bf16"), say: Callable[[str], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    batches: Sequence[int] = (1, 4),
+    *,
+    repeats: int = 3,
+    threads: int = 1,
+    preset_name: str = "vit-h",
+    precisions: Sequence[Literal["fp32", "bf16"]] = ("fp32", "bf16"),
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Measure the forward pass from crop to body, each precision in a process of its own, and return all figures.
 
     ``rows``: one dict a way of computing and batch size with seconds an image, by the clock and of the processor: the
@@ -87,22 +92,34 @@ def bench_vit(
     for result in results:
         for row in result["rows"]:
             turned = geodesic_distance(result["rotations"][row["way"], row["batch"]], exact["fp32", row["batch"]])
-            rows.append({**row, "rotation_deg": float(turned.rad2deg().max()),
-                         "rotation_median_deg": float(turned.rad2deg().median())})  # fmt: skip
+            rows.append(
+                {
+                    **row,
+                    "rotation_deg": float(turned.rad2deg().max()),
+                    "rotation_median_deg": float(turned.rad2deg().median()),
+                }
+            )
     memory = {precision: result["peak_gib"] for precision, result in zip(precisions, results)}
     loading = {precision: result["load_s"] for precision, result in zip(precisions, results)}
-    return {"preset": preset_name, "threads": threads, "cpu": processor_described(),
-            "rows": rows, "peak_gib": memory, "load_s": loading}  # fmt: skip
+    return {
+        "preset": preset_name,
+        "threads": threads,
+        "cpu": processor_described(),
+        "rows": rows,
+        "peak_gib": memory,
+        "load_s": loading,
+    }
 
 
 def to_markdown(figures: dict[str, Any]) -> str:
     """The figures as a table, with ratios to the plain implementation at the same batch size."""
     plain = {row["batch"]: row["cpu_s"] for row in figures["rows"] if row["way"] == PLAIN}
     lines = [
-        f"{figures['preset']}, {figures['threads']} thread(s), {figures['cpu']}", "",
+        f"{figures['preset']}, {figures['threads']} thread(s), {figures['cpu']}",
+        "",
         "| | batch | s an image | processor s an image | times as fast | turn from fp32: median, largest |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for row in figures["rows"]:
         times = plain[row["batch"]] / row["cpu_s"]
         turn = f"{row['rotation_median_deg']:.3f}°, {row['rotation_deg']:.3f}°"
@@ -209,5 +226,6 @@ def _in_process(job: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return pool.submit(job, *arguments).result()
         except BrokenProcessPool:
-            raise fail("The measuring process ended at once", got="perhaps out of memory",
-                       next_step="Try a smaller --preset") from None  # fmt: skip
+            raise fail(
+                "The measuring process ended at once", got="perhaps out of memory", next_step="Try a smaller --preset"
+            ) from None

@@ -96,9 +96,15 @@ def here_shards(task: Task, size: int) -> np.ndarray:
 
 
 WAYS: dict[str, Callable[[Task, int], np.ndarray]] = {
-    "decode": decode, "decode_needed": decode_needed, "published": published, "plain": plain, "smoothed": smoothed,
-    "here": here, "here_normalised": here_normalised, "here_shards": here_shards,
-}  # fmt: skip
+    "decode": decode,
+    "decode_needed": decode_needed,
+    "published": published,
+    "plain": plain,
+    "smoothed": smoothed,
+    "here": here,
+    "here_normalised": here_normalised,
+    "here_shards": here_shards,
+}
 
 
 def coloured(crop: np.ndarray, gain: tuple[float, float, float]) -> np.ndarray:

@@ -51,8 +51,14 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: ``what``, ``measured``, ``value``, ``asked``, ``met``, ``commands``."""
-        return {"what": self.what, "measured": self.measured, "value": self.value, "asked": self.asked,
-                "met": self.met, "commands": list(self.commands)}
+        return {
+            "what": self.what,
+            "measured": self.measured,
+            "value": self.value,
+            "asked": self.asked,
+            "met": self.met,
+            "commands": list(self.commands),
+        }
 
 
 def table(figures: Sequence[Figure]) -> str:

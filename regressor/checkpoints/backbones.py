@@ -31,14 +31,24 @@ _EXPERT = re.compile(r"(?P<block>blocks\.\d+)\.mlp\.experts\.(?P<number>\d{1,3})
 _LEARNED_ON = ("COCO", "AI Challenger", "MPII", "AP-10K", "APT-36K", "COCO-WholeBody")
 """The data sets of ViTPose+'s experts, in its order."""
 _OTHER_PARTS = (
-    "keypoint_head.", "associate_keypoint_heads.", "smpl_head.", "smpl.", "discriminator.", "initialized", "cls_token",
-)  # fmt: skip
+    "keypoint_head.",
+    "associate_keypoint_heads.",
+    "smpl_head.",
+    "smpl.",
+    "discriminator.",
+    "initialized",
+    "cls_token",
+)
 
 
 def read_backbone(
-    path: str | Path, config: RegressorConfig, *, resize_positions: bool = False, expert: int = 0,
+    path: str | Path,
+    config: RegressorConfig,
+    *,
+    resize_positions: bool = False,
+    expert: int = 0,
     note: Callable[[str], object] = lambda text: None,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """The tensors of ``config``'s ViT, under our names, float32, from a checkpoint of ViTPose or HMR2.0.
 
     What belongs to other parts of such checkpoints is left behind. ``resize_positions`` fits positions learned on
@@ -79,19 +89,29 @@ def save_backbone(
     path: str | Path, tensors: dict[str, Tensor], config: RegressorConfig, provenance: dict[str, Any]
 ) -> None:
     """Write what ``read_backbone`` gave, with the backbone's configuration, atomically."""
-    save_state(path, {
-        "format": FORMAT, "format_version": 1, "backbone_config": to_dict(config.backbone),
-        "image_size": config.image_size, "backbone": {name: value.clone() for name, value in tensors.items()},
-        "provenance": {"package": f"pose-token-hmr {__version__}", **provenance},
-    })  # fmt: skip
+    save_state(
+        path,
+        {
+            "format": FORMAT,
+            "format_version": 1,
+            "backbone_config": to_dict(config.backbone),
+            "image_size": config.image_size,
+            "backbone": {name: value.clone() for name, value in tensors.items()},
+            "provenance": {"package": f"pose-token-hmr {__version__}", **provenance},
+        },
+    )
 
 
 def saved_backbone(path: str | Path) -> dict[str, Any]:
     """What ``save_backbone`` wrote, on the CPU. Raises ``UserError`` for another kind of file."""
     state = load_state(path, what="backbone")
     if state.get("format") != FORMAT:
-        raise fail(f"{path} is no backbone", got=f"format {state.get('format')!r}", expected=repr(FORMAT),
-                   next_step="Make one with `pose-regressor import-backbone`")  # fmt: skip
+        raise fail(
+            f"{path} is no backbone",
+            got=f"format {state.get('format')!r}",
+            expected=repr(FORMAT),
+            next_step="Make one with `pose-regressor import-backbone`",
+        )
     return state
 
 
@@ -101,22 +121,28 @@ def start_from_backbone(network: RegressorNetwork, path: str | Path) -> None:
     state = saved_backbone(path)
     heads = network.backbone.blocks[0].heads if isinstance(network.backbone, ViT) else None
     if state["backbone_config"]["heads"] != heads:
-        raise fail(f"Backbone {path} is of another preset", got=f"{state['backbone_config']['heads']} heads",
-                   expected=f"{heads} heads" if heads else "no ViT")  # fmt: skip
+        raise fail(
+            f"Backbone {path} is of another preset",
+            got=f"{state['backbone_config']['heads']} heads",
+            expected=f"{heads} heads" if heads else "no ViT",
+        )
     load_strictly(network.backbone, state["backbone"], what=str(path))
 
 
 def _with_expert(
     tensors: dict[str, Tensor], expert: int, path: str | Path, note: Callable[[str], object]
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """One expert's rows behind those that all share, as ViTPose+ joins their outputs (Xu et al., 2023)."""
     found = {name: match for name in tensors if (match := _EXPERT.fullmatch(name))}
     if not found:
         return tensors
     numbers = sorted({int(match["number"]) for match in found.values()})
     if expert not in numbers:
-        raise fail(f"{path} has no expert {expert}", got=f"experts {', '.join(map(str, numbers))}",
-                   next_step="Give another --expert")  # fmt: skip
+        raise fail(
+            f"{path} has no expert {expert}",
+            got=f"experts {', '.join(map(str, numbers))}",
+            next_step="Give another --expert",
+        )
     joined = {name: value for name, value in tensors.items() if name not in found}
     for name, match in found.items():
         shared = f"{match['block']}.mlp.fc2.{match['leaf']}"
@@ -135,19 +161,23 @@ def _check_preset(tensors: dict[str, Tensor], config: RegressorConfig, path: str
     patch = tensors.get("patch_embed.proj.weight")
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     if patch is None or patch.ndim != 4 or not blocks:
-        raise fail(f"{path} holds no ViT by the names of ViTPose", got=", ".join(sorted(tensors)[:4]) or "nothing",
-                   expected="patch_embed.proj.weight, blocks.0.attn.qkv.weight, …",
-                   next_step="Give the weights as ViTPose or HMR2.0 published them")  # fmt: skip
+        raise fail(
+            f"{path} holds no ViT by the names of ViTPose",
+            got=", ".join(sorted(tensors)[:4]) or "nothing",
+            expected="patch_embed.proj.weight, blocks.0.attn.qkv.weight, …",
+            next_step="Give the weights as ViTPose or HMR2.0 published them",
+        )
     found, wanted = (len(patch), blocks), (config.backbone.width, config.backbone.blocks[0])
     if found == wanted:
         return
     names = [name for name, one in PRESETS.items() if (one.backbone.width, one.backbone.blocks[0]) == found]
     sizes = f"{found[0]} wide, {found[1]} blocks"
     raise fail(
-        f"{path} is no backbone of preset {config.preset!r}", expected=f"{wanted[0]} wide, {wanted[1]} blocks",
+        f"{path} is no backbone of preset {config.preset!r}",
+        expected=f"{wanted[0]} wide, {wanted[1]} blocks",
         got=f"{sizes}: this is {names[0]}" if names else f"{sizes}, of no preset",
         next_step=f"Give --preset {names[0]}" if names else "Give its sizes: --set backbone.width=…, backbone.blocks=…",
-    )  # fmt: skip
+    )
 
 
 def _vit(config: RegressorConfig) -> ViT:
@@ -163,8 +193,11 @@ def _resized(positions: Tensor, grid: Sequence[int], path: str | Path) -> Tensor
     elif count > 0 and 12 * third * third == count:
         rows = 4 * third
     else:
-        raise fail(f"The positions of {path} belong to no known grid of patches", got=f"shape {tuple(positions.shape)}",
-                   expected="a square grid, or 4 rows to 3 columns")  # fmt: skip
+        raise fail(
+            f"The positions of {path} belong to no known grid of patches",
+            got=f"shape {tuple(positions.shape)}",
+            expected="a square grid, or 4 rows to 3 columns",
+        )
     if (rows, count // rows) == tuple(grid):
         return positions
     plane = positions[:, 1:].float().unflatten(1, (rows, -1)).permute(0, 3, 1, 2)

@@ -31,8 +31,12 @@ def export_run(path: Path, out: Path, mixture: Mixture, tokenizer: FrozenTokeniz
     network = build_regressor(config, tokenizer, empty=True).network
     load_strictly(network, chosen["average"], what="the checkpoint", assign=True)
     provenance = {
-        "crops": mixture.digest, "crops_attributes": mixture.attributes, "body": body.kind, "steps": run.state["step"],
-        "metrics": chosen["figures"], "weights": f"{export}, step {chosen['step']}",
-    }  # fmt: skip
+        "crops": mixture.digest,
+        "crops_attributes": mixture.attributes,
+        "body": body.kind,
+        "steps": run.state["step"],
+        "metrics": chosen["figures"],
+        "weights": f"{export}, step {chosen['step']}",
+    }
     provenance |= {name: run.config[name] for name in ("start", "backbone") if name in run.config}
     return save_regressor(out, network, config, tokenizer, provenance)

@@ -31,9 +31,12 @@ _UNUSED = "transformer.to_token_embedding.weight"
 
 
 def read_reference(
-    path: str | Path, tokenizer: FrozenTokenizer, *, mean_params: str | Path | None = None,
+    path: str | Path,
+    tokenizer: FrozenTokenizer,
+    *,
+    mean_params: str | Path | None = None,
     assignments: Sequence[str] = (),
-) -> Regressor:  # fmt: skip
+) -> Regressor:
     """The regressor in a released checkpoint, in eval mode; its body-model buffers (``smpl.*``) are left behind.
 
     ``tokenizer`` must be the one it was trained with: the file does not hold it, and can tell only the numbers of
@@ -77,8 +80,11 @@ def _with_means(tensors: dict[str, Tensor], mean_params: str | Path | None) -> d
         given[f"smpl_head.{name}"] = torch.from_numpy(arrays[key].astype(np.float32)).view(1, size)
     for name, value in given.items():
         if name in tensors and tensors[name].shape == value.shape and not torch.allclose(tensors[name].float(), value):
-            raise fail(f"The mean parameters of {mean_params} are not those of the checkpoint", got=f"another {name}",
-                       next_step="Leave --mean-params out to use the checkpoint's own")  # fmt: skip
+            raise fail(
+                f"The mean parameters of {mean_params} are not those of the checkpoint",
+                got=f"another {name}",
+                next_step="Leave --mean-params out to use the checkpoint's own",
+            )
     return {**given, **tensors}
 
 
@@ -103,16 +109,27 @@ def _config_of(
     blocks, layers = _count(tensors, "backbone.blocks."), _count(tensors, f"smpl_head.{layer_key(0)[:-1]}")
     alike = next((p for p in PRESETS.values() if p.backbone.kind == "vit" and p.backbone.width == width), None)
     if alike is None and not any(assignment.startswith("backbone.heads=") for assignment in assignments):
-        raise fail("The number of heads does not stand in the file", got=f"an unusual backbone, {width} wide",
-                   next_step="Say it: --set backbone.heads=N")  # fmt: skip
+        raise fail(
+            "The number of heads does not stand in the file",
+            got=f"an unusual backbone, {width} wide",
+            next_step="Say it: --set backbone.heads=N",
+        )
     base = alike or preset("vit-h")
     heads = setting(content, "hyper_parameters", "cfg", "MODEL", "SMPL_HEAD", "TRANSFORMER_DECODER", "heads")
     return replace(
-        base, preset="imported", image_size=size,
+        base,
+        preset="imported",
+        image_size=size,
         backbone=replace(base.backbone, width=width, blocks=(blocks,)),
-        decoder=replace(base.decoder, dim=inner, layers=layers, width=query, hidden=hidden,
-                        heads=heads if isinstance(heads, int) and heads > 0 else max(1, inner // 64)),
-    )  # fmt: skip
+        decoder=replace(
+            base.decoder,
+            dim=inner,
+            layers=layers,
+            width=query,
+            hidden=hidden,
+            heads=heads if isinstance(heads, int) and heads > 0 else max(1, inner // 64),
+        ),
+    )
 
 
 def _count(tensors: dict[str, Tensor], prefix: str) -> int:
@@ -129,8 +146,12 @@ def _check_tokenizer(tensors: dict[str, Tensor], tokenizer: FrozenTokenizer, pat
     tokens, codes = len(enter) // len(channels), len(classes)
     if (tokens, (codes,)) != (tokenizer.num_tokens, tokenizer.levels):
         got = f"a tokenizer of {tokenizer.num_tokens} tokens × {tokenizer.num_codes} codes, levels {tokenizer.levels}"
-        raise fail(f"The tokenizer does not fit {path}", got=got, expected=f"{tokens} tokens × {codes} codes",
-                   next_step="Import the released tokenizer.pth with `pose-tokenizer import-reference`")  # fmt: skip
+        raise fail(
+            f"The tokenizer does not fit {path}",
+            got=got,
+            expected=f"{tokens} tokens × {codes} codes",
+            next_step="Import the released tokenizer.pth with `pose-tokenizer import-reference`",
+        )
 
 
 def _expected_shapes(config: RegressorConfig, ours: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -165,9 +186,12 @@ def _our_tensors(tensors: dict[str, Tensor], config: RegressorConfig) -> dict[st
             ours[f"decoder.layers.{i}.cross.{name}"] = part.unflatten(0, (heads, -1)).clone()
     pose = head["init_body_pose"].view(24, 6)
     for name, mean in (
-        ("orientation6d", pose[0]), ("pose6d", pose[1:22]), ("hands6d", pose[22:]),
-        ("betas", head["init_betas"][0]), ("camera", head["init_cam"][0]),
-    ):  # fmt: skip
+        ("orientation6d", pose[0]),
+        ("pose6d", pose[1:22]),
+        ("hands6d", pose[22:]),
+        ("betas", head["init_betas"][0]),
+        ("camera", head["init_cam"][0]),
+    ):
         ours[f"mean_{name}"] = mean.clone()
     return ours
 
@@ -183,10 +207,17 @@ def backbone_keys(blocks: int) -> dict[str, str]:
     """Every tensor of a ViT of so many blocks but its positions, for which see ``POSITIONS``."""
     table = {"patch": "patch_embed.proj", "norm": "last_norm"}
     for i in range(blocks):
-        table |= {f"blocks.{i}.{ours}": f"blocks.{i}.{theirs}" for ours, theirs in (
-            ("norm1", "norm1"), ("qkv", "attn.qkv"), ("out", "attn.proj"), ("norm2", "norm2"),
-            ("mlp.inner", "mlp.fc1"), ("mlp.outer", "mlp.fc2"),
-        )}  # fmt: skip
+        table |= {
+            f"blocks.{i}.{ours}": f"blocks.{i}.{theirs}"
+            for ours, theirs in (
+                ("norm1", "norm1"),
+                ("qkv", "attn.qkv"),
+                ("out", "attn.proj"),
+                ("norm2", "norm2"),
+                ("mlp.inner", "mlp.fc1"),
+                ("mlp.outer", "mlp.fc2"),
+            )
+        }
     return _with_leaves(table)
 
 
@@ -197,21 +228,41 @@ POSITIONS = "pos_embed"
 def head_keys(layers: int) -> dict[str, str]:
     """Every tensor of TokenHMR's decoder and heads that is taken as it is, below ``smpl_head.``."""
     table = {
-        "orientation": "decpose_grot", "shape": "decshape", "camera": "deccam", "hands": "decpose_hands",
-        "pose_head.enter": "decpose.mixer_trans.ff.0", "pose_head.enter_norm": "decpose.mixer_trans.ff.1",
-        "pose_head.leave": "decpose.mixer_norm_layer.ff.0", "pose_head.leave_norm": "decpose.mixer_norm_layer.ff.1",
+        "orientation": "decpose_grot",
+        "shape": "decshape",
+        "camera": "deccam",
+        "hands": "decpose_hands",
+        "pose_head.enter": "decpose.mixer_trans.ff.0",
+        "pose_head.enter_norm": "decpose.mixer_trans.ff.1",
+        "pose_head.leave": "decpose.mixer_norm_layer.ff.0",
+        "pose_head.leave_norm": "decpose.mixer_norm_layer.ff.1",
         "pose_head.classes": "decpose.class_pred_layer",
-    }  # fmt: skip
+    }
     for i in range(4):
-        table |= {f"pose_head.layers.{i}.{ours}": f"decpose.mixer_head.{i}.{theirs}" for ours, theirs in (
-            ("norm1", "layernorm1"), ("tokens.inner", "MLP_token.ff.0"), ("tokens.outer", "MLP_token.ff.3"),
-            ("norm2", "layernorm2"), ("channels.inner", "MLP_channel.ff.0"), ("channels.outer", "MLP_channel.ff.3"),
-        )}  # fmt: skip
+        table |= {
+            f"pose_head.layers.{i}.{ours}": f"decpose.mixer_head.{i}.{theirs}"
+            for ours, theirs in (
+                ("norm1", "layernorm1"),
+                ("tokens.inner", "MLP_token.ff.0"),
+                ("tokens.outer", "MLP_token.ff.3"),
+                ("norm2", "layernorm2"),
+                ("channels.inner", "MLP_channel.ff.0"),
+                ("channels.outer", "MLP_channel.ff.3"),
+            )
+        }
     for i in range(layers):
-        table |= {f"decoder.layers.{i}.{ours}": f"{layer_key(i)}.{theirs}" for ours, theirs in (
-            ("norms.0", "0.norm"), ("self_out", "0.fn.to_out.0"), ("norms.1", "1.norm"), ("cross.out", "1.fn.to_out.0"),
-            ("norms.2", "2.norm"), ("mlp.inner", "2.fn.net.0"), ("mlp.outer", "2.fn.net.3"),
-        )}  # fmt: skip
+        table |= {
+            f"decoder.layers.{i}.{ours}": f"{layer_key(i)}.{theirs}"
+            for ours, theirs in (
+                ("norms.0", "0.norm"),
+                ("self_out", "0.fn.to_out.0"),
+                ("norms.1", "1.norm"),
+                ("cross.out", "1.fn.to_out.0"),
+                ("norms.2", "2.norm"),
+                ("mlp.inner", "2.fn.net.0"),
+                ("mlp.outer", "2.fn.net.3"),
+            )
+        }
     plain = {f"decoder.layers.{i}.cross.query.weight": f"{layer_key(i)}.1.fn.to_q.weight" for i in range(layers)}
     return _with_leaves(table) | plain
 

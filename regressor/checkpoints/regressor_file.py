@@ -39,10 +39,17 @@ def save_regressor(
         **provenance,
     }
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    save_state(path, {
-        "format": FORMAT, "format_version": FORMAT_VERSION, "config": to_dict(config), "tokenizer": tokenizer.digest,
-        "provenance": about, "network": state,
-    })  # fmt: skip
+    save_state(
+        path,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "config": to_dict(config),
+            "tokenizer": tokenizer.digest,
+            "provenance": about,
+            "network": state,
+        },
+    )
     return Path(path)
 
 
@@ -87,8 +94,12 @@ def read_exported(path: str | Path) -> dict[str, Any]:
             next_step="Give the file that `pose-regressor train` exported, such as RUN/regressor.pt",
         )
     if state["format_version"] > FORMAT_VERSION:
-        raise fail(f"{path} was written by a newer version", got=f"format_version {state['format_version']}",
-                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+        raise fail(
+            f"{path} was written by a newer version",
+            got=f"format_version {state['format_version']}",
+            expected=f"at most {FORMAT_VERSION}",
+            next_step="Upgrade pose-token-hmr",
+        )
     check_finite(state["network"], path)
     return state
 
@@ -119,15 +130,23 @@ def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
     wanted = provenance.get("body", kind)
     if wanted != kind:
         step = "Give its neutral model file, or the folder of all genders, with --body" if wanted != "open" else None
-        raise fail(f"Regressor {what} predicts another body", got=f"--body of kind {kind!r}", expected=repr(wanted),
-                   next_step=step)  # fmt: skip
+        raise fail(
+            f"Regressor {what} predicts another body",
+            got=f"--body of kind {kind!r}",
+            expected=repr(wanted),
+            next_step=step,
+        )
 
 
 def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:
     """Raise ``UserError`` unless ``tokenizer`` is the artifact whose digest was noted down."""
     if digest != tokenizer.digest:
-        raise fail(f"{what} was trained with another tokenizer", got=f"tokenizer {tokenizer.digest[:12]}…",
-                   expected=f"{digest[:12]}…", next_step="Give the tokenizer it was trained with")  # fmt: skip
+        raise fail(
+            f"{what} was trained with another tokenizer",
+            got=f"tokenizer {tokenizer.digest[:12]}…",
+            expected=f"{digest[:12]}…",
+            next_step="Give the tokenizer it was trained with",
+        )
 
 
 def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, what: str, assign: bool = False) -> None:

@@ -51,8 +51,12 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @main.command()
 @click.argument("poses", type=POSE_STORE)
 @click.option("--out", required=True, type=OUTPUT_FILE, help="Crop store to write (.h5).")
-@click.option("--domain", default="suit", metavar="suit|varied", help="suit: a colour for each body part, which "
-              "a CPU learns in minutes; varied: skin, clothes and backgrounds.")
+@click.option(
+    "--domain",
+    default="suit",
+    metavar="suit|varied",
+    help="suit: a colour for each body part, which a CPU learns in minutes; varied: skin, clothes and backgrounds.",
+)
 @click.option(
     "--train",
     "train_count",
@@ -80,9 +84,17 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @click.option("--sheet", type=OUTPUT_FILE, help="Contact sheet to write (default: beside --out).")
 @reports_user_errors
 def synthesize(
-    poses: Path, out: Path, domain: str, train_count: int, val_count: int, test_count: int, size: int, seed: int,
-    workers: int | None, sheet: Path | None,
-) -> None:  # fmt: skip
+    poses: Path,
+    out: Path,
+    domain: str,
+    train_count: int,
+    val_count: int,
+    test_count: int,
+    size: int,
+    seed: int,
+    workers: int | None,
+    sheet: Path | None,
+) -> None:
     """Render synthetic people in the poses of the pose store POSES into a crop store, with exact annotation."""
     import numpy as np
     from tqdm import tqdm
@@ -100,9 +112,14 @@ def synthesize(
     click.echo(f"Rendering {sum(counts.values()):,} {domain} images of {size} px into {out}")
     with tqdm(total=sum(counts.values()), unit="image", desc="crops", delay=1e-3) as bar:
         make_crops(
-            split_poses(store.poses("train"), store.poses("val"), seed), counts, out, config,
-            provenance={"poses": store.digest}, workers=workers, progress=lambda done: bar.update(done),
-        )  # fmt: skip
+            split_poses(store.poses("train"), store.poses("val"), seed),
+            counts,
+            out,
+            config,
+            provenance={"poses": store.digest},
+            workers=workers,
+            progress=lambda done: bar.update(done),
+        )
     picture = sheet or out.with_suffix(".png")
     crops = open_crops(out)
     shown = min(32, crops.count("train"))
@@ -114,11 +131,18 @@ def synthesize(
 @click.argument("crops", nargs=-1, required=True)
 @tokenizer_option
 @click.option(
-    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    "--run",
+    "--run-folder",
+    "run_path",
+    required=True,
+    type=click.Path(path_type=Path),
     help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
-)  # fmt: skip
-@click.option("--mix", help="Shares of several data sets: NAME=WEIGHT,… or mix_tokenhmr, TokenHMR's with BEDLAM, or "
-              "mix_all, HMR2.0's (default: all alike).")  # fmt: skip
+)
+@click.option(
+    "--mix",
+    help="Shares of several data sets: NAME=WEIGHT,… or mix_tokenhmr, TokenHMR's with BEDLAM, or "
+    "mix_all, HMR2.0's (default: all alike).",
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
 @click.option("--out", type=OUTPUT_FILE, help="Also copy the exported regressor here.")
@@ -132,15 +156,19 @@ def synthesize(
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(
-    "--tals", type=THRESHOLDS, metavar="published|none|FILE",
+    "--tals",
+    type=THRESHOLDS,
+    metavar="published|none|FILE",
     help="Thresholds of the loss; FILE: made by `calibrate` (default: the preset's).",
-)  # fmt: skip
+)
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option(
-    "--backbone", "backbone_file", type=InputPath("backbone", "Make one with `pose-regressor import-backbone`"),
+    "--backbone",
+    "backbone_file",
+    type=InputPath("backbone", "Make one with `pose-regressor import-backbone`"),
     help="Imported backbone to start from.",
-)  # fmt: skip
+)
 @click.option("--start", type=REGRESSOR, help="Exported regressor whose weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
@@ -150,7 +178,9 @@ def synthesize(
     help="What is best on val (mpjpe_mm; keypoints_2d_pct where val knows no bodies).",
 )
 @click.option(
-    "--export", type=click.Choice(["best", "last"]), default="best",
+    "--export",
+    type=click.Choice(["best", "last"]),
+    default="best",
     help="Which weights to export: best on val, or last.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
@@ -160,13 +190,31 @@ def synthesize(
 @device_option
 @reports_user_errors
 def train(
-    crops: tuple[str, ...], tokenizer_file: Path, run_path: Path, mix: str | None, cache: Path | None, cache_gb: float,
-    out: Path | None, preset_name: str | None, loss: Literal["preset", "means", "published"],
-    compat_reference: bool, tals: str | None, config_file: Path | None, assignments: tuple[str, ...],
-    backbone_file: Path | None, start: Path | None, minutes: float | None, resume: bool, best_by: str | None,
-    export: Literal["best", "last"], compiled: bool, tensorboard: bool, no_pictures: bool, body_source: str,
+    crops: tuple[str, ...],
+    tokenizer_file: Path,
+    run_path: Path,
+    mix: str | None,
+    cache: Path | None,
+    cache_gb: float,
+    out: Path | None,
+    preset_name: str | None,
+    loss: Literal["preset", "means", "published"],
+    compat_reference: bool,
+    tals: str | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    backbone_file: Path | None,
+    start: Path | None,
+    minutes: float | None,
+    resume: bool,
+    best_by: str | None,
+    export: Literal["best", "last"],
+    compiled: bool,
+    tensorboard: bool,
+    no_pictures: bool,
+    body_source: str,
     device: str,
-) -> None:  # fmt: skip
+) -> None:
     """Train a regressor on CROPS and export it to RUN/regressor.pt.
 
     CROPS are crop stores, folders of shards, folders of such folders, URLs of folders of shards, or text files that
@@ -242,9 +290,19 @@ def train(
             bar(step, steps, figures)
 
         exported = train_regressor(
-            mixture, vocabulary, run_path, config, body, backbone=backbone_file, start=start, resume=resuming,
-            export=export, tensorboard=tensorboard, true_bodies=bodies.true, progress=progress,
-        )  # fmt: skip
+            mixture,
+            vocabulary,
+            run_path,
+            config,
+            body,
+            backbone=backbone_file,
+            start=start,
+            resume=resuming,
+            export=export,
+            tensorboard=tensorboard,
+            true_bodies=bodies.true,
+            progress=progress,
+        )
     if not first:
         return
     if out is not None:
@@ -256,9 +314,7 @@ def train(
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor."
-)
+@click.option("--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor.")
 @tokenizer_option
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
 @click.option("--boxes", "boxes_file", type=InputPath("boxes"), help="JSON or CSV of boxes by image name.")
@@ -272,10 +328,20 @@ def train(
 @precision_option
 @reports_user_errors
 def predict(
-    images: tuple[Path, ...], regressor_file: Path, tokenizer_file: Path, boxes: tuple[str, ...],
-    boxes_file: Path | None, whole: bool, out: Path, fov: float | None, no_overlay: bool, no_mesh: bool,
-    body_source: str, device: str, precision: Precision,
-) -> None:  # fmt: skip
+    images: tuple[Path, ...],
+    regressor_file: Path,
+    tokenizer_file: Path,
+    boxes: tuple[str, ...],
+    boxes_file: Path | None,
+    whole: bool,
+    out: Path,
+    fov: float | None,
+    no_overlay: bool,
+    no_mesh: bool,
+    body_source: str,
+    device: str,
+    precision: Precision,
+) -> None:
     """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
 
     IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has no box, or
@@ -303,12 +369,20 @@ def predict(
         click.echo(f"Note: {warning}", err=True)
     with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
         files = predict_files(
-            regressor, body, jobs, out, fov, Outputs(mesh=not no_mesh, overlay=not no_overlay), bar.update,
+            regressor,
+            body,
+            jobs,
+            out,
+            fov,
+            Outputs(mesh=not no_mesh, overlay=not no_overlay),
+            bar.update,
             say=lambda text: bar.write(text, file=sys.stderr),
-        )  # fmt: skip
+        )
     files_word = "file" if len(files) == 1 else "files"
-    click.echo(f"Wrote {len(files)} {files_word} to {out}: {', '.join(file.name for file in files[:6])}"
-               f"{', …' if len(files) > 6 else ''}")  # fmt: skip
+    click.echo(
+        f"Wrote {len(files)} {files_word} to {out}: {', '.join(file.name for file in files[:6])}"
+        f"{', …' if len(files) > 6 else ''}"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ _SHOWN = 20
 @click.argument("sources", metavar="SRC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of shards to fill.")
 @click.option(
-    "--images", type=InputPath("folder of images"),
+    "--images",
+    type=InputPath("folder of images"),
     help="Folder that image names are relative to (default: beside SRC).",
 )
 @click.option(
@@ -32,29 +33,56 @@ _SHOWN = 20
 @click.option("--pixels", type=click.IntRange(min=16), default=256, help="Most pixels to store for the side of a box.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality.")
 @click.option("--people", type=click.IntRange(min=1), default=1000, help="About how many people go into a shard.")
-@click.option("--scale-unit", type=click.Choice(["auto", "pixels", "pixels/200"]), default="auto",
-              help="Unit of box scales in an evaluation npz.")  # fmt: skip
 @click.option(
-    "--subset", type=click.Choice(["emdb1", "emdb2", "all"]), default="emdb1",
+    "--scale-unit",
+    type=click.Choice(["auto", "pixels", "pixels/200"]),
+    default="auto",
+    help="Unit of box scales in an evaluation npz.",
+)
+@click.option(
+    "--subset",
+    type=click.Choice(["emdb1", "emdb2", "all"]),
+    default="emdb1",
     help="Which sequences of EMDB.",
 )
-@click.option("--min-confidence", type=click.FloatRange(0, 1), default=0.3,
-              help="Of 4dhumans: 2D keypoints below it are unknown.")  # fmt: skip
-@click.option("--min-keypoints", type=click.IntRange(0, 44), default=4,
-              help="Of 4dhumans: people with fewer are left out.")  # fmt: skip
-@click.option("--max-fit-loss", type=click.FloatRange(min=0), default=31000.0,
-              help="Of 4dhumans: people fitted to 2D with a larger loss are left out.")  # fmt: skip
 @click.option(
-    "--corrupt", type=InputPath("list of corrupt pictures"),
-    help="Of 4dhumans: file of keys of corrupt pictures, one a line."
+    "--min-confidence", type=click.FloatRange(0, 1), default=0.3, help="Of 4dhumans: 2D keypoints below it are unknown."
+)
+@click.option(
+    "--min-keypoints", type=click.IntRange(0, 44), default=4, help="Of 4dhumans: people with fewer are left out."
+)
+@click.option(
+    "--max-fit-loss",
+    type=click.FloatRange(min=0),
+    default=31000.0,
+    help="Of 4dhumans: people fitted to 2D with a larger loss are left out.",
+)
+@click.option(
+    "--corrupt",
+    type=InputPath("list of corrupt pictures"),
+    help="Of 4dhumans: file of keys of corrupt pictures, one a line.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that read (default: one a core).")
 @reports_user_errors
 def prepare(
-    data_format: str, sources: tuple[Path, ...], out: Path, images: Path | None, split: str | None,
-    val_share: float, margin: float, pixels: int, quality: int, people: int, scale_unit: str, subset: str,
-    min_confidence: float, min_keypoints: int, max_fit_loss: float, corrupt: Path | None, workers: int | None,
-) -> None:  # fmt: skip
+    data_format: str,
+    sources: tuple[Path, ...],
+    out: Path,
+    images: Path | None,
+    split: str | None,
+    val_share: float,
+    margin: float,
+    pixels: int,
+    quality: int,
+    people: int,
+    scale_unit: str,
+    subset: str,
+    min_confidence: float,
+    min_keypoints: int,
+    max_fit_loss: float,
+    corrupt: Path | None,
+    workers: int | None,
+) -> None:
     """Convert a data set into shards, once: crops as JPEG, with a margin, and their annotation.
 
     FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints, as COCO, OpenPose and
@@ -86,10 +114,15 @@ def prepare(
             bar.update(done - bar.n)
 
         report = prepare_shards(
-            data_format, list(sources), out, ReadOptions(images, chosen, people, subset, scale_unit, val_share, fits),
-            StoreOptions(margin, pixels, quality), command=" ".join(["pose-regressor", *sys.argv[1:]]),
-            workers=workers, progress=progress,
-        )  # fmt: skip
+            data_format,
+            list(sources),
+            out,
+            ReadOptions(images, chosen, people, subset, scale_unit, val_share, fits),
+            StoreOptions(margin, pixels, quality),
+            command=" ".join(["pose-regressor", *sys.argv[1:]]),
+            workers=workers,
+            progress=progress,
+        )
     for name, about in report.about.items():
         if name in ("boxes", "keypoints", "scale_unit", "cameras", "note", "held_out"):
             click.echo(f"{name.replace('_', ' ')}: {about}")

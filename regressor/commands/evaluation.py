@@ -32,11 +32,17 @@ _RESULT = InputPath("result", "Write one with `pose-regressor evaluate --json`")
 @click.argument("regressor_file", metavar="REGRESSOR", type=REGRESSOR)
 @click.argument("crops", type=CROPS)
 @tokenizer_option
-@click.option("--protocol", "protocol_name", default="synthetic",
-              help="Rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d; see above.")  # fmt: skip
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default="synthetic",
+    help="Rules: synthetic | 3dpw | emdb | 3dpw-reference | emdb-reference | 2d; see above.",
+)
 @click.option("--split", default="test", help="Split of the store to measure on.")
 @click.option(
-    "--also", multiple=True, type=REGRESSOR,
+    "--also",
+    multiple=True,
+    type=REGRESSOR,
     help="Another regressor to measure, in a row of its own; may be repeated.",
 )
 @click.option("--robustness", is_flag=True, help="Measure also on tighter crops, and with patches over the person.")
@@ -52,10 +58,22 @@ _RESULT = InputPath("result", "Write one with `pose-regressor evaluate --json`")
 @precision_option
 @reports_user_errors
 def evaluate(
-    regressor_file: Path, crops: Path, tokenizer_file: Path, protocol_name: str, split: str, also: tuple[Path, ...],
-    robustness: bool, true_bodies: Path | None, joint_regressor: Path | None, extra_regressor: Path | None,
-    json_file: Path | None, markdown_file: Path | None, body_source: str, device: str, precision: Precision,
-) -> None:  # fmt: skip
+    regressor_file: Path,
+    crops: Path,
+    tokenizer_file: Path,
+    protocol_name: str,
+    split: str,
+    also: tuple[Path, ...],
+    robustness: bool,
+    true_bodies: Path | None,
+    joint_regressor: Path | None,
+    extra_regressor: Path | None,
+    json_file: Path | None,
+    markdown_file: Path | None,
+    body_source: str,
+    device: str,
+    precision: Precision,
+) -> None:
     """Measure the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
 
     By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
@@ -89,11 +107,19 @@ def evaluate(
         joints = read_joint_regressor(joint_regressor, len(body.v_template)).to(target)
     check_extra_regressor(protocol_name, body, extra_regressor)
     report = evaluate_files(
-        [regressor_file, *also], store, split, vocabulary, body,
-        rules=None if protocol_name == "2d" else protocol(protocol_name, body, joints), only_2d=protocol_name == "2d",
-        true_bodies=bodies.true, robustness=robustness, device=device, precision=precision,
+        [regressor_file, *also],
+        store,
+        split,
+        vocabulary,
+        body,
+        rules=None if protocol_name == "2d" else protocol(protocol_name, body, joints),
+        only_2d=protocol_name == "2d",
+        true_bodies=bodies.true,
+        robustness=robustness,
+        device=device,
+        precision=precision,
         progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
-    )  # fmt: skip
+    )
     click.echo(report.to_markdown())
     if json_file is not None:
         write_text_atomically(json_file, report.to_json())
@@ -108,9 +134,7 @@ def evaluate(
 @click.option("--row-b", help="Row of B (default: its first).")
 @click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @reports_user_errors
-def compare(
-    result_a: Path, result_b: Path, row_a: str | None, row_b: str | None, json_file: Path | None
-) -> None:  # fmt: skip
+def compare(result_a: Path, result_b: Path, row_a: str | None, row_b: str | None, json_file: Path | None) -> None:
     """Test whether two results of `evaluate --json` on the same samples differ: paired, sample by sample."""
     import json
 
@@ -126,9 +150,7 @@ def compare(
 
 @click.command()
 @click.argument("crops", type=CROPS)
-@click.option(
-    "--out", required=True, type=OUTPUT_FILE, help="JSON of thresholds, for --tals or --config."
-)
+@click.option("--out", required=True, type=OUTPUT_FILE, help="JSON of thresholds, for --tals or --config.")
 @click.option("--split", default="train", help="Split of the store to derive them from.")
 @click.option("--camera", help="reference (focal length of 5000 px at 256) | focal=CROP_SIDES | fov=DEGREES | true.")
 @click.option(
@@ -146,9 +168,19 @@ def compare(
 @device_option
 @reports_user_errors
 def calibrate(
-    crops: Path, out: Path, split: str, camera: str | None, baseline_file: Path | None, tokenizer_file: Path | None,
-    quantile: float, weight: float, at_most: int | None, report_file: Path | None, body_source: str, device: str,
-) -> None:  # fmt: skip
+    crops: Path,
+    out: Path,
+    split: str,
+    camera: str | None,
+    baseline_file: Path | None,
+    tokenizer_file: Path | None,
+    quantile: float,
+    weight: float,
+    at_most: int | None,
+    report_file: Path | None,
+    body_source: str,
+    device: str,
+) -> None:
     """Derive thresholds for TALS from CROPS, whose true cameras and bodies are known.
 
     TALS, the threshold-adaptive loss scaling of TokenHMR, lets errors below a threshold count little.
@@ -189,9 +221,17 @@ def calibrate(
     source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
     click.echo(f"Deriving thresholds from split {split!r} of {crops}, seen through {seen}, into {out}")
     result = derive(
-        store, split, camera=model, baseline=baseline, body=body, quantile=quantile, weight=weight, source=source,
-        at_most=at_most, progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
-    )  # fmt: skip
+        store,
+        split,
+        camera=model,
+        baseline=baseline,
+        body=body,
+        quantile=quantile,
+        weight=weight,
+        source=source,
+        at_most=at_most,
+        progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
+    )
     click.echo(result.to_markdown())
     for warning in result.warnings():
         click.echo(f"Warning: {warning}", err=True)

@@ -52,25 +52,48 @@ class _Bars:
 
 @click.command()
 @click.argument("annotations", nargs=-1, required=True, type=InputPath("annotations"))
-@click.option("--images", type=InputPath("folder of photographs"),
-              help="Folder of the photographs, if not beside ANNOTATIONS.")  # fmt: skip
-@click.option("--regressor", "regressor_file", required=True, type=REGRESSOR,
-              help="Exported regressor to start from: an imported one, or your own.")  # fmt: skip
+@click.option(
+    "--images", type=InputPath("folder of photographs"), help="Folder of the photographs, if not beside ANNOTATIONS."
+)
+@click.option(
+    "--regressor",
+    "regressor_file",
+    required=True,
+    type=REGRESSOR,
+    help="Exported regressor to start from: an imported one, or your own.",
+)
 @tokenizer_option
 @click.option(
-    "--run", "run_path", required=True, type=click.Path(path_type=Path),
+    "--run",
+    "run_path",
+    required=True,
+    type=click.Path(path_type=Path),
     help="Folder to make for this training: checkpoints, log, figures.",
 )
 @click.option("--format", "data_format", default="coco", help="Format of ANNOTATIONS, as `prepare` knows them.")
 @click.option("--val-share", default=0.2, help="Share of the photographs to keep for validation.")
-@click.option("--also", multiple=True, metavar="CROPS=SHARE",
-              help="Mix in this share of other data, against forgetting, e.g. crops.h5=0.3.")  # fmt: skip
-@click.option("--tals", default="published", type=THRESHOLDS, metavar="published|none|FILE",
-              help="Thresholds of the loss; FILE: made by `calibrate`.")  # fmt: skip
-@click.option("--trainable", default="none", metavar="all|none|N",
-              help="What learns of the backbone: all, none, or its last N blocks; the rest always learns.")  # fmt: skip
 @click.option(
-    "--steps", type=click.IntRange(min=1),
+    "--also",
+    multiple=True,
+    metavar="CROPS=SHARE",
+    help="Mix in this share of other data, against forgetting, e.g. crops.h5=0.3.",
+)
+@click.option(
+    "--tals",
+    default="published",
+    type=THRESHOLDS,
+    metavar="published|none|FILE",
+    help="Thresholds of the loss; FILE: made by `calibrate`.",
+)
+@click.option(
+    "--trainable",
+    default="none",
+    metavar="all|none|N",
+    help="What learns of the backbone: all, none, or its last N blocks; the rest always learns.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
     help="Training steps (default: 20 passes over the people, 200 to 2000 steps).",
 )
 @click.option(
@@ -84,10 +107,23 @@ class _Bars:
 @device_option
 @reports_user_errors
 def finetune(
-    annotations: tuple[Path, ...], images: Path | None, regressor_file: Path, tokenizer_file: Path, run_path: Path,
-    data_format: str, val_share: float, also: tuple[str, ...], tals: str, trainable: str, steps: int | None,
-    minutes: float | None, assignments: tuple[str, ...], resume: bool, body_source: str, device: str,
-) -> None:  # fmt: skip
+    annotations: tuple[Path, ...],
+    images: Path | None,
+    regressor_file: Path,
+    tokenizer_file: Path,
+    run_path: Path,
+    data_format: str,
+    val_share: float,
+    also: tuple[str, ...],
+    tals: str,
+    trainable: str,
+    steps: int | None,
+    minutes: float | None,
+    assignments: tuple[str, ...],
+    resume: bool,
+    body_source: str,
+    device: str,
+) -> None:
     """Fine-tune a regressor on your own photographs, of which 2D keypoints are known (JSON; see `prepare`, coco).
 
     ANNOTATIONS may be of another --format, or a folder that `prepare` made. Prepares them into RUN/data, trains with
@@ -113,10 +149,18 @@ def finetune(
         note_on_budget(run_path, minutes)
     with closing(_Bars()) as bars:
         result = fine_tune(
-            Photographs(annotations, images, data_format, val_share, also), regressor_file, vocabulary, body, run_path,
-            Settings(tals, trainable, steps, minutes, assignments), device=device, resume=resume,
-            preparing=bars.preparing, training=bars.training, say=bars.say,
-        )  # fmt: skip
+            Photographs(annotations, images, data_format, val_share, also),
+            regressor_file,
+            vocabulary,
+            body,
+            run_path,
+            Settings(tals, trainable, steps, minutes, assignments),
+            device=device,
+            resume=resume,
+            preparing=bars.preparing,
+            training=bars.training,
+            say=bars.say,
+        )
     for line in filter(None, (pace_described(bars.pace), described(bars.pace))):
         click.echo(line)
     before, after = (figures["keypoints_2d_pct"] for figures in (result.before, result.after))
@@ -124,14 +168,29 @@ def finetune(
     if "mpjpe_mm" in result.after:
         click.echo(f"MPJPE: {result.before['mpjpe_mm']:.1f} mm before, {result.after['mpjpe_mm']:.1f} mm after")
     else:
-        click.echo(f"Their bodies changed by {result.moved['mpjpe_mm']:.0f} mm ({result.moved['pa_mpjpe_mm']:.0f} mm "
-                   "aligned). There is no 3D truth here to say whether for the better.")  # fmt: skip
+        click.echo(
+            f"Their bodies changed by {result.moved['mpjpe_mm']:.0f} mm ({result.moved['pa_mpjpe_mm']:.0f} mm "
+            "aligned). There is no 3D truth here to say whether for the better."
+        )
     if result.val < 10:
         click.echo(f"Note: {result.val} held-out people say little; give more photographs, or a larger --val-share.")
     if not result.better:
-        click.echo(f"Note: the held-out error ({result.judged}) did not fall. Keep {regressor_file}, or try more "
-                   "photographs, --trainable, or --steps.")  # fmt: skip
+        click.echo(
+            f"Note: the held-out error ({result.judged}) did not fall. Keep {regressor_file}, or try more "
+            "photographs, --trainable, or --steps."
+        )
     body_words = [] if body_source == "open" else ["--body", body_source]
-    command = ["pose-regressor", "predict", "PHOTO.jpg", "--whole", "--regressor", result.regressor, "--tokenizer",
-               str(tokenizer_file), *body_words, "--out", "predictions"]  # fmt: skip
+    command = [
+        "pose-regressor",
+        "predict",
+        "PHOTO.jpg",
+        "--whole",
+        "--regressor",
+        result.regressor,
+        "--tokenizer",
+        str(tokenizer_file),
+        *body_words,
+        "--out",
+        "predictions",
+    ]
     click.echo(f"Wrote {result.regressor}; predict with\n  {shlex.join(command)}")

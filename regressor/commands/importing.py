@@ -13,17 +13,25 @@ from tokenizer.engine.errors import reports_user_errors
 @click.command("import-reference")
 @click.argument("checkpoint", type=InputPath("checkpoint"))
 @click.option(
-    "--tokenizer", "tokenizer_file", required=True, type=TOKENIZER,
+    "--tokenizer",
+    "tokenizer_file",
+    required=True,
+    type=TOKENIZER,
     help="What `pose-tokenizer import-reference` made of the tokenizer.pth released with it.",
-)  # fmt: skip
+)
 @click.option(
     "--mean-params",
     type=InputPath("mean parameters"),
     help="smpl_mean_params.npz: taken where CHECKPOINT has none, and must agree where it has.",
 )
 @click.option("--out", required=True, type=OUTPUT_FILE, help="Exported regressor to write.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A size the file does not tell, "
-              "e.g. backbone.heads=12.")  # fmt: skip
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A size the file does not tell, e.g. backbone.heads=12.",
+)
 @reports_user_errors
 def import_reference(
     checkpoint: Path, tokenizer_file: Path, mean_params: Path | None, out: Path, assignments: tuple[str, ...]
@@ -44,8 +52,10 @@ def import_reference(
     save_regressor(out, regressor.network, regressor.config, regressor.tokenizer, regressor.provenance)
     weights = sum(parameter.numel() for parameter in regressor.network.parameters())
     backbone = regressor.config.backbone
-    click.echo(f"Wrote {out}: {weights:,} weights; ViT {backbone.width} wide, {backbone.blocks[0]} blocks of "
-               f"{backbone.heads} heads; bodies in SMPL's shape space")  # fmt: skip
+    click.echo(
+        f"Wrote {out}: {weights:,} weights; ViT {backbone.width} wide, {backbone.blocks[0]} blocks of "
+        f"{backbone.heads} heads; bodies in SMPL's shape space"
+    )
 
 
 @click.command("import-backbone")
@@ -71,9 +81,7 @@ def import_backbone(
     config = resolve(preset(preset_name), assignments=assignments)
     click.echo(f"Reading {checkpoint} into {out}")
     notes: list[str] = []
-    tensors = read_backbone(
-        checkpoint, config, resize_positions=resize_positions, expert=expert, note=notes.append
-    )
+    tensors = read_backbone(checkpoint, config, resize_positions=resize_positions, expert=expert, note=notes.append)
     save_backbone(out, tensors, config, {"imported_from": checkpoint.name, **({"notes": notes} if notes else {})})
     for note in notes:
         click.echo(note)

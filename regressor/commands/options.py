@@ -25,6 +25,8 @@ def tokenizer_option(command: F) -> F:
 def precision_option(command: F) -> F:
     """``--precision`` of a network that predicts, as ``engine.precision.resolve_precision`` takes it."""
     return click.option(
-        "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="fp32",
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="fp32",
         help="Number format of the network; auto: bf16 where that is faster. fp16 is for GPUs.",
-    )(command)  # fmt: skip
+    )(command)

@@ -25,10 +25,19 @@ FORMAT_VERSION = 2
 _CHECKED_AT_ONCE = 1 << 24
 _REMEDY = "Make one with `pose-regressor synthesize` or `prepare`, or check the path"
 _SHAPES: dict[str, tuple[int, ...]] = {
-    "keypoints_2d": (44, 3), "keypoints_3d": (44, 4), "global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,),
-    "translation": (3,), "has_global_orient": (), "has_body_pose": (), "has_betas": (), "box": (4,),
-    "image_size": (2,), "K": (3, 3),
-}  # fmt: skip
+    "keypoints_2d": (44, 3),
+    "keypoints_3d": (44, 4),
+    "global_orient": (3, 3),
+    "body_pose": (23, 3, 3),
+    "betas": (10,),
+    "translation": (3,),
+    "has_global_orient": (),
+    "has_body_pose": (),
+    "has_betas": (),
+    "box": (4,),
+    "image_size": (2,),
+    "K": (3, 3),
+}
 _IMAGES_A_CHUNK, _ROWS_A_CHUNK = 8, 512
 Arrays = dict[str, np.ndarray]
 
@@ -125,8 +134,12 @@ class CropStore:
             return None
         names = [str(name) for name, count in runs for _ in range(count)]
         if len(names) != self.count(split):
-            raise fail(f"{self.path} is damaged", got=f"sequences of {len(names)} samples in {split}",
-                       expected=f"{self.count(split)}", next_step=_REMEDY)  # fmt: skip
+            raise fail(
+                f"{self.path} is damaged",
+                got=f"sequences of {len(names)} samples in {split}",
+                expected=f"{self.count(split)}",
+                next_step=_REMEDY,
+            )
         return names
 
     def at_size(self, size: int) -> CropStore:

@@ -45,8 +45,11 @@ class Framing:
         x0, y0, x1, y1 = self.box
         side = x1 - x0
         if not (math.isfinite(x0 + y0 + x1 + y1) and side > 0 and y1 > y0):
-            raise fail("A box has no area", got=",".join(f"{value:g}" for value in self.box),
-                       expected="finite x0 < x1 and y0 < y1, in pixels")  # fmt: skip
+            raise fail(
+                "A box has no area",
+                got=",".join(f"{value:g}" for value in self.box),
+                expected="finite x0 < x1 and y0 < y1, in pixels",
+            )
         cosine, sine = math.cos(self.roll), math.sin(self.roll)
         back = np.array([[cosine, sine], [-sine, cosine]])
         if self.mirror:
@@ -63,9 +66,13 @@ def scale_of(image_from_crop: np.ndarray) -> float:
 
 
 def warp(
-    image: np.ndarray, image_from_crop: np.ndarray, size: int, *, antialias: bool = True,
+    image: np.ndarray,
+    image_from_crop: np.ndarray,
+    size: int,
+    *,
+    antialias: bool = True,
     outside: Literal["edge", "black"] = "edge",
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """An image (H,W) or (H,W,C) uint8 seen through a map (2,3) of pixel indices → (size,size[,C]) uint8.
 
     Enlarged bilinearly. Where it shrinks, the part in view is first averaged, so that hardly more than an average over
@@ -76,15 +83,22 @@ def warp(
     height, width = image.shape[:2]
     low, high = _seen(image_from_crop, size)
     if low[0] >= width or low[1] >= height or (high <= 0).any():
-        raise fail("A crop lies outside its image", got=",".join(f"{value:.6g}" for value in (*low, *high)),
-                   expected=f"within 0,0,{width},{height}")  # fmt: skip
+        raise fail(
+            "A crop lies outside its image",
+            got=",".join(f"{value:.6g}" for value in (*low, *high)),
+            expected=f"within 0,0,{width},{height}",
+        )
     return resample(image, image_from_crop, size, antialias=antialias, outside=outside)
 
 
 def resample(
-    image: np.ndarray, image_from_crop: np.ndarray, size: int, *, antialias: bool = True,
+    image: np.ndarray,
+    image_from_crop: np.ndarray,
+    size: int,
+    *,
+    antialias: bool = True,
     outside: Literal["edge", "black"] = "edge",
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """``warp`` of any place: wholly beyond the image, too, its edge goes on, or all is black."""
     matrix, scale = image_from_crop, scale_of(image_from_crop)
     low, high = (np.round(end).astype(int) for end in _seen(matrix, size))

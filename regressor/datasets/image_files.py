@@ -23,9 +23,24 @@ from tokenizer.engine.errors import UserError, fail
 from .image_header import READ_FIRST, ImageHeader, image_header, jpeg_header, kind_of
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".hif",
-    ".avif", ".ppm", ".pgm", ".jp2",
-)  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".heic",
+    ".heif",
+    ".hif",
+    ".avif",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+)
 _MOST_BYTES = 1 << 30
 """No photograph of the pixels allowed is larger, not even raw with 16 bits a colour."""
 _BEHIND = 255

@@ -150,17 +150,21 @@ def image_header(data: bytes, name: str) -> ImageHeader:
         raise fail(f"{name} cannot be read", got=got, next_step="Copy it again")
     if header.width * header.height > MOST_PIXELS:
         raise fail(
-            f"{name} is too large", got=f"{header.width:,} × {header.height:,} pixels",
-            expected=f"{MOST_PIXELS / 1e6:.0f} megapixels at most", next_step="Save it smaller, or cut out the person",
-        )  # fmt: skip
+            f"{name} is too large",
+            got=f"{header.width:,} × {header.height:,} pixels",
+            expected=f"{MOST_PIXELS / 1e6:.0f} megapixels at most",
+            next_step="Save it smaller, or cut out the person",
+        )
     return header
 
 
 def _check_library(kind: str, name: str) -> None:
     """Raise ``UserError`` where nothing is installed that decodes this kind of picture."""
     if kind == "HEIC" and find_spec("pillow_heif") is None:
-        raise fail(f"{name} is HEIC, as iPhones write it, and nothing installed reads that",
-                   next_step="Run `pip install pillow-heif`, or save it as JPEG")  # fmt: skip
+        raise fail(
+            f"{name} is HEIC, as iPhones write it, and nothing installed reads that",
+            next_step="Run `pip install pillow-heif`, or save it as JPEG",
+        )
 
 
 def kind_of(data: bytes) -> str | None:
@@ -173,11 +177,19 @@ def kind_of(data: bytes) -> str | None:
 
 
 _SIGNS = (
-    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"), (b"BM", "BMP"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"BM", "BMP"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
     *((b"P%d%c" % (number, end), "PNM") for number in range(1, 8) for end in b" \t\n\r#"),
-)  # fmt: skip
+)
 
 
 def _kind_of_boxes(data: bytes) -> str | None:
@@ -208,8 +220,12 @@ def _something_else(data: bytes, name: str) -> Exception:
 
 
 def _raw(name: str) -> Exception:
-    return fail(f"{name} is no finished picture", got="the raw data of a camera", expected=_READABLE,
-                next_step="Develop it, and save it as JPEG")  # fmt: skip
+    return fail(
+        f"{name} is no finished picture",
+        got="the raw data of a camera",
+        expected=_READABLE,
+        next_step="Develop it, and save it as JPEG",
+    )
 
 
 def _jpeg(data: bytes) -> ImageHeader | None:
@@ -300,6 +316,14 @@ def _boxes(kind: str, data: bytes) -> ImageHeader | None:
 
 
 _READERS = {
-    "JPEG": _jpeg, "PNG": _png, "GIF": _gif, "WebP": _webp, "BMP": _bmp, "TIFF": _tiff, "PNM": _pnm,
-    "JPEG 2000": _jpeg_2000, "HEIC": lambda data: _boxes("HEIC", data), "AVIF": lambda data: _boxes("AVIF", data),
-}  # fmt: skip
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "GIF": _gif,
+    "WebP": _webp,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+    "PNM": _pnm,
+    "JPEG 2000": _jpeg_2000,
+    "HEIC": lambda data: _boxes("HEIC", data),
+    "AVIF": lambda data: _boxes("AVIF", data),
+}

@@ -48,8 +48,9 @@ class Stream(Dataset[Any]):
     def __init__(self, mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> None:
         self._config, self._own = config, own
         self._stores = [mixture.stores[name] for name in mixture.shares]
-        self._lanes = [Lane(self._stores, list(mixture.shares.values()), config, lane)
-                       for lane in range(max(1, config.data.lanes))]  # fmt: skip
+        self._lanes = [
+            Lane(self._stores, list(mixture.shares.values()), config, lane) for lane in range(max(1, config.data.lanes))
+        ]
         self._pelvis = _rest_pelvis(body)
         self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
         self._held: dict[int, Sample] = {}
@@ -154,10 +155,15 @@ def made_ahead(batches: Dataset[Any], steps: range, workers: int, device: torch.
     loader: Any = (batches[step] for step in steps)
     if workers:
         loader = DataLoader(
-            batches, batch_size=None, sampler=cast(Any, steps), num_workers=workers, prefetch_factor=3,
-            pin_memory=device.type == "cuda", worker_init_fn=_start_worker,
+            batches,
+            batch_size=None,
+            sampler=cast(Any, steps),
+            num_workers=workers,
+            prefetch_factor=3,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_start_worker,
             multiprocessing_context=multiprocessing.get_context("spawn"),
-        )  # fmt: skip
+        )
     for batch in loader:
         if isinstance(batch, UserError):
             raise batch
@@ -181,10 +187,12 @@ def named_deaths() -> Iterator[None]:
     except RuntimeError as error:
         if not _DIED.search(str(error)):
             raise
-        raise fail("A process that reads training data ended", got=" ".join(str(error).split()),
-                   expected="enough memory, also in /dev/shm; a script that trains needs an "
-                            '`if __name__ == "__main__"` guard',
-                   next_step="Try --set data.workers=1, or 0") from None  # fmt: skip
+        raise fail(
+            "A process that reads training data ended",
+            got=" ".join(str(error).split()),
+            expected='enough memory, also in /dev/shm; a script that trains needs an `if __name__ == "__main__"` guard',
+            next_step="Try --set data.workers=1, or 0",
+        ) from None
 
 
 def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processes: int) -> int:

@@ -21,17 +21,28 @@ from .remote import Cache, is_url, last_name
 from .shards import INDEX, open_shards
 
 MIX_ALL = {
-    "h36m-train": 0.1, "mpii-train": 0.1, "coco-train-2014-pruned": 0.1, "coco-train-2014-vitpose-pruned": 0.1,
-    "mpi-inf-train-pruned": 0.02, "ava-train-midframes-1fps-vitpose": 0.19, "aic-train-vitpose": 0.19,
+    "h36m-train": 0.1,
+    "mpii-train": 0.1,
+    "coco-train-2014-pruned": 0.1,
+    "coco-train-2014-vitpose-pruned": 0.1,
+    "mpi-inf-train-pruned": 0.02,
+    "ava-train-midframes-1fps-vitpose": 0.19,
+    "aic-train-vitpose": 0.19,
     "insta-train-vitpose-replicate": 0.2,
-}  # fmt: skip
+}
 """The mixture of HMR2.0 (Goel et al., ICCV 2023), by the names of the folders that its training data come in."""
 _DEEPEST, _MOST_DATA, _LONGEST_LIST = 8, 10_000, 1 << 22
 MIX_TOKENHMR = {
-    "bedlam": 0.18, "ava-train-midframes-1fps-vitpose": 0.13, "aic-train-vitpose": 0.13,
-    "insta-train-vitpose-replicate": 0.12, "mpi-inf-train-pruned": 0.04, "h36m-train": 0.1, "mpii-train": 0.1,
-    "coco-train-2014-pruned": 0.1, "coco-train-2014-vitpose-pruned": 0.1,
-}  # fmt: skip
+    "bedlam": 0.18,
+    "ava-train-midframes-1fps-vitpose": 0.13,
+    "aic-train-vitpose": 0.13,
+    "insta-train-vitpose-replicate": 0.12,
+    "mpi-inf-train-pruned": 0.04,
+    "h36m-train": 0.1,
+    "mpii-train": 0.1,
+    "coco-train-2014-pruned": 0.1,
+    "coco-train-2014-vitpose-pruned": 0.1,
+}
 """The mixture of TokenHMR (Dwivedi et al., CVPR 2024): HMR2.0's data and BEDLAM. The first five weights are its own.
 The last four are those of ``mix_all``: no public text that we found gives them, and they are what the five leave of 1.
 """
@@ -133,8 +144,11 @@ def open_beside(texts: Sequence[str]) -> list[Beside]:
     """
     shares = parse_shares(",".join(texts), what="What is mixed in", most=1.0)
     if sum(shares.values()) >= 1:
-        raise fail("What is mixed in leaves nothing of a batch to others", got=f"{sum(shares.values()):g} in all",
-                   expected="less than 1")  # fmt: skip
+        raise fail(
+            "What is mixed in leaves nothing of a batch to others",
+            got=f"{sum(shares.values()):g} in all",
+            expected="less than 1",
+        )
     found = []
     for text, share in shares.items():
         store = open_crops(text).only("train")
@@ -175,9 +189,12 @@ def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
     absent = [name for name in named if name not in spelled]
     wrong = [name for name in absent if name not in published]
     if wrong or not present:
-        raise fail("The mixture names data sets that are not there, or have no training samples",
-                   got=", ".join(wrong or absent), expected=f"some of {', '.join(counts)}",
-                   next_step="Data sets are called as their folders are, or by NAME=PATH")  # fmt: skip
+        raise fail(
+            "The mixture names data sets that are not there, or have no training samples",
+            got=", ".join(wrong or absent),
+            expected=f"some of {', '.join(counts)}",
+            next_step="Data sets are called as their folders are, or by NAME=PATH",
+        )
     shares = {name: weight / sum(present.values()) for name, weight in present.items()}
     parts = [f"of a batch {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}"]
     if absent:

@@ -79,9 +79,10 @@ def fit_neutral_shape(points: Tensor, pose: Tensor, root: Tensor, body: Body) ->
     given = points
     trials = torch.cat([torch.zeros(1, shapes), torch.eye(shapes)]).to(points)
     found = body.keypoints(
-        pose[:, None].expand(-1, shapes + 1, -1, -1, -1), root=root[:, None].expand(-1, shapes + 1, -1, -1),
+        pose[:, None].expand(-1, shapes + 1, -1, -1, -1),
+        root=root[:, None].expand(-1, shapes + 1, -1, -1),
         betas=trials.expand(count, -1, -1),
-    ).to(home, torch.float64)  # fmt: skip
+    ).to(home, torch.float64)
     points = points.to(home)
     directions = (found[:, 1:] - found[:, :1]).permute(0, 2, 3, 1)  # (B,44,3,S)
     here = torch.eye(3, dtype=torch.float64, device=points.device).expand(*directions.shape[:3], 3)
@@ -92,9 +93,9 @@ def fit_neutral_shape(points: Tensor, pose: Tensor, root: Tensor, body: Body) ->
     solved = torch.linalg.solve(rows.mT @ rows + damping, rows.mT @ wanted.flatten(1, 2)[..., None])[..., 0]
     apart = (rows @ solved[..., None])[..., 0] - wanted.flatten(1, 2)
     spread = (apart.square().sum(1) / weight.flatten(1).sum(1).clamp_min(1)).sqrt()
-    betas, place, distance = (values.to(given.dtype).to(given) for values in (
-        solved[:, :shapes], solved[:, shapes:], spread
-    ))  # fmt: skip
+    betas, place, distance = (
+        values.to(given.dtype).to(given) for values in (solved[:, :shapes], solved[:, shapes:], spread)
+    )
     return betas, place, distance
 
 

@@ -103,9 +103,16 @@ class _Made:
 
 
 def prepare_shards(
-    name: str, sources: list[Path], out: str | Path, reading: ReadOptions, storing: StoreOptions, *,
-    command: str = "", workers: int | None = None, progress: Callable[[int, int, int], object] | None = None,
-) -> PrepareReport:  # fmt: skip
+    name: str,
+    sources: list[Path],
+    out: str | Path,
+    reading: ReadOptions,
+    storing: StoreOptions,
+    *,
+    command: str = "",
+    workers: int | None = None,
+    progress: Callable[[int, int, int], object] | None = None,
+) -> PrepareReport:
     """Read ``sources`` by the reader of the format ``name`` and fill the folder ``out`` with shards and their index.
 
     A broken photograph or person is left out and listed, in the report and in ``out/left_out.txt``. After a kill the
@@ -142,15 +149,25 @@ def prepare_shards(
                 progress(done, len(jobs), report.people.total())
     report.shards = len(shards)
     report.about = {
-        **described, **found.about, **asdict(storing), "command": command, "photos": report.photos,
-        "left_out": len(report.broken), "skipped": dict(report.skipped), **({"held_out": held_out} if held_out else {}),
+        **described,
+        **found.about,
+        **asdict(storing),
+        "command": command,
+        "photos": report.photos,
+        "left_out": len(report.broken),
+        "skipped": dict(report.skipped),
+        **({"held_out": held_out} if held_out else {}),
         "box_shapes": name != "synthetic",  # whose pictures end where their boxes do
-    }  # fmt: skip
+    }
     write_text_atomically(out / LEFT_OUT, "".join(f"{item}\t{reason}\n" for item, reason in report.broken))
     if not shards:
         raise _nobody(report, name, out)
-    index = {"format": INDEX_FORMAT, "format_version": INDEX_VERSION, "attributes": report.about,
-             "shards": [asdict(shard) for shard in shards]}  # fmt: skip
+    index = {
+        "format": INDEX_FORMAT,
+        "format_version": INDEX_VERSION,
+        "attributes": report.about,
+        "shards": [asdict(shard) for shard in shards],
+    }
     write_text_atomically(out / INDEX, json.dumps(index, indent=1) + "\n")
     return report
 
@@ -193,10 +210,15 @@ def _make(job: _Job) -> _Made:
         if there.keys() == set(about.get("splits", [job.part.split])):
             broken = [(str(item), str(reason)) for item, reason in about["broken"]]
             shards = [
-                Shard(job.path(split).name, split, one["count"], one["digest"],
-                      [(str(a), int(b)) for a, b in one["sequences"]])
+                Shard(
+                    job.path(split).name,
+                    split,
+                    one["count"],
+                    one["digest"],
+                    [(str(a), int(b)) for a, b in one["sequences"]],
+                )
                 for split, one in there.items()
-            ]  # fmt: skip
+            ]
             return _Made(shards, about["photos"], broken, about["skipped"], resumed=True)
     cv2.setNumThreads(1)
     rows: dict[str, list[Row]] = {split: [] for split in job.splits}
@@ -217,8 +239,16 @@ def _make(job: _Job) -> _Made:
             job.path(split).unlink(missing_ok=True)
             continue
         sequences = runs([row["sequence"] for row in some])
-        about = {"key": job.key, "split": split, "splits": splits, "count": len(some), "photos": photos,
-                 "broken": broken, "skipped": dict(skipped), "sequences": sequences}  # fmt: skip
+        about = {
+            "key": job.key,
+            "split": split,
+            "splits": splits,
+            "count": len(some),
+            "photos": photos,
+            "broken": broken,
+            "skipped": dict(skipped),
+            "sequences": sequences,
+        }
         digest = write_shard(job.path(split), some, about)
         shards.append(Shard(job.path(split).name, split, len(some), digest, sequences))
     return _Made(shards, photos, broken, dict(skipped))
@@ -282,22 +312,30 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
     x0, y0, x1, y1 = box.tolist()
     check_box((x0, y0, x1, y1), width, height, where)
     if max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(width, height):
-        raise fail(f"The box of {where} is far larger than its image", got=f"{x1 - x0:g} × {y1 - y0:g} px",
-                   expected=f"about {width} × {height}, in pixels")  # fmt: skip
+        raise fail(
+            f"The box of {where} is far larger than its image",
+            got=f"{x1 - x0:g} × {y1 - y0:g} px",
+            expected=f"about {width} × {height}, in pixels",
+        )
     values = {name: getattr(person, name) for name in _CHECKED}
     # A comparison with NaN is false, too.
     wrong = [name for name, value in values.items() if value is not None and not (np.abs(value) < _LARGEST).all()]
     if wrong:
-        raise fail(f"{', '.join(wrong)} of {where} hold numbers that are not finite, or beyond all measure",
-                   expected=f"below {_LARGEST:g}")  # fmt: skip
+        raise fail(
+            f"{', '.join(wrong)} of {where} hold numbers that are not finite, or beyond all measure",
+            expected=f"below {_LARGEST:g}",
+        )
     for name in ("keypoints_2d", "keypoints_3d"):
         if values[name] is None:
             continue
         values[name] = capped_confidences(values[name])
         sure = values[name][:, -1]
         if not ((sure >= 0) & (sure <= 1)).all():
-            raise fail(f"{name} of {where} have confidences that are none", expected="0 to 1",
-                       got=f"{sure.min():g} to {sure.max():g}")  # fmt: skip
+            raise fail(
+                f"{name} of {where} have confidences that are none",
+                expected="0 to 1",
+                got=f"{sure.min():g} to {sure.max():g}",
+            )
     if values["K"] is None:
         values["K"] = _assumed_K(width, height)
     square = square_box(torch.from_numpy(box), margin=1.0).numpy()
@@ -307,7 +345,11 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
     return {
         **person_columns(values),
         **encode_person(image, square, margin=margin, pixels=options.pixels, quality=options.quality),
-        "box": square, "extent": box[2:] - box[:2], "image_size": np.array([width, height]),
-        "gender": GENDERS.index(person.gender), "true_3d": person.true_3d, "name": photo.name,
+        "box": square,
+        "extent": box[2:] - box[:2],
+        "image_size": np.array([width, height]),
+        "gender": GENDERS.index(person.gender),
+        "true_3d": person.true_3d,
+        "name": photo.name,
         "sequence": photo.sequence,
-    }  # fmt: skip
+    }

@@ -102,8 +102,11 @@ class Cache:
                 now = time.time_ns()  # finer than what the file system takes by itself
                 os.utime(path, ns=(now, now))
             except OSError as error:
-                raise fail(f"{without_key(url)} cannot be kept in {self.folder}", got=error.strerror or error,
-                           next_step="Choose a folder with more space by --cache") from None  # fmt: skip
+                raise fail(
+                    f"{without_key(url)} cannot be kept in {self.folder}",
+                    got=error.strerror or error,
+                    next_step="Choose a folder with more space by --cache",
+                ) from None
             yield path
 
     def _make_room(self, newest: Path) -> None:

@@ -33,8 +33,9 @@ class Order:
         for epoch in np.unique(epochs).tolist():
             shards = np.random.default_rng([*self._seed, epoch]).permutation(len(self._counts))
             ends = np.cumsum(self._counts[shards])
-            ends = ends[np.minimum(np.arange(self._window - 1, len(ends) + self._window - 1, self._window),
-                                   len(ends) - 1)]  # fmt: skip
+            ends = ends[
+                np.minimum(np.arange(self._window - 1, len(ends) + self._window - 1, self._window), len(ends) - 1)
+            ]
             here = np.flatnonzero(epochs == epoch)
             groups = np.searchsorted(ends, places[here], side="right")
             for group in np.unique(groups).tolist():
@@ -102,8 +103,10 @@ class Lane:
     ) -> None:
         self._turns = Turns(weights, [config.seed, TURNS, lane])
         self._parts = [own_parts(store.part_counts("train"), lane, config.data.lanes) for store in stores]
-        self._orders = [Order([count for _, count in parts], [config.seed, ORDER, lane, number], config.data.window)
-                        for number, parts in enumerate(self._parts)]  # fmt: skip
+        self._orders = [
+            Order([count for _, count in parts], [config.seed, ORDER, lane, number], config.data.window)
+            for number, parts in enumerate(self._parts)
+        ]
 
     def samples(self, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Numbers (N,) in this lane → which data set (N,), and which row of its train split (N,)."""

@@ -25,12 +25,23 @@ FORMAT = "pose-token-hmr/shard"
 FORMAT_VERSION = 1
 REMEDY = "Run the same `pose-regressor prepare` again; it makes what is missing"
 COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
-    "keypoints_2d": (np.float32, (44, 3)), "keypoints_3d": (np.float32, (44, 4)), "global_orient": (np.float32, (3,)),
-    "body_pose": (np.float32, (23, 3)), "betas": (np.float32, (10,)), "translation": (np.float32, (3,)),
-    "has_global_orient": (np.bool_, ()), "has_body_pose": (np.bool_, ()), "has_betas": (np.bool_, ()),
-    "true_3d": (np.bool_, ()), "gender": (np.uint8, ()), "box": (np.float32, (4,)), "stored": (np.float32, (4,)),
-    "image_size": (np.float32, (2,)), "K": (np.float32, (3, 3)), "extent": (np.float32, (2,)),
-}  # fmt: skip
+    "keypoints_2d": (np.float32, (44, 3)),
+    "keypoints_3d": (np.float32, (44, 4)),
+    "global_orient": (np.float32, (3,)),
+    "body_pose": (np.float32, (23, 3)),
+    "betas": (np.float32, (10,)),
+    "translation": (np.float32, (3,)),
+    "has_global_orient": (np.bool_, ()),
+    "has_body_pose": (np.bool_, ()),
+    "has_betas": (np.bool_, ()),
+    "true_3d": (np.bool_, ()),
+    "gender": (np.uint8, ()),
+    "box": (np.float32, (4,)),
+    "stored": (np.float32, (4,)),
+    "image_size": (np.float32, (2,)),
+    "K": (np.float32, (3, 3)),
+    "extent": (np.float32, (2,)),
+}
 _BLOCK = 1 << 22
 LATER = ("extent",)
 """Columns that shards of earlier versions do not have; zeros stand in for them."""

@@ -46,9 +46,14 @@ class ShardStore(CropStore):
     pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
 
     def __init__(
-        self, path: Path | str, shards: list[Shard], attributes: dict[str, Any], size: int, cache: Cache | None = None,
+        self,
+        path: Path | str,
+        shards: list[Shard],
+        attributes: dict[str, Any],
+        size: int,
+        cache: Cache | None = None,
         aspect: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.shards = shards
         counts: dict[str, int] = {}
         sequences: dict[str, list[tuple[str, int]]] = {}
@@ -82,8 +87,14 @@ class ShardStore(CropStore):
     def only(self, split: str) -> ShardStore:
         """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
         self.count(split)
-        return ShardStore(self.path, [shard for shard in self.shards if shard.split == split], self._index, self.size,
-                          self._cache, self._aspect)  # fmt: skip
+        return ShardStore(
+            self.path,
+            [shard for shard in self.shards if shard.split == split],
+            self._index,
+            self.size,
+            self._cache,
+            self._aspect,
+        )
 
     def keep_open(self, shards: int) -> int:
         """Keep as many shards open, those used last, with their annotation in memory; returns how many that may be."""
@@ -158,8 +169,11 @@ class ShardStore(CropStore):
                 except UserError as error:
                     path.unlink(missing_ok=True)
                     wrong = error
-        raise fail(f"{without_key(url)} is not what its {INDEX} said when training began", got=wrong,
-                   next_step="Once the server has it whole, go on with --resume")  # fmt: skip
+        raise fail(
+            f"{without_key(url)} is not what its {INDEX} said when training began",
+            got=wrong,
+            next_step="Once the server has it whole, go on with --resume",
+        )
 
 
 def _predicted_boxes(squares: np.ndarray, extents: np.ndarray, aspect: float) -> np.ndarray:
@@ -198,8 +212,11 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
         folder, cache = Path(path), None
         shown = str(folder / INDEX)
         if not (folder / INDEX).is_file():
-            raise fail(f"No prepared data in {path}", got=f"no {INDEX}",
-                       next_step="Run `pose-regressor prepare`, again if it did not end")  # fmt: skip
+            raise fail(
+                f"No prepared data in {path}",
+                got=f"no {INDEX}",
+                next_step="Run `pose-regressor prepare`, again if it did not end",
+            )
         data = (folder / INDEX).read_bytes()
     try:
         content = json.loads(data)
@@ -207,8 +224,9 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
             raise ValueError(f"format {content['format']!r}")
         if content["format_version"] > INDEX_VERSION:
             raise fail(f"{shown} was written by a newer version", next_step="Upgrade pose-token-hmr")
-        shards = [Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]})
-                  for one in content["shards"]]  # fmt: skip
+        shards = [
+            Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]}) for one in content["shards"]
+        ]
         wrong = [str(one.file) for one in shards if not _is_sound(one)]
         if wrong or not shards:
             raise ValueError(f"entries of {', '.join(wrong[:3])}"[:200] if wrong else "no shards")
@@ -216,8 +234,9 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
         if not 1 <= size <= _MOST_PIXELS:
             raise ValueError(f"crops of {size} pixels")
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise fail(f"Cannot read {shown}", got=error, expected="the index of a folder of shards",
-                   next_step=REMEDY) from None  # fmt: skip
+        raise fail(
+            f"Cannot read {shown}", got=error, expected="the index of a folder of shards", next_step=REMEDY
+        ) from None
     store = ShardStore(folder, shards, attributes, size, cache)
     store.note = note
     return store
@@ -266,8 +285,9 @@ class OpenShard:
                 if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind:
                     wrong.append(name)
             if wrong or "jpeg" not in found:
-                raise fail(f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}",
-                           next_step=REMEDY)  # fmt: skip
+                raise fail(
+                    f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}", next_step=REMEDY
+                )
             status = path.stat()
             version = (str(path), status.st_mtime_ns, status.st_size, digest)
             if version not in _CHECKED:

@@ -38,8 +38,11 @@ def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
         return 0.0, ""
     training = [part for part in parts if part.split == "train"]
     if not training:
-        raise fail("There is no split 'train' to hold out of", got=", ".join(sorted({part.split for part in parts})),
-                   next_step="Give --split train")  # fmt: skip
+        raise fail(
+            "There is no split 'train' to hold out of",
+            got=", ".join(sorted({part.split for part in parts})),
+            next_step="Give --split train",
+        )
     said = f"{share:.3g} of the sequences, or of the photographs without one, by a hash of their names"
     if not all(isinstance(part, ListedPart) for part in training):
         return share, said

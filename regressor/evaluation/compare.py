@@ -33,19 +33,35 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         figures = {name: {"a_mm": a, "b_mm": b, **vars(self.tests[name])} for name, (a, b) in self.means.items()}
-        return {"a": self.name_a, "b": self.name_b, "protocol_name": self.protocol, "samples": self.samples,
-                "drawn": self.drawn, "metrics": figures}  # fmt: skip
+        return {
+            "a": self.name_a,
+            "b": self.name_b,
+            "protocol_name": self.protocol,
+            "samples": self.samples,
+            "drawn": self.drawn,
+            "metrics": figures,
+        }
 
     def to_markdown(self) -> str:
         """One line a metric, and what was done."""
-        lines = [f"A: {self.name_a}", f"B: {self.name_b}", "",
-                 "| metric (mm) | A | B | B − A | 95 % | p |", "|---|---|---|---|---|---|"]  # fmt: skip
+        lines = [
+            f"A: {self.name_a}",
+            f"B: {self.name_b}",
+            "",
+            "| metric (mm) | A | B | B − A | 95 % | p |",
+            "|---|---|---|---|---|---|",
+        ]
         for name, (a, b) in self.means.items():
             test = self.tests[name]
-            lines.append(f"| {name.removesuffix('_mm')} | {a:.2f} | {b:.2f} | {test.difference:+.2f} | "
-                         f"[{test.low:+.2f}, {test.high:+.2f}] | {test.p_value:.2g} |")  # fmt: skip
-        lines += ["", f"Protocol `{self.protocol}`, {self.samples:,} samples, paired: bootstrap interval of the mean "
-                  f"difference over {self.drawn}, p-value of a two-sided sign-flip permutation test."]  # fmt: skip
+            lines.append(
+                f"| {name.removesuffix('_mm')} | {a:.2f} | {b:.2f} | {test.difference:+.2f} | "
+                f"[{test.low:+.2f}, {test.high:+.2f}] | {test.p_value:.2g} |"
+            )
+        lines += [
+            "",
+            f"Protocol `{self.protocol}`, {self.samples:,} samples, paired: bootstrap interval of the mean "
+            f"difference over {self.drawn}, p-value of a two-sided sign-flip permutation test.",
+        ]
         return "\n".join(lines)
 
 
@@ -66,17 +82,22 @@ def read_result(path: str | Path) -> dict[str, Any]:
         or values.get("format") != FORMAT
         or not isinstance(values.get("per_sample_mm"), dict)
     ):
-        raise fail(f"{path} is no result with per-sample errors", expected="JSON of `pose-regressor evaluate`",
-                   next_step="Evaluate again with this version")  # fmt: skip
+        raise fail(
+            f"{path} is no result with per-sample errors",
+            expected="JSON of `pose-regressor evaluate`",
+            next_step="Evaluate again with this version",
+        )
     if values.get("format_version", 0) > FORMAT_VERSION:
-        raise fail(f"{path} was written by a newer version", got=f"format_version {values['format_version']}",
-                   expected=f"at most {FORMAT_VERSION}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+        raise fail(
+            f"{path} was written by a newer version",
+            got=f"format_version {values['format_version']}",
+            expected=f"at most {FORMAT_VERSION}",
+            next_step="Upgrade pose-token-hmr",
+        )
     return values
 
 
-def compare_files(
-    a: str | Path, b: str | Path, *, row_a: str | None = None, row_b: str | None = None
-) -> Comparison:  # fmt: skip
+def compare_files(a: str | Path, b: str | Path, *, row_a: str | None = None, row_b: str | None = None) -> Comparison:
     """Paired test of a row of file ``a`` and a row of file ``b`` (default: the first of each).
 
     Raises ``UserError`` for files that are no results, results on different samples or by different rules, and rows

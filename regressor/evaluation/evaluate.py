@@ -69,8 +69,11 @@ def _of_their_gender(sample: Sample, judge: Judge) -> Posed:
     for name, rows in genders_of(sample, bodies, neutral_is_female=judge.protocol.neutral_is_female).items():
         body = bodies[name]
         if len(body.v_template) != len(judge.body.v_template):
-            raise fail("True bodies have another mesh than the predicted ones", got=f"{len(body.v_template)} vertices",
-                       expected=f"{len(judge.body.v_template)}")  # fmt: skip
+            raise fail(
+                "True bodies have another mesh than the predicted ones",
+                got=f"{len(body.v_template)} vertices",
+                expected=f"{len(judge.body.v_template)}",
+            )
         some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
         posed = some if posed is None else posed.replaced(rows, some)
     assert posed is not None
@@ -124,9 +127,12 @@ def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, 
 
 
 def evaluate_batches(
-    regressors: dict[str, Regressor], batches: Iterable[Sample], judge: Judge, about: dict[str, Any],
+    regressors: dict[str, Regressor],
+    batches: Iterable[Sample],
+    judge: Judge,
+    about: dict[str, Any],
     sequences: Sequence[str] | None = None,
-) -> Report:  # fmt: skip
+) -> Report:
     """Score ``regressors`` by row name on all ``batches``; see ``score_batch``.
 
     Samples must know pose, orientation and shape of everybody. ``sequences``: the name of each sample's sequence.
@@ -143,9 +149,16 @@ def evaluate_batches(
 
 
 def evaluate_split(
-    regressors: dict[str, Regressor], samples: Sample, means: Means | None, tokenizer: FrozenTokenizer, body: Body,
-    about: dict[str, Any], *, batch: int = 32, **judging: Any,
-) -> Report:  # fmt: skip
+    regressors: dict[str, Regressor],
+    samples: Sample,
+    means: Means | None,
+    tokenizer: FrozenTokenizer,
+    body: Body,
+    about: dict[str, Any],
+    *,
+    batch: int = 32,
+    **judging: Any,
+) -> Report:
     """``evaluate_batches`` of samples in memory by the rule ``synthetic``; ``judging``: further fields of ``Judge``."""
     judge = Judge(**{"protocol": protocol("synthetic", body), **judging}, body=body, tokenizer=tokenizer, means=means)
     parts = (take(samples, slice(start, start + batch)) for start in range(0, num_samples(samples), batch))
@@ -187,15 +200,21 @@ def evaluate_files(
         if not regressors:
             store = store.at_size(regressor.config.image_size)
         if regressor.config.image_size != store.size:
-            raise fail(f"Regressor {path} sees crops of another size", got=f"{store.size} px",
-                       expected=f"{regressor.config.image_size} px")  # fmt: skip
+            raise fail(
+                f"Regressor {path} sees crops of another size",
+                got=f"{store.size} px",
+                expected=f"{regressor.config.image_size} px",
+            )
         row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
         regressors[row if row not in regressors else f"{row} ({path})"] = regressor
     boxes = store.attributes.get("boxes", "those of the annotation")
     aspects = {regressor.config.backbone.aspect for regressor in regressors.values()}
     if len(aspects) > 1:
-        raise fail("These regressors look at crops of several shapes", got=", ".join(regressors),
-                   next_step="Score them one by one, and `compare` the results")  # fmt: skip
+        raise fail(
+            "These regressors look at crops of several shapes",
+            got=", ".join(regressors),
+            next_step="Score them one by one, and `compare` the results",
+        )
     if (aspect := aspects.pop()) != 1:
         squares, store = store, store.as_predicted(aspect)
         if store is not squares:
@@ -210,9 +229,13 @@ def evaluate_files(
     if rules.name == "synthetic" and not only_2d:
         means = training_means(_Annotation(store, "train", true_bodies), body.to(target)).to(target)
     judge = Judge(
-        rules, body.to(target), tokenizer.to(target), means,
-        {name: true.to(target) for name, true in (true_bodies or {}).items()} or None, robustness,
-    )  # fmt: skip
+        rules,
+        body.to(target),
+        tokenizer.to(target),
+        means,
+        {name: true.to(target) for name, true in (true_bodies or {}).items()} or None,
+        robustness,
+    )
 
     def batches() -> Iterator[Sample]:
         starts: Iterable[int] = range(0, store.count(split), batch)
@@ -223,14 +246,18 @@ def evaluate_files(
             yield some
 
     about = {
-        "crops": store.digest, "split": split, "domain": store.attributes.get("domain"), "tokenizer": tokenizer.digest,
-        "body": body.kind, "precision": next(iter(regressors.values())).precision,
+        "crops": store.digest,
+        "split": split,
+        "domain": store.attributes.get("domain"),
+        "tokenizer": tokenizer.digest,
+        "body": body.kind,
+        "precision": next(iter(regressors.values())).precision,
         "true_bodies": sorted(true_bodies) if true_bodies else ["neutral"],
         "bodies": f"{body.kind}; predicted neutral; true {', '.join(sorted(true_bodies or ['neutral']))}",
         "data": _data(store, split),
         "boxes": boxes,
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
-    }  # fmt: skip
+    }
     if only_2d:
         return evaluate_keypoints(regressors, batches(), judge.body, about, store.sequences(split))
     return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
@@ -261,15 +288,21 @@ def _data(store: CropStore, split: str) -> str:
 def _check(some: Sample, store: CropStore, split: str, true_bodies: dict[str, Body] | None) -> None:
     unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
     if unknown:
-        raise fail(f"Split {split!r} of {store.path} cannot be scored in 3D", next_step="Judge 2D with --protocol 2d",
-                   got=f"samples without {', '.join(unknown)}",
-                   expected="everybody's pose, orientation and shape annotated")  # fmt: skip
+        raise fail(
+            f"Split {split!r} of {store.path} cannot be scored in 3D",
+            next_step="Judge 2D with --protocol 2d",
+            got=f"samples without {', '.join(unknown)}",
+            expected="everybody's pose, orientation and shape annotated",
+        )
     if "gender" in some:
         missing = genders_of(some).keys() - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
-            raise fail(f"Split {split!r} of {store.path} wants true bodies by gender", got=got,
-                       next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body")  # fmt: skip
+            raise fail(
+                f"Split {split!r} of {store.path} wants true bodies by gender",
+                got=got,
+                next_step="Give the folder of SMPL_FEMALE, SMPL_MALE and SMPL_NEUTRAL with --body",
+            )
 
 
 def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:

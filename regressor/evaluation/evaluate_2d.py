@@ -61,13 +61,23 @@ class KeypointReport:
             table = np.stack([values.double().numpy() for values in figures.values()], 1)
             intervals[row] = dict(zip(figures, bootstrap_interval(table, self.groups).tolist(), strict=True))
         return {
-            "format": FORMAT, "format_version": FORMAT_VERSION, "protocol_name": "2d", "protocol": RULES,
-            "notice": self.notice(), "samples": self.samples, "samples_without_keypoints": self.unscored,
-            "samples_with_bodies": self.bodies, **self.about,
-            "means": means, "intervals": intervals, "per_keypoint_pct": self.keypoints,
-            "per_sample": {row: {name: np.round(v.double().numpy(), 3).tolist() for name, v in figures.items()}
-                           for row, figures in self.rows.items()},
-        }  # fmt: skip
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "protocol_name": "2d",
+            "protocol": RULES,
+            "notice": self.notice(),
+            "samples": self.samples,
+            "samples_without_keypoints": self.unscored,
+            "samples_with_bodies": self.bodies,
+            **self.about,
+            "means": means,
+            "intervals": intervals,
+            "per_keypoint_pct": self.keypoints,
+            "per_sample": {
+                row: {name: np.round(v.double().numpy(), 3).tolist() for name, v in figures.items()}
+                for row, figures in self.rows.items()
+            },
+        }
 
     def to_json(self) -> str:
         """``to_dict`` as text."""
@@ -85,9 +95,13 @@ class KeypointReport:
             lines.append(f"| {row} | {' | '.join(cells)} |")
         grouped = "samples" if self.groups is None else "whole sequences"
         without = f", {self.unscored:,} of them without a keypoint and not scored" if self.unscored else ""
-        lines += ["", f"{RULES} In square brackets: 95 %, bootstrap over {grouped}. {self.samples:,} samples{without}.",
-                  "", "| keypoint (% of the box) | " + " | ".join(self.rows) + " |", "|---" * (len(self.rows) + 1) + "|"
-                  ]  # fmt: skip
+        lines += [
+            "",
+            f"{RULES} In square brackets: 95 %, bootstrap over {grouped}. {self.samples:,} samples{without}.",
+            "",
+            "| keypoint (% of the box) | " + " | ".join(self.rows) + " |",
+            "|---" * (len(self.rows) + 1) + "|",
+        ]
         for name in next(iter(self.keypoints.values())):
             lines.append(f"| {name} | " + " | ".join(f"{self.keypoints[row][name]:.1f}" for row in self.rows) + " |")
         return "\n".join(lines)
@@ -95,9 +109,12 @@ class KeypointReport:
 
 @torch.no_grad()
 def evaluate_keypoints(
-    regressors: dict[str, Regressor], batches: Iterable[Sample], body: Body, about: dict[str, Any],
+    regressors: dict[str, Regressor],
+    batches: Iterable[Sample],
+    body: Body,
+    about: dict[str, Any],
     sequences: Sequence[str] | None = None,
-) -> KeypointReport:  # fmt: skip
+) -> KeypointReport:
     """2D errors of ``regressors`` by row name on all ``batches``. ``sequences``: the name of each sample's sequence.
 
     Raises ``UserError`` where no keypoint is annotated, and for predictions that are no numbers.

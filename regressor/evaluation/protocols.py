@@ -83,57 +83,75 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
     vertices = f"PVE: all {len(body.v_template):,} vertices, rooted likewise."
     if name == "synthetic":
         return Protocol(
-            name, "MPJPE: mean distance over the 24 SMPL joints, camera axes, pelvis joints put on each other; "
+            name,
+            "MPJPE: mean distance over the 24 SMPL joints, camera axes, pelvis joints put on each other; "
             f"PA-MPJPE: the same joints after the best similarity (Umeyama, no reflection); {vertices} Predicted shape "
             f"against annotated shape. {_COMMON}",
-            JOINT_NAMES, lambda posed: (posed.joints, posed.joints[:, index("pelvis")]),
-        )  # fmt: skip
+            JOINT_NAMES,
+            lambda posed: (posed.joints, posed.joints[:, index("pelvis")]),
+        )
     if name == "emdb":
         return Protocol(
-            name, "MPJPE: the 24 kinematic joints, middles of the two hips put on each other; PA-MPJPE: after the best "
+            name,
+            "MPJPE: the 24 kinematic joints, middles of the two hips put on each other; PA-MPJPE: after the best "
             f"similarity; {vertices} True bodies of the annotated gender, predictions neutral. {_COMMON}",
-            JOINT_NAMES, lambda posed: (posed.joints, posed.joints[:, hips].mean(1)),
-        )  # fmt: skip
+            JOINT_NAMES,
+            lambda posed: (posed.joints, posed.joints[:, hips].mean(1)),
+        )
     if name == "emdb-reference":
         regressor = body.J_regressor[body.smpl_joints]
         return Protocol(
-            name, "As TokenHMR's released code scores EMDB: 24 joints regressed from the posed mesh by the rest-pose "
+            name,
+            "As TokenHMR's released code scores EMDB: 24 joints regressed from the posed mesh by the rest-pose "
             f"regressor of the predicted body, middles of the two hips put on each other; {vertices} True bodies that "
             f"are neutral count as female where there are genders. {_COMMON}",
-            JOINT_NAMES, lambda posed: _rooted_at(regressor @ _mesh(posed), hips), neutral_is_female=True,
-        )  # fmt: skip
+            JOINT_NAMES,
+            lambda posed: _rooted_at(regressor @ _mesh(posed), hips),
+            neutral_is_female=True,
+        )
     if name == "3dpw":
         if joint_regressor is None:
-            raise fail("Protocol '3dpw' takes its joints from the mesh", got="no joint regressor",
-                       expected="the Human3.6M regressor, J_regressor_h36m.npy, (17, vertices)",
-                       next_step="It is in SPIN's data (fetch_data.sh); give it with --joint-regressor")  # fmt: skip
+            raise fail(
+                "Protocol '3dpw' takes its joints from the mesh",
+                got="no joint regressor",
+                expected="the Human3.6M regressor, J_regressor_h36m.npy, (17, vertices)",
+                next_step="It is in SPIN's data (fetch_data.sh); give it with --joint-regressor",
+            )
         rows = list(_LSP_OF_H36M)
         return Protocol(
-            name, "MPJPE: 14 LSP joints by the Human3.6M regressor on both meshes, its pelvis put on its pelvis; "
+            name,
+            "MPJPE: 14 LSP joints by the Human3.6M regressor on both meshes, its pelvis put on its pelvis; "
             f"PA-MPJPE: after the best similarity; {vertices} True bodies of the annotated gender, predictions "
             f"neutral. {_COMMON}",
-            _LSP_NAMES, lambda posed: _chosen(joint_regressor @ _mesh(posed), rows, [0]),
-        )  # fmt: skip
+            _LSP_NAMES,
+            lambda posed: _chosen(joint_regressor @ _mesh(posed), rows, [0]),
+        )
     if name == "3dpw-reference":
         chosen = [i for i, keypoint in enumerate(KEYPOINT_NAMES) if keypoint.startswith("lsp_")][:-1]
         chosen.append(keypoint_index("h36m_head"))
         root = [keypoint_index("mpii_pelvis")]
         return Protocol(
-            name, "As TokenHMR's released code scores 3DPW: LSP's joints without the crown, and Human3.6M's head, of "
+            name,
+            "As TokenHMR's released code scores 3DPW: LSP's joints without the crown, and Human3.6M's head, of "
             f"the 44 keypoints, their pelvis put on the annotation's; keypoints as annotated, if they are; {vertices} "
             f"True bodies that are neutral count as female where there are genders. {_COMMON}",
-            tuple(KEYPOINT_NAMES[i] for i in chosen), lambda posed: _chosen(_keypoints(posed), chosen, root),
-            keypoints=True, neutral_is_female=True,
-        )  # fmt: skip
+            tuple(KEYPOINT_NAMES[i] for i in chosen),
+            lambda posed: _chosen(_keypoints(posed), chosen, root),
+            keypoints=True,
+            neutral_is_female=True,
+        )
     raise fail(f"Unknown protocol {name!r}", expected=f"one of {', '.join(PROTOCOLS)}, 2d")
 
 
 def check_extra_regressor(name: str, body: Body, extra_regressor: str | Path | None) -> None:
     """Raise ``UserError`` where the rule called ``name`` would take keypoints by another rule than it says."""
     if name == "3dpw-reference" and extra_regressor is None and body.kind != "open":
-        raise fail(f"Protocol {name!r} takes its keypoints from the mesh", got="no extra regressor",
-                   expected="SMPL_to_J19.pkl, (19, vertices)",
-                   next_step="It is in 4D-Humans' data (hmr2_data.tar.gz); give it with --extra-regressor")  # fmt: skip
+        raise fail(
+            f"Protocol {name!r} takes its keypoints from the mesh",
+            got="no extra regressor",
+            expected="SMPL_to_J19.pkl, (19, vertices)",
+            next_step="It is in 4D-Humans' data (hmr2_data.tar.gz); give it with --extra-regressor",
+        )
 
 
 def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:
@@ -151,8 +169,11 @@ def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:
             raise fail(f"Cannot read joint regressor {path}", got=error, expected="a plain npy file") from None
     if len(arrays) != 1 or arrays[0].shape != (17, vertices) or not np.isfinite(arrays[0]).all():
         shapes = ", ".join(str(array.shape) for array in arrays)
-        raise fail(f"Cannot use joint regressor {path}", got=f"arrays of {shapes}",
-                   expected=f"one of (17, {vertices}) finite numbers")  # fmt: skip
+        raise fail(
+            f"Cannot use joint regressor {path}",
+            got=f"arrays of {shapes}",
+            expected=f"one of (17, {vertices}) finite numbers",
+        )
     return torch.from_numpy(arrays[0].astype(np.float32))
 
 

@@ -90,8 +90,16 @@ class Report:
                 changed = self.rows.get(f"{row}, {change}")
                 for name, values in (changed or {}).items():
                     paired = paired_test(self.rows[row][name].numpy(), values.numpy(), self.groups, resamples=2000)
-                    table.append({"row": row, "change": change, "metric": name, "mean": float(values.mean()),
-                                  "difference": paired.difference, "interval": [paired.low, paired.high]})  # fmt: skip
+                    table.append(
+                        {
+                            "row": row,
+                            "change": change,
+                            "metric": name,
+                            "mean": float(values.mean()),
+                            "difference": paired.difference,
+                            "interval": [paired.low, paired.high],
+                        }
+                    )
         return table
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,9 +107,12 @@ class Report:
         means = self.means()
         plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **self.about, "errors_mm": means}
         if base := means.get(REFERENCE_ROW):
-            plain |= {"ratio_to": REFERENCE_ROW, "ratios": {
-                row: {name: value / base[name] for name, value in figures.items()} for row, figures in means.items()
-            }}  # fmt: skip
+            plain |= {
+                "ratio_to": REFERENCE_ROW,
+                "ratios": {
+                    row: {name: value / base[name] for name, value in figures.items()} for row, figures in means.items()
+                },
+            }
         return plain | {
             "intervals_mm": self.intervals,
             "intervals": f"95 %, bootstrap over {clusters(self.sequences)[1]}",
@@ -157,8 +168,11 @@ class Report:
             lines.append(f"| {joint} | {' | '.join(cells)} |")
         if plain["per_sequence_mm"]:
             columns = [(row, name) for row in self.regressors for name in METRICS]
-            lines += ["", "| sequence | samples | " + " | ".join(f"{row}: {_HEADS[n]}" for row, n in columns) + " |",
-                      "|---" * (len(columns) + 2) + "|"]  # fmt: skip
+            lines += [
+                "",
+                "| sequence | samples | " + " | ".join(f"{row}: {_HEADS[n]}" for row, n in columns) + " |",
+                "|---" * (len(columns) + 2) + "|",
+            ]
             for sequence, figures in plain["per_sequence_mm"].items():
                 cells = [f"{figures[row][name]:.1f}" for row, name in columns]
                 lines.append(f"| {sequence} | {figures['samples']:,} | {' | '.join(cells)} |")
@@ -171,6 +185,8 @@ class Report:
         lines = ["", "| images changed | metric | mean (mm) | costs | 95 % |", "|---|---|---|---|---|"]
         for row in rows:
             low, high = row["interval"]
-            lines.append(f"| {row['row']}, {row['change']} | {_HEADS[row['metric']]} | {row['mean']:.1f} | "
-                         f"{row['difference']:+.1f} | [{low:+.1f}, {high:+.1f}] |")  # fmt: skip
+            lines.append(
+                f"| {row['row']}, {row['change']} | {_HEADS[row['metric']]} | {row['mean']:.1f} | "
+                f"{row['difference']:+.1f} | [{low:+.1f}, {high:+.1f}] |"
+            )
         return [*lines, "", RULES[0].upper() + RULES[1:] + "."]

@@ -53,14 +53,20 @@ def load_scoring_bodies(
     """
     predicted = load_body(source, extra_regressor=extra_regressor)
     if predicted.gender != "neutral":
-        raise fail("Predictions are scored on the neutral body", got=f"--body {source}, a {predicted.gender} one",
-                   next_step="Give the neutral model file, or the folder of all three")  # fmt: skip
+        raise fail(
+            "Predictions are scored on the neutral body",
+            got=f"--body {source}, a {predicted.gender} one",
+            next_step="Give the neutral model file, or the folder of all three",
+        )
     folder = true_source or (Path(source) if Path(source).is_dir() else None)
     if folder is None:
         return ScoringBodies(predicted, {})
     if not folder.is_dir():
-        raise fail("True bodies are looked for by gender", got=f"--true-bodies {folder}, which is no folder",
-                   expected="a folder with the female and the male model, e.g. SMPL_MALE.pkl")  # fmt: skip
+        raise fail(
+            "True bodies are looked for by gender",
+            got=f"--true-bodies {folder}, which is no folder",
+            expected="a folder with the female and the male model, e.g. SMPL_MALE.pkl",
+        )
     true: dict[str, Body] = {}
     problems = []
     for gender in _TRUE_GENDERS:
@@ -71,8 +77,11 @@ def load_scoring_bodies(
             continue
         true[gender] = load_body(path, gender=gender, extra_regressor=extra_regressor)
         if true[gender].kind != predicted.kind:
-            raise fail("True bodies are of another kind than the predicted ones", got=f"{path}, {true[gender].kind}",
-                       expected=f"{predicted.kind}, as --body {source}")  # fmt: skip
+            raise fail(
+                "True bodies are of another kind than the predicted ones",
+                got=f"{path}, {true[gender].kind}",
+                expected=f"{predicted.kind}, as --body {source}",
+            )
     if not true and true_source is not None:
         raise problems[0]
     return ScoringBodies(predicted, true | {"neutral": predicted} if true else {})

@@ -19,9 +19,13 @@ _GREY = 236
 
 
 def overlay(
-    image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tensor,
-    colour: Colour = BODY_COLOUR, opacity: float = 0.9,
-) -> np.ndarray:  # fmt: skip
+    image: np.ndarray,
+    vertices: Tensor,
+    faces: Tensor,
+    K: Tensor,
+    colour: Colour = BODY_COLOUR,
+    opacity: float = 0.9,
+) -> np.ndarray:
     """Bodies (B,V,3) or one (V,3), where they stand in camera axes, over an image (H,W,3) uint8 RGB with K (3,3); the
     nearer body hides the farther."""
     people = vertices if vertices.dim() == 3 else vertices[None]
@@ -30,9 +34,12 @@ def overlay(
 
 
 def side_view(
-    vertices: Tensor, faces: Tensor, size: int, colour: Colour = BODY_COLOUR,
+    vertices: Tensor,
+    faces: Tensor,
+    size: int,
+    colour: Colour = BODY_COLOUR,
     reach: float | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Meshes (B,V,3) in camera axes about the middle of the picture, seen from the camera's right →
     (B,size,size,4) uint8 RGBA. From the middle to the edge of the picture are ``reach`` metres, by default those that
     show all."""

@@ -27,7 +27,7 @@ _AMBIENT = 0.35
 @torch.no_grad()
 def paint_faces(
     vertices: Tensor, faces: Tensor, K: Tensor, size: tuple[int, int], colour: Colour = BODY_COLOUR
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Meshes in camera axes (B,V,3), metres, faces (F,3) of each, K (3,3) of one picture of ``size`` (height, width) px
     → (H,W,4) uint8 RGBA, transparent where nothing is; the nearer hides the farther. Faces turned away, and those with
     a corner nearer than 5 cm, are left out."""

@@ -54,8 +54,11 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
         elif len(named) == len(images):
             return [[box] for box in named]
         else:
-            raise fail(f"{path} does not say which box is of which image", got=f"{len(named)} boxes, {len(images)} "
-                       "images", expected="one box an image, or boxes by image name")  # fmt: skip
+            raise fail(
+                f"{path} does not say which box is of which image",
+                got=f"{len(named)} boxes, {len(images)} images",
+                expected="one box an image, or boxes by image name",
+            )
     known = {_plain_name(name): boxes for name, boxes in named.items()}
     per_image = []
     for image in images:
@@ -65,8 +68,11 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
         per_image.append(known[found] if found is not None else [])
     if not any(per_image):
         listed = ", ".join(name for name in list(named)[:5] if named[name])
-        raise fail(f"{path} has no box for {images[0]}" + (", nor for the others" if len(images) > 1 else ""),
-                   got=f"boxes for {listed or 'nothing'}", next_step="Name images by path or file name")  # fmt: skip
+        raise fail(
+            f"{path} has no box for {images[0]}" + (", nor for the others" if len(images) > 1 else ""),
+            got=f"boxes for {listed or 'nothing'}",
+            next_step="Name images by path or file name",
+        )
     given = {_plain_name(image.name) for image in images}
     unused = [name for name in named if _plain_name(name).rpartition("/")[2] not in given]
     if unused:
@@ -92,8 +98,11 @@ def _plain_name(name: str) -> str:
 def _from_json(value: Any, path: Path) -> dict[str, list[Box]] | list[Box]:
     if isinstance(value, dict):
         if "people" in value or "annotations" in value:
-            raise fail(f"{path} holds annotation of OpenPose or COCO, no list of boxes",
-                       got=f"keys {', '.join(value)}"[:120], expected=_FORMS)
+            raise fail(
+                f"{path} holds annotation of OpenPose or COCO, no list of boxes",
+                got=f"keys {', '.join(value)}"[:120],
+                expected=_FORMS,
+            )
         return {str(name): _boxes(boxes, f"{path}, {name}") if boxes != [] else [] for name, boxes in value.items()}
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return _named_boxes(value, path)

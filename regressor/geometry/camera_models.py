@@ -56,17 +56,19 @@ def fit_translation(
     """
     given = points.device
     home = with_float64(given)
-    points, target, weight, camera = (
-        values.to(home, torch.float64) for values in (points, target, weight, camera)
-    )  # fmt: skip
+    points, target, weight, camera = (values.to(home, torch.float64) for values in (points, target, weight, camera))
     focal = torch.stack([camera[..., 0, 0], camera[..., 1, 1]], -1)[..., None, :]
     ray = (target - camera[..., None, :2, 2]) / focal
     ones, zeros = torch.ones_like(ray[..., 0]), torch.zeros_like(ray[..., 0])
     if start is None:
         # (X + tx) = ray · (Z + tz), twice: linear in the translation.
-        rows = torch.stack([
-            torch.stack([ones, zeros, -ray[..., 0]], -1), torch.stack([zeros, ones, -ray[..., 1]], -1),
-        ], -2)  # fmt: skip
+        rows = torch.stack(
+            [
+                torch.stack([ones, zeros, -ray[..., 0]], -1),
+                torch.stack([zeros, ones, -ray[..., 1]], -1),
+            ],
+            -2,
+        )
         translation = _solve(rows, ray * points[..., 2:] - points[..., :2], weight)
     else:
         translation = start.to(home, torch.float64)
@@ -75,9 +77,13 @@ def fit_translation(
         translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
         x, y, z = (points + translation[..., None, :]).unbind(-1)
         residual = ray - torch.stack([x / z, y / z], -1)
-        rows = torch.stack([
-            torch.stack([1 / z, zeros, -x / z**2], -1), torch.stack([zeros, 1 / z, -y / z**2], -1),
-        ], -2)  # fmt: skip
+        rows = torch.stack(
+            [
+                torch.stack([1 / z, zeros, -x / z**2], -1),
+                torch.stack([zeros, 1 / z, -y / z**2], -1),
+            ],
+            -2,
+        )
         translation = translation + _solve(rows * focal[..., None], residual * focal, weight)
     translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
     return translation if home == given else translation.float().to(given)

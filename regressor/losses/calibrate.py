@@ -62,12 +62,17 @@ class Calibration:
 
     def warnings(self) -> list[str]:
         """Plain words where a threshold would forgive nearly everything: above 45°."""
-        loose = [f"{row.name} {row.threshold * 180 / np.pi:.0f}°" for row in self.rotations
-                 if row.threshold * 180 / np.pi > _LOOSE_DEG]  # fmt: skip
+        loose = [
+            f"{row.name} {row.threshold * 180 / np.pi:.0f}°"
+            for row in self.rotations
+            if row.threshold * 180 / np.pi > _LOOSE_DEG
+        ]
         if not loose:
             return []
-        return [f"thresholds above {_LOOSE_DEG:g}° hardly ask for anything: {', '.join(loose)}. Is the baseline "
-                "trained, and are these the bodies it was trained on?"]  # fmt: skip
+        return [
+            f"thresholds above {_LOOSE_DEG:g}° hardly ask for anything: {', '.join(loose)}. Is the baseline "
+            "trained, and are these the bodies it was trained on?"
+        ]
 
     def to_markdown(self) -> str:
         """Two tables: keypoints in per cent of the crop's side, joints in degrees."""
@@ -122,10 +127,13 @@ def baseline_errors(sample: Sample, baseline: Regressor, body: Body) -> tuple[Te
     seen = project_to_crop(points, prediction.box, prediction.K)
     valid = _both_known(sample) & (true[:, pelvis, 3:] > 0)
     apart = torch.where(valid, (seen - sample["keypoints_2d"][..., :2]).norm(dim=-1), torch.nan)
-    angle = torch.cat([
-        geodesic_distance(prediction.global_orient, sample["global_orient"][:, None]),
-        geodesic_distance(prediction.body_pose, sample["body_pose"]),
-    ], 1)  # fmt: skip
+    angle = torch.cat(
+        [
+            geodesic_distance(prediction.global_orient, sample["global_orient"][:, None]),
+            geodesic_distance(prediction.body_pose, sample["body_pose"]),
+        ],
+        1,
+    )
     true_3d = is_true_3d(sample)[:, None]
     known = torch.cat([sample["has_global_orient"][:, None], sample["has_body_pose"][:, None].expand(-1, 23)], 1)
     return apart, torch.where(known & true_3d, angle, torch.nan)
@@ -158,8 +166,9 @@ def calibrate(
     if body is not None:
         body = body.to("cpu" if baseline is None else next(baseline.parameters()).device)
     if (baseline is None and camera is None) or (baseline is not None and body is None):
-        raise fail("Thresholds come from a camera model or from a baseline with its body", expected="one of the two, "
-                   "or both")  # fmt: skip
+        raise fail(
+            "Thresholds come from a camera model or from a baseline with its body", expected="one of the two, or both"
+        )
     if baseline is not None:
         store = store.at_size(baseline.config.image_size)
     count = min(store.count(split), at_most or store.count(split))
@@ -178,9 +187,12 @@ def calibrate(
             pixels = camera_errors(some, camera)
         apart.append(pixels.cpu())
     if not apart or torch.cat(apart).isnan().all():
-        raise fail(f"Nothing to calibrate on in split {split!r} of {store.path}", got=f"{count} samples",
-                   expected="samples with true 2D and 3D keypoints, or with the body that has them",
-                   next_step="Give the body of the annotation, SMPL's, with --body")  # fmt: skip
+        raise fail(
+            f"Nothing to calibrate on in split {split!r} of {store.path}",
+            got=f"{count} samples",
+            expected="samples with true 2D and 3D keypoints, or with the body that has them",
+            next_step="Give the body of the annotation, SMPL's, with --body",
+        )
     distances = torch.cat(apart).double().numpy()
     keypoints = _rows(distances, KEYPOINT_NAMES, quantile)
     turns = torch.cat(angles).double().numpy() if angles else np.full((1, len(JOINT_NAMES)), np.nan)

@@ -28,8 +28,12 @@ def checked_confidences(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return torch.where(fine, values, torch.nan)
     if not fine.all():
-        raise fail("Confidences of keypoints are none", got=f"{float(values[~fine][0]):g}", expected="0 to 1",
-                   next_step="Prepare these data again; 0 is a keypoint that is not known")  # fmt: skip
+        raise fail(
+            "Confidences of keypoints are none",
+            got=f"{float(values[~fine][0]):g}",
+            expected="0 to 1",
+            next_step="Prepare these data again; 0 is a keypoint that is not known",
+        )
     return values
 
 

@@ -21,9 +21,16 @@ it between 0.4 and 0.7."""
 
 
 def published_terms(
-    orientation: Tensor, body_pose: Tensor, betas: Tensor, keypoints_3d: Tensor, keypoints_2d: Tensor, sample: Sample,
-    config: LossConfig, *, training: bool = True,
-) -> dict[str, Tensor]:  # fmt: skip
+    orientation: Tensor,
+    body_pose: Tensor,
+    betas: Tensor,
+    keypoints_3d: Tensor,
+    keypoints_2d: Tensor,
+    sample: Sample,
+    config: LossConfig,
+    *,
+    training: bool = True,
+) -> dict[str, Tensor]:
     """The five terms, not yet weighted; TALS scales them while ``training`` where ``config.tals`` has thresholds.
 
     orientation (B,3,3), body_pose (B,23,3,3), betas (B,S); keypoints_3d (B,44,3) metres, wherever their origin;
@@ -38,8 +45,10 @@ def published_terms(
     confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
     confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
     posed, oriented, shaped = (
-        sample["has_body_pose"].float(), sample["has_global_orient"].float(), has_neutral_betas(sample).float()
-    )  # fmt: skip
+        sample["has_body_pose"].float(),
+        sample["has_global_orient"].float(),
+        has_neutral_betas(sample).float(),
+    )
     if config.compat_reference and tals.on:
         true_3d = is_true_3d(sample).float()
         posed, oriented, shaped = torch.maximum(posed, true_3d), torch.maximum(oriented, true_3d), shaped * true_3d

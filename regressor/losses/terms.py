@@ -118,17 +118,28 @@ def _weights(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
     confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
     confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
     return {
-        "orientation": sample["has_global_orient"], "body_pose": posed, "joints": oriented & measured,
-        "body_joints": posed & measured, "vertices": posed & measured, "betas": has_neutral_betas(sample),
-        "token": posed & is_true_3d(sample), "keypoints_2d": confidence_2d, "pointed": confidence_2d,
+        "orientation": sample["has_global_orient"],
+        "body_pose": posed,
+        "joints": oriented & measured,
+        "body_joints": posed & measured,
+        "vertices": posed & measured,
+        "betas": has_neutral_betas(sample),
+        "token": posed & is_true_3d(sample),
+        "keypoints_2d": confidence_2d,
+        "pointed": confidence_2d,
         "keypoints_3d": confidence_3d * confidence_3d[:, pelvis : pelvis + 1],
-    }  # fmt: skip
+    }
 
 
 def regression_loss(
-    prediction: Prediction, sample: Sample, body: Body, tokenizer: FrozenTokenizer, config: LossConfig, *,
+    prediction: Prediction,
+    sample: Sample,
+    body: Body,
+    tokenizer: FrozenTokenizer,
+    config: LossConfig,
+    *,
     totals: dict[str, Tensor] | None = None,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """The weighted terms of the training loss; terms of weight 0 are left out. What a sample does not know (``has_*``,
     confidences) does not count, neither directly nor through another term: where the shape is not known, or is that of
     a female or male body, joints and vertices compare poses of the predicted shape, which they do not change.
@@ -162,9 +173,9 @@ def regression_loss(
     if prediction.factor_logits is not None and config.token_weight:
         with torch.no_grad():
             digits = tokenizer.split_ids(tokenizer.encode(true_pose[:, :NUM_BODY_JOINTS], check=False))
-        tokens["token"] = token_cross_entropy(prediction.factor_logits, digits, weights["token"],
-                                              config.label_smoothing,
-                                              total=totals["token"])  # fmt: skip
+        tokens["token"] = token_cross_entropy(
+            prediction.factor_logits, digits, weights["token"], config.label_smoothing, total=totals["token"]
+        )
     if config.form == "published":
         sums = published_terms(orientation, pose, prediction.betas, camera_keypoints, projected, sample, config)
         return weighted(sums | tokens)

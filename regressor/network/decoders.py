@@ -80,9 +80,19 @@ class QueryDecoder(nn.Module):
     needs_geometry = True
 
     def __init__(
-        self, *, queries: int, channels: int, map_size: int, geometry: int, dim: int, layers: int, heads: int,
-        width: int, blocks: int, dropout: float,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        queries: int,
+        channels: int,
+        map_size: int,
+        geometry: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        width: int,
+        blocks: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.width = width
         # On the CPU by name: where weights are still to come, all else is built without memory.

@@ -24,7 +24,7 @@ class _Undrawn(TorchFunctionMode):
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         if func in _DRAWS:
             return args[0]
         if getattr(func, "__module__", None) == "torch.nn.init":

@@ -141,6 +141,8 @@ class MixerTokenHead(nn.Module):
     def start_at(self, digits: list[Tensor]) -> None:
         """Begin at the frequencies of the digits (N,T) a factor of training poses, over all tokens: one layer serves
         them all."""
-        shares = [torch.bincount(digit.flatten(), minlength=level) / digit.numel()
-                  for digit, level in zip(digits, self.levels)]  # fmt: skip
+        shares = [
+            torch.bincount(digit.flatten(), minlength=level) / digit.numel()
+            for digit, level in zip(digits, self.levels)
+        ]
         self.classes.bias.copy_((torch.cat(shares) + 1e-4).log())

@@ -64,9 +64,14 @@ class RegressorNetwork(nn.Module):
     camera_reach: Tensor | None
 
     def __init__(
-        self, backbone: ResNet | ViT, decoder: QueryDecoder | SingleQueryDecoder,
-        pose_head: TokenHead | MixerTokenHead | Rot6dHead, *, hands: bool = False, bounded: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        backbone: ResNet | ViT,
+        decoder: QueryDecoder | SingleQueryDecoder,
+        pose_head: TokenHead | MixerTokenHead | Rot6dHead,
+        *,
+        hands: bool = False,
+        bounded: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone, self.decoder, self.pose_head = backbone, decoder, pose_head
         self.orientation = nn.Linear(decoder.width, 6)
@@ -136,9 +141,14 @@ class Regressor(nn.Module):
     """
 
     def __init__(
-        self, network: RegressorNetwork, tokenizer: FrozenTokenizer, config: RegressorConfig, *,
-        precision: ResolvedPrecision = "fp32", provenance: dict[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        network: RegressorNetwork,
+        tokenizer: FrozenTokenizer,
+        config: RegressorConfig,
+        *,
+        precision: ResolvedPrecision = "fp32",
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.tokenizer = network, tokenizer
         self.config, self.provenance = config, provenance or {}
@@ -189,9 +199,12 @@ class Regressor(nn.Module):
 
 
 def build_regressor(
-    config: RegressorConfig, tokenizer: FrozenTokenizer, precision: ResolvedPrecision = "fp32", *,
+    config: RegressorConfig,
+    tokenizer: FrozenTokenizer,
+    precision: ResolvedPrecision = "fp32",
+    *,
     empty: bool = False,
-) -> Regressor:  # fmt: skip
+) -> Regressor:
     """Build an untrained regressor for an artifact; weights are drawn from torch's global generator, or, where
     ``empty``, take no memory and no time until they are assigned.
 
@@ -216,8 +229,14 @@ def _backbone(config: RegressorConfig) -> ResNet | ViT:
     if len(settings.blocks) != 1 or settings.heads < 1 or settings.width % settings.heads:
         got = f"blocks {list(settings.blocks)}, width {settings.width}, heads {settings.heads}"
         raise fail("No ViT has these sizes", got=got, expected="one number of blocks; heads that divide the width")
-    return ViT(size, settings.width, settings.blocks[0], settings.heads,
-               drop_path=settings.drop_path, recompute=settings.recompute)  # fmt: skip
+    return ViT(
+        size,
+        settings.width,
+        settings.blocks[0],
+        settings.heads,
+        drop_path=settings.drop_path,
+        recompute=settings.recompute,
+    )
 
 
 def _decoder(config: RegressorConfig, backbone: ResNet | ViT) -> QueryDecoder | SingleQueryDecoder:
@@ -226,17 +245,31 @@ def _decoder(config: RegressorConfig, backbone: ResNet | ViT) -> QueryDecoder | 
         if settings.heads < 1 or settings.dim % settings.heads:
             raise fail("The decoder's heads do not divide its width", got=f"dim {settings.dim}, heads {settings.heads}")
         return SingleQueryDecoder(
-            channels=backbone.out_channels, layers=settings.layers, heads=settings.heads,
-            head_dim=settings.dim // settings.heads, width=settings.width, hidden=settings.hidden,
-        )  # fmt: skip
+            channels=backbone.out_channels,
+            layers=settings.layers,
+            heads=settings.heads,
+            head_dim=settings.dim // settings.heads,
+            width=settings.width,
+            hidden=settings.hidden,
+        )
     if isinstance(backbone, ViT):
-        raise fail("The pointing decoder needs the square map of a ResNet", got="backbone.kind 'vit'",
-                   next_step="Set decoder.kind=single")  # fmt: skip
+        raise fail(
+            "The pointing decoder needs the square map of a ResNet",
+            got="backbone.kind 'vit'",
+            next_step="Set decoder.kind=single",
+        )
     return QueryDecoder(
-        queries=len(KEYPOINT_NAMES), channels=backbone.out_channels, map_size=config.image_size // backbone.stride,
-        geometry=3, dim=settings.dim, layers=settings.layers, heads=settings.heads, width=settings.width,
-        blocks=settings.blocks, dropout=settings.dropout,
-    )  # fmt: skip
+        queries=len(KEYPOINT_NAMES),
+        channels=backbone.out_channels,
+        map_size=config.image_size // backbone.stride,
+        geometry=3,
+        dim=settings.dim,
+        layers=settings.layers,
+        heads=settings.heads,
+        width=settings.width,
+        blocks=settings.blocks,
+        dropout=settings.dropout,
+    )
 
 
 def _pose_head(config: RegressorConfig, tokenizer: FrozenTokenizer) -> TokenHead | MixerTokenHead | Rot6dHead:

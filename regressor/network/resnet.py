@@ -64,10 +64,14 @@ class ResNet(nn.Module):
         for number, count in enumerate(blocks):
             outputs = width * 2**number
             strides = [2 if number else 1] + [1] * (count - 1)
-            stages.append(nn.Sequential(*[
-                ResidualBlock(inputs if first == 0 else outputs, outputs, stride)
-                for first, stride in enumerate(strides)
-            ]))  # fmt: skip
+            stages.append(
+                nn.Sequential(
+                    *[
+                        ResidualBlock(inputs if first == 0 else outputs, outputs, stride)
+                        for first, stride in enumerate(strides)
+                    ]
+                )
+            )
             inputs = outputs
             if number:
                 lateral.append(nn.Conv2d(outputs, out_channels, 1))

@@ -63,13 +63,19 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
     sources = [bool(boxes), boxes_file is not None, whole]
     if sum(sources) != 1:
         given = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
-        raise fail("It is not clear where the people are", got=" and ".join(given) or "no option that tells it",
-                   next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
-                             "or --whole where one person fills each image")  # fmt: skip
+        raise fail(
+            "It is not clear where the people are",
+            got=" and ".join(given) or "no option that tells it",
+            next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
+            "or --whole where one person fills each image",
+        )
     images = found_images(images)
     if boxes and len(images) > 1:
-        raise fail("A box belongs to one image", got=f"{len(images)} images with --box",
-                   next_step="Give one image, or --boxes FILE")  # fmt: skip
+        raise fail(
+            "A box belongs to one image",
+            got=f"{len(images)} images with --box",
+            next_step="Give one image, or --boxes FILE",
+        )
     if whole:
         per_image: list[list[Box]] = [[] for _ in images]
     elif boxes_file is not None:
@@ -114,6 +120,9 @@ def _names(images: Sequence[Path]) -> list[str]:
     ]
     same = sorted({name for name in names if names.count(name) > 1})
     if same:
-        raise fail("Results of two images would have the same name", got=", ".join(same[:5]),
-                   next_step="Predict them into different folders")  # fmt: skip
+        raise fail(
+            "Results of two images would have the same name",
+            got=", ".join(same[:5]),
+            next_step="Predict them into different folders",
+        )
     return names

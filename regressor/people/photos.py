@@ -77,10 +77,15 @@ def load_for(
 
 
 def predict_files(
-    regressor: Regressor, body: Body, jobs: Jobs, out: Path, fov_deg: float | None = None,
-    outputs: Outputs | None = None, progress: Callable[[int], object] | None = None,
+    regressor: Regressor,
+    body: Body,
+    jobs: Jobs,
+    out: Path,
+    fov_deg: float | None = None,
+    outputs: Outputs | None = None,
+    progress: Callable[[int], object] | None = None,
     say: Callable[[str], object] = lambda text: None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Do ``jobs`` and return the files written: ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` in ``out``.
 
     People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
@@ -110,9 +115,15 @@ class _Run:
     """Images come in one by one; as soon as ``_AT_ONCE`` people wait, they go through the network."""
 
     def __init__(
-        self, regressor: Regressor, body: Body, out: Path, fov_deg: float | None, outputs: Outputs,
-        progress: Callable[[int], object], say: Callable[[str], object],
-    ) -> None:  # fmt: skip
+        self,
+        regressor: Regressor,
+        body: Body,
+        out: Path,
+        fov_deg: float | None,
+        outputs: Outputs,
+        progress: Callable[[int], object],
+        say: Callable[[str], object],
+    ) -> None:
         self.regressor, self.body, self.out, self.fov_deg, self.outputs = regressor, body, out, fov_deg, outputs
         self.progress, self.say = progress, say
         self.problems: list[str] = []

@@ -52,8 +52,11 @@ class Crops:
     @classmethod
     def join(cls, parts: Sequence[Crops]) -> Crops:
         """Crops of several images, one after the other."""
-        return cls(np.concatenate([one.images for one in parts]), np.concatenate([one.boxes for one in parts]),
-                   torch.cat([one.K for one in parts]))  # fmt: skip
+        return cls(
+            np.concatenate([one.images for one in parts]),
+            np.concatenate([one.boxes for one in parts]),
+            torch.cat([one.K for one in parts]),
+        )
 
 
 def crops_of(regressor: Regressor, image: np.ndarray, boxes: Sequence[Box], K: Tensor, where: str) -> Crops:

@@ -91,9 +91,7 @@ class Finetuned:
         return self.after[self.judged] < self.before[self.judged]
 
 
-def finetune_config(
-    start: RegressorConfig, people: int, settings: Settings, share: float = 1.0
-) -> RegressorConfig:  # fmt: skip
+def finetune_config(start: RegressorConfig, people: int, settings: Settings, share: float = 1.0) -> RegressorConfig:
     """The configuration to fine-tune ``start`` on with so many ``people``.
 
     The published loss, in which only what is known counts, with TALS at ``settings.tals``. The rate is the one it was
@@ -104,9 +102,14 @@ def finetune_config(
     steps = settings.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
     often = max(1, steps // _VALIDATIONS)
     optim = replace(
-        start.optim, steps=steps, batch=_BATCH, accumulate=1, lr=min(start.optim.lr, _HIGHEST_RATE),
-        warmup=min(_WARMUP, steps // 4), budget_s=60 * (settings.minutes or 0.0),
-    )  # fmt: skip
+        start.optim,
+        steps=steps,
+        batch=_BATCH,
+        accumulate=1,
+        lr=min(start.optim.lr, _HIGHEST_RATE),
+        warmup=min(_WARMUP, steps // 4),
+        budget_s=60 * (settings.minutes or 0.0),
+    )
     config = replace(start, optim=optim, validate_every=often, checkpoint_every=often)
     config = with_loss(config, form="published", tals=settings.tals)
     return resolve(config, assignments=[f"backbone.trainable={settings.trainable}", *settings.assignments])
@@ -115,10 +118,19 @@ def finetune_config(
 @memory_errors("in fine-tuning", MEMORY_STEP)
 @disk_errors(DISK_STEP)
 def finetune(
-    photographs: Photographs, start: Path, tokenizer: FrozenTokenizer, body: Body, run_path: Path, settings: Settings,
-    *, device: str = "auto", resume: bool = False, preparing: Callable[[int, int, int], object] | None = None,
-    training: Progress | None = None, say: Callable[[str], object] = lambda text: None,
-) -> Finetuned:  # fmt: skip
+    photographs: Photographs,
+    start: Path,
+    tokenizer: FrozenTokenizer,
+    body: Body,
+    run_path: Path,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    preparing: Callable[[int, int, int], object] | None = None,
+    training: Progress | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> Finetuned:
     """Prepare the photographs into ``run_path/data``, train from the exported regressor ``start`` in ``run_path``, and
     judge before and after on what is held out; the result is in ``run_path/finetune.json``, too.
 
@@ -129,8 +141,11 @@ def finetune(
     nobody remains, or of which nothing can be held out or trained on; nothing is left behind then.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise fail("Fine-tuning in one command is the work of one process", got="several, under torchrun",
-                   next_step="Use `prepare --val-share`, then `train --start`")  # fmt: skip
+        raise fail(
+            "Fine-tuning in one command is the work of one process",
+            got="several, under torchrun",
+            next_step="Use `prepare --val-share`, then `train --start`",
+        )
     target = resolve_device(device)
     going_on = (run_path / "config.json").exists()
     if going_on and not resume:
@@ -174,9 +189,11 @@ def finetune(
 
 
 def _prepared(
-    photographs: Photographs, out: Path, preparing: Callable[[int, int, int], object] | None,
+    photographs: Photographs,
+    out: Path,
+    preparing: Callable[[int, int, int], object] | None,
     say: Callable[[str], object],
-) -> CropStore:  # fmt: skip
+) -> CropStore:
     sources, left_out = photographs.sources, []
     if len(sources) == 1 and (sources[0] / INDEX).is_file():
         store, remedy = open_crops(sources[0]), "Prepare it with --val-share"
@@ -196,8 +213,11 @@ def _prepared(
     empty = [split for split in ("train", "val") if split not in store.splits or not store.count(split)]
     if empty:
         held_out = store.attributes.get("held_out", "nothing")
-        raise fail("There must be people to train on, and others to judge by", next_step=remedy,
-                   got=f"nobody in {' and '.join(empty)}; held out is {held_out}")  # fmt: skip
+        raise fail(
+            "There must be people to train on, and others to judge by",
+            next_step=remedy,
+            got=f"nobody in {' and '.join(empty)}; held out is {held_out}",
+        )
     if len(left_out) > 5:
         say(f"left out, {len(left_out):,} in all; the others are listed in {out / 'left_out.txt'}")
     return store

@@ -26,9 +26,14 @@ def seed_of(config: RegressorConfig, step: int) -> int:
 
 
 def leave_gradients(
-    forward: nn.Module, batch: Sample, body: Body, tokenizer: FrozenTokenizer, config: RegressorConfig, step: int,
+    forward: nn.Module,
+    batch: Sample,
+    body: Body,
+    tokenizer: FrozenTokenizer,
+    config: RegressorConfig,
+    step: int,
     scale: LossScale,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms.
 
     ``forward``: a ``Regressor``, data-parallel or not. Gradients come multiplied by ``scale``, terms do not.

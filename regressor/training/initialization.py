@@ -100,8 +100,12 @@ def check_same_start(about: dict[str, Any] | None, path: str | Path | None, what
     file again; ``what`` it is."""
     begun = None if about is None else about["sha256"]
     if begun != (None if path is None else _sha256(path)):
-        raise fail(f"This run began with another {what}", got=path or "none", next_step="Give the same again",
-                   expected=about["file"] if about else "none")  # fmt: skip
+        raise fail(
+            f"This run began with another {what}",
+            got=path or "none",
+            next_step="Give the same again",
+            expected=about["file"] if about else "none",
+        )
 
 
 def start_from_regressor(network: RegressorNetwork, path: str | Path) -> None:

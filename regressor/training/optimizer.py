@@ -31,8 +31,11 @@ def frozen_parts(network: RegressorNetwork, trainable: Trainable) -> list[nn.Mod
     if trainable != "none":
         blocks = [module for module in backbone.modules() if isinstance(module, Block | ResidualBlock)]
         if not 0 < trainable <= len(blocks):
-            raise fail("The backbone has no such last blocks", got=f"backbone.trainable {trainable}",
-                       expected=f"1 to {len(blocks)}, 'all' or 'none'")  # fmt: skip
+            raise fail(
+                "The backbone has no such last blocks",
+                got=f"backbone.trainable {trainable}",
+                expected=f"1 to {len(blocks)}, 'all' or 'none'",
+            )
         parts = [backbone.patch if isinstance(backbone, ViT) else backbone.stem, *blocks[:-trainable]]
         if isinstance(backbone, ViT):
             backbone.positions.requires_grad_(False)

@@ -94,9 +94,10 @@ def train_regressor(
     mixture = Mixture.of(crops)
     with process_group(), memory_errors("in training", MEMORY_STEP), disk_errors(DISK_STEP), named_deaths():
         run_path = Path(run_path)
-        run = RunFolder(run_path, *from_rank_0(
-            _open_run, run_path, config, mixture, tokenizer, body, backbone, start, resume, tensorboard
-        ))  # fmt: skip
+        run = RunFolder(
+            run_path,
+            *from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, backbone, start, resume, tensorboard),
+        )
         with run.removed_if_it_fails_early():
             _train(run, mixture, tokenizer, body, true_bodies, backbone, start, tensorboard, progress)
         path = run.path / "regressor.pt"
@@ -104,9 +105,16 @@ def train_regressor(
 
 
 def _train(
-    run: RunFolder, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, true_bodies: Mapping[str, Body] | None,
-    backbone: str | Path | None, start: str | Path | None, tensorboard: bool, progress: Progress | None,
-) -> None:  # fmt: skip
+    run: RunFolder,
+    mixture: Mixture,
+    tokenizer: FrozenTokenizer,
+    body: Body,
+    true_bodies: Mapping[str, Body] | None,
+    backbone: str | Path | None,
+    start: str | Path | None,
+    tensorboard: bool,
+    progress: Progress | None,
+) -> None:
     # 1. What was left to choose by the machine was chosen once, by the first process, and stands in the run's settings.
     first, state = rank() == 0, run.state
     if first and tensorboard:
@@ -149,8 +157,13 @@ def _train(
     optimizer, factors = on_every_rank(make_optimizer, network, config.optim)
     scale = LossScale(device, precision)
     optim = config.optim
-    plan = Plan(optim.steps, optim.budget_s, config.validate_every, config.checkpoint_every,
-                validation_steps=-(-min(mixture.count("val"), val_samples) // optim.batch))  # fmt: skip
+    plan = Plan(
+        optim.steps,
+        optim.budget_s,
+        config.validate_every,
+        config.checkpoint_every,
+        validation_steps=-(-min(mixture.count("val"), val_samples) // optim.batch),
+    )
     schedule = Schedule(run.path, plan, state)
     best: dict[str, Any] | None = None
     if state is not None:
@@ -223,19 +236,36 @@ def _train(
         if schedule.due("checkpoint"):
             # The best weights travel inside: one file, hence always of one moment.
             with schedule.timed("checkpoint"):
-                save_checkpoint(run.checkpoints, step, {
-                    "seconds": run.seconds, "tokenizer": tokenizer.digest, "network": network.state_dict(),
-                    "average": average.module.state_dict(), "optimizer": optimizer.state_dict(), "best": best,
-                    "scale": scale.state_dict(), "schedule": schedule.state_dict(),
-                }, keep=config.keep_checkpoints)  # fmt: skip
+                save_checkpoint(
+                    run.checkpoints,
+                    step,
+                    {
+                        "seconds": run.seconds,
+                        "tokenizer": tokenizer.digest,
+                        "network": network.state_dict(),
+                        "average": average.module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "best": best,
+                        "scale": scale.state_dict(),
+                        "schedule": schedule.state_dict(),
+                    },
+                    keep=config.keep_checkpoints,
+                )
         if progress is not None:
             progress(step, step + schedule.left, {**record, **machine, **schedule.figures()})
 
 
 def _open_run(
-    path: Path, config: RegressorConfig, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body,
-    backbone: str | Path | None, start: str | Path | None, resume: bool, tensorboard: bool,
-) -> tuple[dict[str, Any], dict[str, Any] | None, Sequence[Path]]:  # fmt: skip
+    path: Path,
+    config: RegressorConfig,
+    mixture: Mixture,
+    tokenizer: FrozenTokenizer,
+    body: Body,
+    backbone: str | Path | None,
+    start: str | Path | None,
+    resume: bool,
+    tensorboard: bool,
+) -> tuple[dict[str, Any], dict[str, Any] | None, Sequence[Path]]:
     """The settings of a run, the state it goes on from, None for a new one, and the folders made for that."""
     if tensorboard:
         writer_class()
@@ -247,23 +277,36 @@ def _open_run(
         mixture.check_digest(run.config["crops"])
     parts = world_size() * config.optim.accumulate
     if config.optim.accumulate < 1 or config.optim.batch % parts:
-        raise fail("The batch cannot be shared out", expected="as many for each", next_step="Change optim.batch",
-                   got=f"{config.optim.batch} images for {world_size()} processes, "
-                       f"optim.accumulate {config.optim.accumulate}")  # fmt: skip
+        raise fail(
+            "The batch cannot be shared out",
+            expected="as many for each",
+            next_step="Change optim.batch",
+            got=f"{config.optim.batch} images for {world_size()} processes, optim.accumulate {config.optim.accumulate}",
+        )
     if not run and not config.data.lanes:
         config = replace(config, data=replace(config.data, lanes=world_size() if mixture.remote else 1))
     if config.optim.batch % config.data.lanes:
-        raise fail("The batch cannot be divided among lanes", got=f"{config.optim.batch} images, {config.data.lanes} "
-                   "lanes", next_step="Change data.lanes")  # fmt: skip
+        raise fail(
+            "The batch cannot be divided among lanes",
+            got=f"{config.optim.batch} images, {config.data.lanes} lanes",
+            next_step="Change data.lanes",
+        )
     counts = {split: mixture.count(split) for split in ("train", "val")}
     if not all(counts.values()):
-        raise fail("These crops cannot be trained on", got=f"{counts['train']} train and {counts['val']} val crops",
-                   expected="both splits filled",
-                   next_step="Make more of them, or `prepare` with --val-share")  # fmt: skip
+        raise fail(
+            "These crops cannot be trained on",
+            got=f"{counts['train']} train and {counts['val']} val crops",
+            expected="both splits filled",
+            next_step="Make more of them, or `prepare` with --val-share",
+        )
     for name, store in mixture.at_size(config.image_size).stores.items():
         if store.size != config.image_size:
-            raise fail("The crops do not have the size of the preset", got=f"{store.size} px in {name}",
-                       expected=f"{config.image_size} px", next_step="Set image_size, or make other crops")  # fmt: skip
+            raise fail(
+                "The crops do not have the size of the preset",
+                got=f"{store.size} px in {name}",
+                expected=f"{config.image_size} px",
+                next_step="Set image_size, or make other crops",
+            )
     if run is not None:
         if run.state is None:
             check_same_start(run.config.get("start"), start)
@@ -290,5 +333,6 @@ def _open_run(
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
     path = run.path / "nan_batch.pt"
     save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
-    raise fail(f"The loss is no number at step {step}", got=figures,
-               next_step=f"See {path}; a lower optim.lr often helps")  # fmt: skip
+    raise fail(
+        f"The loss is no number at step {step}", got=figures, next_step=f"See {path}; a lower optim.lr often helps"
+    )

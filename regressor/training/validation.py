@@ -33,17 +33,23 @@ def known_figures(samples: Sample) -> dict[str, Tensor]:
     knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape stands in."""
     posed = samples["has_body_pose"] & samples["has_global_orient"]
     knowing = {
-        "mpjpe_mm": posed, "pa_mpjpe_mm": posed, "orientation_deg": samples["has_global_orient"],
+        "mpjpe_mm": posed,
+        "pa_mpjpe_mm": posed,
+        "orientation_deg": samples["has_global_orient"],
         "keypoints_2d_pct": seen_keypoints(samples).any(1),
-    }  # fmt: skip
+    }
     return {name: rows for name, rows in knowing.items() if rows.any()}
 
 
 @torch.no_grad()
 def score_predictions(
-    regressor: Regressor, samples: Sample, body: Body, *, true_bodies: Mapping[str, Body] | None = None,
+    regressor: Regressor,
+    samples: Sample,
+    body: Body,
+    *,
+    true_bodies: Mapping[str, Body] | None = None,
     batch: int = 128,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """``joint_errors``, ``orientation_deg`` and ``keypoints_2d_pct`` (see ``keypoint_scores``): quick, for validation.
 
     Each of the samples that know what it takes, in order, on the CPU; see ``known_figures``. Truth is of the annotated
@@ -73,13 +79,18 @@ def score_predictions(
 
 def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> str | None:
     """Plain words where 3D errors on ``samples`` cannot be those of female and male shapes; None where they can."""
-    missing = {name: int(rows.sum()) for name, rows in genders_of(samples).items()
-               if name != "neutral" and name not in (true_bodies or {})}  # fmt: skip
+    missing = {
+        name: int(rows.sum())
+        for name, rows in genders_of(samples).items()
+        if name != "neutral" and name not in (true_bodies or {})
+    }
     if not missing:
         return None
     counts = " and ".join(f"{count:,} {name}" for name, count in missing.items())
-    return (f"val has shapes of {counts} bodies, whose models are not in --body: the mean shape of the neutral body "
-            "stands in for them. Give the folder of all three models with --body")  # fmt: skip
+    return (
+        f"val has shapes of {counts} bodies, whose models are not in --body: the mean shape of the neutral body "
+        "stands in for them. Give the folder of all three models with --body"
+    )
 
 
 def judged_by(config: RegressorConfig, held_out: Sample) -> str:
@@ -87,8 +98,11 @@ def judged_by(config: RegressorConfig, held_out: Sample) -> str:
     ``UserError`` where it knows none."""
     figures = known_figures(held_out)
     if not figures:
-        raise fail("The val split cannot judge a regressor", got="neither bodies nor 2D keypoints in it",
-                   next_step="Train on annotated crops")  # fmt: skip
+        raise fail(
+            "The val split cannot judge a regressor",
+            got="neither bodies nor 2D keypoints in it",
+            next_step="Train on annotated crops",
+        )
     return next(name for name in (config.best_by, "keypoints_2d_pct", *figures) if name in figures)
 
 

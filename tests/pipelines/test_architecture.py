@@ -17,9 +17,19 @@ FORBIDDEN = {"tokenizer": {"regressor", "pipelines"}, "regressor": {"pipelines"}
 OPEN_TO_REGRESSOR = ("tokenizer.body", "tokenizer.engine", "tokenizer.mocap.store")
 """Beside its public names, what stage 2 may use of stage 1; the pose store is the file they share."""
 TOP_LEVEL = {
-    *PACKAGES, "tests", ".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "NOTICE", "README.md",
-    "constraints.txt", "pyproject.toml", "setup.cfg",
-}  # fmt: skip
+    *PACKAGES,
+    "tests",
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "NOTICE",
+    "README.md",
+    "constraints.txt",
+    "pyproject.toml",
+    "setup.cfg",
+}
 
 TEXT_METHODS = {"read_text": 0, "write_text": 1, "open": 1}
 """Ways to a text file, and where ``encoding`` stands among the arguments when it has no name."""
@@ -52,8 +62,9 @@ def modules(package: str) -> dict[str, set[str]]:
 
 def test_relative_imports_are_resolved():
     assert imported_modules("from ..geometry.camera import x\nimport torch", "regressor.datasets.cropping") == {
-        "regressor.geometry.camera", "torch"
-    }  # fmt: skip
+        "regressor.geometry.camera",
+        "torch",
+    }
     assert imported_modules("from . import sheets", "pipelines.report") == {"pipelines"}
 
 
@@ -135,10 +146,16 @@ def opened_in_the_systems_encoding(tree: ast.AST) -> list[int]:
 
 def test_an_unnamed_encoding_is_found():
     found = {
-        "path.read_text()": True, "path.write_text(text)": True, "path.open('a')": True, "open(path, 'w')": True,
-        "path.read_text('utf-8')": False, "path.read_text(encoding='utf-8')": False, "path.open('wb')": False,
-        "RunFolder.open(path)": False, "path.open('w', encoding='utf-8')": False,
-    }  # fmt: skip
+        "path.read_text()": True,
+        "path.write_text(text)": True,
+        "path.open('a')": True,
+        "open(path, 'w')": True,
+        "path.read_text('utf-8')": False,
+        "path.read_text(encoding='utf-8')": False,
+        "path.open('wb')": False,
+        "RunFolder.open(path)": False,
+        "path.open('w', encoding='utf-8')": False,
+    }
     assert {line: bool(opened_in_the_systems_encoding(ast.parse(line))) for line in found} == found
 
 

@@ -82,8 +82,13 @@ def test_readme_commands_parse(readme):
             module = words.index("-m") + 1
             parse([f"pose-{words[module]}", *words[module + 1 :]])
         elif program == "make":
-            done = subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True,
-                                  check=False) if shutil.which("make") else None  # fmt: skip
+            done = (
+                subprocess.run(
+                    ["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+                )
+                if shutil.which("make")
+                else None
+            )
             assert done is None or done.returncode == 0, f"{line}\n{done.stderr}"
         else:
             assert program in ("git", "cd", "pip"), line
@@ -147,8 +152,11 @@ def test_help_is_whole_and_plain(program):
     for name, command in group.commands.items():
         text = f"{command.help} {' '.join(option.help or '' for option in command.params if hasattr(option, 'help'))}"
         assert not re.search(r"\b[Jj]udge|exactly one|\blanes?\b|stands in", text), name
-        silent = [option.name for option in command.params
-                  if isinstance(option, click.Option) and len((option.help or "").split()) < 2]
+        silent = [
+            option.name
+            for option in command.params
+            if isinstance(option, click.Option) and len((option.help or "").split()) < 2
+        ]
         assert silent == [], name
 
 

@@ -107,8 +107,13 @@ def test_a_folder_of_an_earlier_version_is_current_by_its_times(tmp_path, ran):
     data(tmp_path / "data.h5", "one")
     stage = training(tmp_path)
     stage.makes.write_text("made")
-    record = {"stage": stage.name, "commands": stage.command_lines(), "resumed": False, "seconds": 5.0,
-              "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    record = {
+        "stage": stage.name,
+        "commands": stage.command_lines(),
+        "resumed": False,
+        "seconds": 5.0,
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
     (tmp_path / "history.jsonl").write_text(json.dumps(record) + "\n")
     assert demo.is_current(stage, tmp_path)
     later = stage.makes.stat().st_mtime + 5
@@ -246,8 +251,16 @@ def test_a_second_demo_in_one_folder_waits(tmp_path, ran, monkeypatch):
 
 def worked(runs: Path, name: str, seconds: float, *, ends: bool, resumed: bool = False, recipe: str = "x") -> None:
     """Leave the record of an attempt in the history."""
-    record = {"stage": name, "commands": [recipe], "recipe": [recipe], "inputs": {}, "resumed": resumed,
-              "seconds": seconds, "began": time.time(), **({"finished": "now"} if ends else {})}  # fmt: skip
+    record = {
+        "stage": name,
+        "commands": [recipe],
+        "recipe": [recipe],
+        "inputs": {},
+        "resumed": resumed,
+        "seconds": seconds,
+        "began": time.time(),
+        **({"finished": "now"} if ends else {}),
+    }
     with (runs / "history.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
 
@@ -262,8 +275,9 @@ def test_times_of_interrupted_attempts_add_up(tmp_path):
     worked(tmp_path, "plain", 40, ends=True)  # made anew: the first time is no part of it
     found = history.last_runs(tmp_path)
     assert {name: (record["seconds"], record["attempts"]) for name, record in found.items()} == {
-        "train": (52, 5), "plain": (40, 1)
-    }  # fmt: skip
+        "train": (52, 5),
+        "plain": (40, 1),
+    }
 
 
 def test_a_stage_begun_anew_does_not_hide_what_it_last_made(tmp_path):

@@ -92,10 +92,13 @@ def test_the_finding_says_what_was_measured():
     seeds = []
     for more in (0.0, 2.0):
         seeds += [
-            falling("free 6D", "plain", end=0.5, mm=30 + more), falling("free 6D", "TALS, weight 0.05", end=1.0, mm=15),
-            falling("free 6D", "TALS, weight 0", end=1.5, mm=3), falling("tokens", "plain", end=0.0, mm=42 - more),
-            falling("tokens", "TALS, weight 0.05", end=0.5, mm=36), falling("tokens", "TALS, weight 0", end=1.8, mm=2),
-        ]  # fmt: skip
+            falling("free 6D", "plain", end=0.5, mm=30 + more),
+            falling("free 6D", "TALS, weight 0.05", end=1.0, mm=15),
+            falling("free 6D", "TALS, weight 0", end=1.5, mm=3),
+            falling("tokens", "plain", end=0.0, mm=42 - more),
+            falling("tokens", "TALS, weight 0.05", end=0.5, mm=36),
+            falling("tokens", "TALS, weight 0", end=1.8, mm=2),
+        ]
     drift = Drift(seeds, [0, 1], 5, 1, "reference", "derived", {"free 6D": 0.2, "tokens": 80.0})
     assert drift.level_px == 1.0, "the lowest that all but weight 0 reach"
     far, tokens, thresholds = drift.findings()

@@ -44,8 +44,9 @@ demo.run_demo(stages.Settings(runs, "tiny"), print)
 
 
 def run(runs: Path, killed_at: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(runs), killed_at], cwd=ROOT, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(runs), killed_at], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == (-signal.SIGKILL if killed_at else 0), done.stdout + done.stderr
 
 

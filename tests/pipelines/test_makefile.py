@@ -80,7 +80,7 @@ def test_one_stage_makes_what_it_needs_and_no_more(clone, name):
         (["MOCAP=../some where"], {"mocap": "../some where"}),
         (["PRESET=smoke"], {"preset": "smoke"}),
         (["BOX=1,2,3,4"], {"box": "1,2,3,4"}),
-        (["PHOTO=Anna's dog \"x\" $HOME `id` \\.jpg"], {"photo": "Anna's dog \"x\" $HOME `id` \\.jpg"}),
+        (['PHOTO=Anna\'s dog "x" $HOME `id` \\.jpg'], {"photo": 'Anna\'s dog "x" $HOME `id` \\.jpg'}),
         (["RUNS=it's mine"], {"runs": "it's mine"}),
     ],
 )

@@ -13,8 +13,16 @@ from pipelines.demo import PROGRAMS
 from tokenizer.engine.cli_options import InputPath, OutputFile
 
 WRITTEN = {
-    "out", "run_path", "json_file", "markdown_file", "report_file", "sheet", "cache", "folder", "runs",
-}  # fmt: skip
+    "out",
+    "run_path",
+    "json_file",
+    "markdown_file",
+    "report_file",
+    "sheet",
+    "cache",
+    "folder",
+    "runs",
+}
 """Names of parameters for what commands write; every other path is read."""
 ELSEWHERE = {("predict", "images"), ("prepare", "sources")}
 """Checked by the commands themselves: they also take URLs, or say more."""
@@ -55,9 +63,11 @@ def test_every_path_is_read_or_written():
         (name, parameter.name)
         for name, command in commands().items()
         for parameter in command.params
-        if isinstance(parameter.type, click.Path) and not isinstance(parameter.type, InputPath | OutputFile)
-        and parameter.name not in WRITTEN and (name.split()[1], parameter.name) not in ELSEWHERE
-    }  # fmt: skip
+        if isinstance(parameter.type, click.Path)
+        and not isinstance(parameter.type, InputPath | OutputFile)
+        and parameter.name not in WRITTEN
+        and (name.split()[1], parameter.name) not in ELSEWHERE
+    }
     assert unknown == set() and len(CASES) > 40
 
 
@@ -71,8 +81,12 @@ def test_a_file_that_is_not_there_is_told_at_once(tmp_path, monkeypatch, name, m
     assert len(done.output.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-OUTPUTS = [(name, parameter.name) for name, command in commands().items() for parameter in command.params
-           if isinstance(parameter.type, OutputFile)]  # fmt: skip
+OUTPUTS = [
+    (name, parameter.name)
+    for name, command in commands().items()
+    for parameter in command.params
+    if isinstance(parameter.type, OutputFile)
+]
 
 
 @pytest.mark.parametrize(("name", "written"), OUTPUTS)
@@ -81,8 +95,10 @@ def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path, monkeypatch, na
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_text("anything")
     (tmp_path / "folder").mkdir()
-    for path, says in (("folder", "error: folder is a folder; expected a file to write."),
-                       ("there/x/y.h5", "error: Cannot write there/x/y.h5; got ")):  # fmt: skip
+    for path, says in (
+        ("folder", "error: folder is a folder; expected a file to write."),
+        ("there/x/y.h5", "error: Cannot write there/x/y.h5; got "),
+    ):
         done = CliRunner().invoke(commands()[name], arguments_of(commands()[name], written, path))
         assert done.exit_code == 2 and done.output.startswith(says), done.output
         assert len(done.output.splitlines()) == 1
@@ -93,8 +109,10 @@ def test_the_drift_of_a_chain_that_is_not_there(tmp_path):
 
     done = CliRunner().invoke(main, ["drift", "--runs", str(tmp_path / "nowhere")])
     assert done.exit_code == 2 and not (tmp_path / "nowhere").exists()
-    assert done.output == (f"error: No tokenizer at {tmp_path / 'nowhere' / 'tokenizer.h5'}. "
-                           "Make it with `make tokenizer`, or name another by --tokenizer.\n")  # fmt: skip
+    assert done.output == (
+        f"error: No tokenizer at {tmp_path / 'nowhere' / 'tokenizer.h5'}. "
+        "Make it with `make tokenizer`, or name another by --tokenizer.\n"
+    )
 
 
 def test_the_benchmark_of_a_chain_that_is_not_there(tmp_path):

@@ -64,8 +64,14 @@ replacing of open files."""
 
 def run_elsewhere(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     """What ``code`` prints in a process that sees no more than Windows offers; the test fails where it fails."""
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE + code, *arguments], cwd=cwd, capture_output=True, text=True,
-                          timeout=290, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE + code, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -80,8 +86,13 @@ for words in ([], *([name] for name in main.list_commands(click.Context(main))))
     main([*words, "--help"], standalone_mode=False)
 click.echo("done \u2192 \u2212")
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False,
-                          env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(b"done ? ?\n")
 
@@ -124,6 +135,15 @@ assert read_image("predictions/crops_overlay.png").size
 """
     run_elsewhere(code, cwd=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "crops.h5", "crops.png", "first", "motion", "poses.h5", "predictions", "prepared.h5", "regressor.pt", "second",
-        "tokenizer.h5", "tokens.npz",
-    ]  # fmt: skip
+        "crops.h5",
+        "crops.png",
+        "first",
+        "motion",
+        "poses.h5",
+        "predictions",
+        "prepared.h5",
+        "regressor.pt",
+        "second",
+        "tokenizer.h5",
+        "tokens.npz",
+    ]

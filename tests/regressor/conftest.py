@@ -89,10 +89,17 @@ def _annotated_people(body, count, *, size=32, seed=0):
         "image": torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8),
         "keypoints_2d": torch.cat([(pixels - centre[:, None]) / edge[:, None], seen], -1),
         "keypoints_3d": torch.cat([keypoints, seen], -1),
-        "global_orient": orientation, "body_pose": pose, "betas": betas, "translation": translation,
-        "has_global_orient": known, "has_body_pose": known.clone(), "has_betas": known.clone(),
-        "box": box, "image_size": torch.tensor([[640.0, 480.0]]).repeat(count, 1), "K": intrinsics,
-    }  # fmt: skip
+        "global_orient": orientation,
+        "body_pose": pose,
+        "betas": betas,
+        "translation": translation,
+        "has_global_orient": known,
+        "has_body_pose": known.clone(),
+        "has_betas": known.clone(),
+        "box": box,
+        "image_size": torch.tensor([[640.0, 480.0]]).repeat(count, 1),
+        "K": intrinsics,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -134,8 +141,13 @@ def make_photographs(annotated_people, tmp_path_factory):
             cv2.imwrite(str(folder / f"{i}.jpg"), draw.integers(0, 256, (480, 640, 3), dtype=np.uint8))
             images.append({"id": i, "file_name": f"{i}.jpg"})
             keypoints = np.concatenate([person, np.full((17, 1), 2)], 1)
-            annotations.append({"image_id": i, "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
-                                "keypoints": keypoints.ravel().tolist()})  # fmt: skip
+            annotations.append(
+                {
+                    "image_id": i,
+                    "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+                    "keypoints": keypoints.ravel().tolist(),
+                }
+            )
         (folder / "keypoints.json").write_text(json.dumps({"images": images, "annotations": annotations}))
         return folder / "keypoints.json"
 

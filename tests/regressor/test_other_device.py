@@ -61,9 +61,10 @@ def both(elsewhere, tokenizer_file, tmp_path):
             given = [str(argument).replace("OUT", str(folder)) for argument in arguments]
             with elsewhere if device == NAME else nullcontext():
                 result = CliRunner().invoke(
-                    main, [command, *given, "--tokenizer", str(tokenizer_file), "--device", device],
+                    main,
+                    [command, *given, "--tokenizer", str(tokenizer_file), "--device", device],
                     catch_exceptions=False,
-                )  # fmt: skip
+                )
             assert result.exit_code == 0, result.output
             assert bool(elsewhere.uploads) == (device == NAME), "the work was done where it was asked for"
             done[device] = folder
@@ -93,13 +94,21 @@ def test_the_stand_in_refuses_what_a_gpu_refuses(elsewhere):
 def refusals(elsewhere):
     there, here = torch.ones(3, device=elsewhere.device), torch.ones(3)
     assert there.device.type == NAME and isinstance(there, Elsewhere) and not isinstance(here, Elsewhere)
-    for mistake in (lambda: there + here, lambda: here + there, lambda: torch.cat([there, here]),
-                    lambda: torch.nn.functional.linear(there, torch.ones(2, 3)), lambda: there.mul_(here),
-                    lambda: torch.where(there > 0, there, here)):  # fmt: skip
+    for mistake in (
+        lambda: there + here,
+        lambda: here + there,
+        lambda: torch.cat([there, here]),
+        lambda: torch.nn.functional.linear(there, torch.ones(2, 3)),
+        lambda: there.mul_(here),
+        lambda: torch.where(there > 0, there, here),
+    ):
         with pytest.raises(RuntimeError, match="same device"):
             mistake()
-    for mistake in (there.double, lambda: torch.zeros(2, dtype=torch.float64, device=elsewhere.device),
-                    lambda: here.double().to(elsewhere.device)):  # fmt: skip
+    for mistake in (
+        there.double,
+        lambda: torch.zeros(2, dtype=torch.float64, device=elsewhere.device),
+        lambda: here.double().to(elsewhere.device),
+    ):
         with pytest.raises(TypeError, match="float64"):
             mistake()
     with pytest.raises(TypeError, match="numpy"):
@@ -107,8 +116,12 @@ def refusals(elsewhere):
     with elsewhere.counting():
         assert (there + torch.tensor(2.0)).tolist() == [3, 3, 3] and len(elsewhere.uploads) == 0
         two = torch.tensor(2.0)
-        for hidden in (lambda: torch.tensor([1.0, 2.0], device=elsewhere.device), lambda: there[[0, 2]],
-                       lambda: torch.where(there > 0, there, two), lambda: here.to(elsewhere.device)):  # fmt: skip
+        for hidden in (
+            lambda: torch.tensor([1.0, 2.0], device=elsewhere.device),
+            lambda: there[[0, 2]],
+            lambda: torch.where(there > 0, there, two),
+            lambda: here.to(elsewhere.device),
+        ):
             before = len(elsewhere.uploads)
             hidden()
             assert len(elsewhere.uploads) == before + 1
@@ -128,10 +141,10 @@ def refusals(elsewhere):
         ("train", "regressor.training.validation"),
         ("train", "regressor.training.panels"),
     ],
-)  # fmt: skip
+)
 def test_a_forgotten_move_is_caught(
     elsewhere, command, forgetful, regressor_file, crops_file, tokenizer_file, tiny_config, tmp_path, monkeypatch
-):  # fmt: skip
+):
     """The proof that the tests below see what they are for: without one ``to_device``, the command fails."""
     given = {
         "evaluate": [regressor_file, crops_file],
@@ -150,8 +163,9 @@ def test_a_forgotten_move_is_caught(
 def test_evaluate(both, regressor_file, crops_file):
     cpu, other = both("evaluate", regressor_file, crops_file, "--robustness", "--json", "OUT/e.json")
     ours, theirs = (json.loads((folder / "e.json").read_text()) for folder in (cpu, other))
-    assert "mean pose, true orientation" in " ".join(ours["errors_mm"]) and close(ours["errors_mm"],
-                                                                                 theirs["errors_mm"], 1e-2)  # fmt: skip
+    assert "mean pose, true orientation" in " ".join(ours["errors_mm"]) and close(
+        ours["errors_mm"], theirs["errors_mm"], 1e-2
+    )
 
 
 def test_evaluate_2d(both, regressor_file, crops_file):
@@ -163,8 +177,18 @@ def test_evaluate_2d(both, regressor_file, crops_file):
 def test_predict(both, regressor_file, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), image)
-    cpu, other = both("predict", tmp_path / "photo.png", "--box", "10,10,50,80", "--box", "60,5,119,85", "--out", "OUT",
-                      "--regressor", regressor_file)  # fmt: skip
+    cpu, other = both(
+        "predict",
+        tmp_path / "photo.png",
+        "--box",
+        "10,10,50,80",
+        "--box",
+        "60,5,119,85",
+        "--out",
+        "OUT",
+        "--regressor",
+        regressor_file,
+    )
     for name in ("photo_0.npz", "photo_1.npz"):
         with np.load(cpu / name) as ours, np.load(other / name) as theirs:
             assert set(ours.files) == set(theirs.files)
@@ -190,12 +214,14 @@ def to_train(request, tiny_config, annotated_people, tmp_path_factory):
     if request.param == "paper":
         paper = preset("vit-s")
         config = replace(
-            tiny_config, image_size=64, head=paper.head, loss=paper.loss,
+            tiny_config,
+            image_size=64,
+            head=paper.head,
+            loss=paper.loss,
             decoder=replace(paper.decoder, dim=16, layers=2, heads=2, width=16, hidden=16),
             backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
-        )  # fmt: skip
-    config = replace(config, optim=replace(config.optim, steps=2, batch=2), pictures=1,
-                     checkpoint_every=1)  # fmt: skip
+        )
+    config = replace(config, optim=replace(config.optim, steps=2, batch=2), pictures=1, checkpoint_every=1)
     folder = tmp_path_factory.mktemp("to_train")
     counts = {"train": 4, "val": 2}
     with write_crops(folder / "crops.h5", config.image_size, counts, {}) as writer:
@@ -223,8 +249,19 @@ def test_train_and_go_on(both, elsewhere, to_train, tokenizer_file):
     assert list((other / "run" / "pictures").iterdir()) and (other / "run" / "regressor.pt").exists()
     (other / "run" / "checkpoints" / "step_000000002.pt").unlink()
     with elsewhere:
-        done = CliRunner().invoke(main, ["train", str(folder / "crops.h5"), "--run", str(other / "run"), "--resume",
-                                         "--tokenizer", str(tokenizer_file)], catch_exceptions=False)  # fmt: skip
+        done = CliRunner().invoke(
+            main,
+            [
+                "train",
+                str(folder / "crops.h5"),
+                "--run",
+                str(other / "run"),
+                "--resume",
+                "--tokenizer",
+                str(tokenizer_file),
+            ],
+            catch_exceptions=False,
+        )
     assert done.exit_code == 0 and close(figures(other / "run"), theirs, 1e-6), "the last step, once more"
 
 
@@ -248,8 +285,18 @@ def one_step(elsewhere, config, tokenizer_file, annotated_people):
 
 
 def test_finetune(both, photographs, regressor_file):
-    cpu, other = both("finetune", photographs, "--regressor", regressor_file, "--run", "OUT/run", "--steps", "2",
-                      "--set", "data.workers=0")  # fmt: skip
+    cpu, other = both(
+        "finetune",
+        photographs,
+        "--regressor",
+        regressor_file,
+        "--run",
+        "OUT/run",
+        "--steps",
+        "2",
+        "--set",
+        "data.workers=0",
+    )
     ours, theirs = (json.loads((folder / "run" / "finetune.json").read_text()) for folder in (cpu, other))
     assert close(ours["before"], theirs["before"], 1e-2) and close(ours["after"], theirs["after"], 5e-2)
 
@@ -259,8 +306,10 @@ def test_keypoints_of_annotated_bodies(elsewhere, annotated_people):
     people = {**annotated_people(4), "gender": torch.tensor([0, 2, 0, 2])}
     people["keypoints_3d"][:, 12:, 3] = 0
     with elsewhere:
-        filled = [with_posed_keypoints(to_device(people, device), load_body().to(device))["keypoints_3d"].cpu()
-                  for device in (torch.device("cpu"), elsewhere.device)]  # fmt: skip
+        filled = [
+            with_posed_keypoints(to_device(people, device), load_body().to(device))["keypoints_3d"].cpu()
+            for device in (torch.device("cpu"), elsewhere.device)
+        ]
     assert (filled[0][:, 12:, 3] > 0).any(0).all() and torch.allclose(*filled, atol=1e-3)
 
 
@@ -271,8 +320,18 @@ def test_drift(elsewhere, annotated_people, tokenizer_file, space):
         with elsewhere:
             tokenizer, body = load_tokenizer(tokenizer_file).to(device), load_body().to(device)
             there = to_device(people, device)
-            curves.append(descend(there, body, camera_model("reference"), space, tokenizer=tokenizer, rate=0.1,
-                                  steps=3, tals=PUBLISHED))  # fmt: skip
+            curves.append(
+                descend(
+                    there,
+                    body,
+                    camera_model("reference"),
+                    space,
+                    tokenizer=tokenizer,
+                    rate=0.1,
+                    steps=3,
+                    tals=PUBLISHED,
+                )
+            )
             errors.append(camera_errors(there, camera_model("fov=60")))
     assert close(curves[0].mpjpe_mm, curves[1].mpjpe_mm) and close(curves[0].error_2d_px, curves[1].error_2d_px)
     assert torch.allclose(*errors, atol=1e-4)
@@ -314,10 +373,21 @@ def test_a_step_on_a_gpu(to_train, tokenizer_file, annotated_people):
 def test_evaluate_on_a_gpu(regressor_file, crops_file, tokenizer_file, tmp_path):
     figures = []
     for device in ("cpu", "cuda"):
-        done = CliRunner().invoke(main, [
-            "evaluate", str(regressor_file), str(crops_file), "--tokenizer", str(tokenizer_file), "--device", device,
-            "--json", str(tmp_path / f"{device}.json"),
-        ], catch_exceptions=False)  # fmt: skip
+        done = CliRunner().invoke(
+            main,
+            [
+                "evaluate",
+                str(regressor_file),
+                str(crops_file),
+                "--tokenizer",
+                str(tokenizer_file),
+                "--device",
+                device,
+                "--json",
+                str(tmp_path / f"{device}.json"),
+            ],
+            catch_exceptions=False,
+        )
         assert done.exit_code == 0, done.output
         figures.append(json.loads((tmp_path / f"{device}.json").read_text())["errors_mm"])
     assert close(*figures, 5e-2)

@@ -25,8 +25,13 @@ _INDEXED = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.defaul
 """What lets an index lie on the CPU, and copies it."""
 _COPIED = {_aten.where.self}
 """What copies a 0-dim CPU tensor, where other operations pass its value."""
-_READ = {_aten._local_scalar_dense.default, _aten.equal.default, _aten.nonzero.default, _aten.masked_select.default,
-         _aten.repeat_interleave.Tensor}  # fmt: skip
+_READ = {
+    _aten._local_scalar_dense.default,
+    _aten.equal.default,
+    _aten.nonzero.default,
+    _aten.masked_select.default,
+    _aten.repeat_interleave.Tensor,
+}
 """What the host waits for: a number, or a size, that it does not know before."""
 
 
@@ -55,9 +60,13 @@ class Elsewhere(torch.Tensor):
     @staticmethod
     def __new__(cls, inside: torch.Tensor) -> Elsewhere:
         made = torch.Tensor._make_wrapper_subclass(
-            cls, inside.shape, strides=inside.stride(), storage_offset=inside.storage_offset(), dtype=inside.dtype,
+            cls,
+            inside.shape,
+            strides=inside.stride(),
+            storage_offset=inside.storage_offset(),
+            dtype=inside.dtype,
             device=torch.device(NAME, 0),
-        )  # fmt: skip
+        )
         made.inside = inside
         return made
 
@@ -192,8 +201,9 @@ def _refuse_strangers(func: Any, args: Any, leaves: list[Any], note: Callable[[s
             note("downloads")  # how many a mask chooses
     if strangers:
         shapes = ", ".join(str(tuple(x.shape)) for x in strangers)
-        raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got {shapes} of the CPU among "
-                           f"those of {NAME}")  # fmt: skip
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but {func} got {shapes} of the CPU among those of {NAME}"
+        )
     if func in _COPIED:
         for _ in others:
             note("uploads")
@@ -203,5 +213,3 @@ def _wrapped(func: Any, inside: torch.Tensor) -> Elsewhere:
     if inside.dtype in (torch.float64, torch.complex128):
         raise TypeError(f"{NAME} has no float64, and {func} would make some")
     return Elsewhere(inside)
-
-

@@ -149,13 +149,22 @@ def damage(path, how):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("missing", "No tokenizer at"), ("empty", "Cannot read"), ("cut short", "Cannot read|damaged"),
-        ("text", "Cannot read"), ("flipped byte", "damaged"), ("newer", "newer version"), ("format", "is no tokenizer"),
-        ("no config", "Cannot read"), ("external link", "ExternalLink codebook"), ("soft link", "SoftLink codebook"),
-        ("external storage", "outside itself"), ("tensor gone", "missing decoder/mean"),
-        ("tensor more", "unknown decoder/extra"), ("misshapen", r"decoder/mean float32\(3, 3\)"),
+        ("missing", "No tokenizer at"),
+        ("empty", "Cannot read"),
+        ("cut short", "Cannot read|damaged"),
+        ("text", "Cannot read"),
+        ("flipped byte", "damaged"),
+        ("newer", "newer version"),
+        ("format", "is no tokenizer"),
+        ("no config", "Cannot read"),
+        ("external link", "ExternalLink codebook"),
+        ("soft link", "SoftLink codebook"),
+        ("external storage", "outside itself"),
+        ("tensor gone", "missing decoder/mean"),
+        ("tensor more", "unknown decoder/extra"),
+        ("misshapen", r"decoder/mean float32\(3, 3\)"),
     ],
-)  # fmt: skip
+)
 def test_damaged_files_get_one_clear_message(tmp_path, how, says):
     path = tmp_path / "t.h5"
     make(path)

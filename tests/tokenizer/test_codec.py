@@ -44,9 +44,12 @@ def tokenizer(tokenizer_file):
 def write_clip(path, width=156, frames=50, **changes):
     draw = np.random.default_rng(0)
     arrays = {
-        "poses": draw.normal(size=(frames, width)) * 0.3, "trans": draw.normal(size=(frames, 3)),
-        "betas": draw.normal(size=16), "gender": np.array(b"female"), "mocap_framerate": np.array(120.0),
-    }  # fmt: skip
+        "poses": draw.normal(size=(frames, width)) * 0.3,
+        "trans": draw.normal(size=(frames, 3)),
+        "betas": draw.normal(size=16),
+        "gender": np.array(b"female"),
+        "mocap_framerate": np.array(120.0),
+    }
     np.savez(path, **(arrays | changes))
     return dict(np.load(path))
 
@@ -86,8 +89,10 @@ def test_completion_leaves_visible_joints_and_ignores_hidden_ones(tmp_path, toke
         complete_clip(tokenizer, tmp_path / f"{name}.npz", ["left_arm"], tmp_path / f"{name}_full.npz")
     full, other = (np.load(tmp_path / f"{name}_full.npz")["poses"] for name in ("clip", "changed"))
     assert np.allclose(full, other, atol=1e-5), "what is hidden is not looked at"
-    seen = np.delete(np.arange(156), np.r_[[3 + 3 * j + k for j in np.flatnonzero(~visible_joints(["left_arm"]).numpy())
-                                            for k in range(3)]])  # fmt: skip
+    seen = np.delete(
+        np.arange(156),
+        np.r_[[3 + 3 * j + k for j in np.flatnonzero(~visible_joints(["left_arm"]).numpy()) for k in range(3)]],
+    )
     assert np.allclose(full[:, seen], clip["poses"][:, seen], atol=1e-6)
     assert not np.allclose(full[:, elbow], clip["poses"][:, elbow], atol=1e-2)
 
@@ -165,9 +170,12 @@ def test_every_command_reads_what_the_others_read(tmp_path, tokenizer_file):
         assert whole.fps == pytest.approx(given.fps) and len(read_clip(out["back.npz"]).root) == len(given.root)
         if clip.suffix == ".bvh":  # AMASS's world is z up
             np.testing.assert_allclose(whole.translation[0], given.translation[0][[0, 2, 1]] * [1, -1, 1], atol=1e-6)
-    assert "frame rate not stated" in run.invoke(
-        main, ["encode", str(tokenizer_file), str(tmp_path / "aist.pkl"), "--out", str(tmp_path / "x.npz")]
-    ).stderr
+    assert (
+        "frame rate not stated"
+        in run.invoke(
+            main, ["encode", str(tokenizer_file), str(tmp_path / "aist.pkl"), "--out", str(tmp_path / "x.npz")]
+        ).stderr
+    )
     done = run.invoke(main, ["encode", str(tokenizer_file), str(tmp_path / "stageii.npz"), "--out", out["ids.npz"]])
     assert "not carried along, being objects: latent" in done.stderr
 
@@ -189,9 +197,12 @@ def test_nothing_is_written_over_what_it_is_made_from(tmp_path, tokenizer_file, 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("prepare", "IN", "--out", "IN"), ("train", "IN", "--run", "run", "--out", "IN"),
-        ("evaluate", "IN", "IN", "--json", "IN"), ("import-reference", "IN", "--out", "IN"),
-        ("export-reference", "IN", "--out", "IN"), ("fit-prior", "IN", "--out", "IN"),
+        ("prepare", "IN", "--out", "IN"),
+        ("train", "IN", "--run", "run", "--out", "IN"),
+        ("evaluate", "IN", "IN", "--json", "IN"),
+        ("import-reference", "IN", "--out", "IN"),
+        ("export-reference", "IN", "--out", "IN"),
+        ("fit-prior", "IN", "--out", "IN"),
     ],
 )
 def test_no_command_writes_over_what_it_reads(tmp_path, tokenizer_file, arguments):

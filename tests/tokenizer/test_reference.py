@@ -191,6 +191,8 @@ def test_convolutions_refuse_other_quantizers():
 
 def test_milestones_fire():
     milestones = (5 / 200, 8 / 200)
-    at = [warmup_milestones(step / 200, 1 / 200, warmup=2 / 200, milestones=milestones, gamma=0.1)
-          for step in (0, 2, 4, 5, 7, 8, 100)]  # fmt: skip
+    at = [
+        warmup_milestones(step / 200, 1 / 200, warmup=2 / 200, milestones=milestones, gamma=0.1)
+        for step in (0, 2, 4, 5, 7, 8, 100)
+    ]
     assert at == pytest.approx([1 / 3, 1, 1, 0.1, 0.1, 0.01, 0.01])

@@ -22,11 +22,15 @@ from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training.train import train_tokenizer
 
 SMALL = TokenizerConfig(
-    network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
-    optim=OptimConfig(steps=3, batch=16, lr=3e-3, warmup=2), precision="fp32", validate_every=2, checkpoint_every=2,
+    network=NetworkConfig(width=16, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
+    optim=OptimConfig(steps=3, batch=16, lr=3e-3, warmup=2),
+    precision="fp32",
+    validate_every=2,
+    checkpoint_every=2,
     augment=AugmentConfig(mirror=0.5, swap=0.5, noise_deg=5.0, noise_share=0.5, mask=0.3, mask_share=0.5),
     loss=LossConfig(vertices_weight=5.0, num_vertices=16, consistency_weight=1.0),
-)  # fmt: skip
+)
 KINDS = {
     "layered": SMALL,
     "ema": replace(SMALL, quantizer=QuantizerConfig(kind="ema_vq", num_codes=16, groups=4, dim=8)),
@@ -94,8 +98,9 @@ def test_the_clip_commands(both, run, tmp_path):
 def test_evaluate(both, run, poses):
     folders, _ = both("evaluate", run / "tokenizer.h5", poses, "--json", "OUT/e.json")
     ours, theirs = (json.loads((folder / "e.json").read_text()) for folder in folders)
-    assert ours == {key: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value
-                    for key, value in theirs.items()}  # fmt: skip
+    assert ours == {
+        key: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value for key, value in theirs.items()
+    }
 
 
 def test_report(both, run, poses, monkeypatch):

@@ -83,16 +83,24 @@ class Body(nn.Module):
         self.tree = KinematicTree(arrays.parents)
         matrix, keypoint_vertices = _keypoints_of(arrays)
         moving = moving_joints(arrays.weights, arrays.parents)
-        buffers = {name: getattr(arrays, name).astype(np.float32) for name in (
-            "v_template", "shapedirs", "weights", "J_regressor", "joint_template", "joint_shapedirs",
-        )} | {
+        buffers = {
+            name: getattr(arrays, name).astype(np.float32)
+            for name in (
+                "v_template",
+                "shapedirs",
+                "weights",
+                "J_regressor",
+                "joint_template",
+                "joint_shapedirs",
+            )
+        } | {
             "faces": arrays.faces.astype(np.int64),
             "vertex_part": moving,
             "vertex_region": vertex_regions(moving, arrays.v_template, arrays.landmarks, arrays.eyes),
             "smpl_joints": np.array([*range(NUM_BODY_JOINTS + 1), *_HANDS[kind]]),
             "keypoint_matrix": matrix,
             "keypoint_vertices": keypoint_vertices,
-        }  # fmt: skip
+        }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
         posedirs = None if arrays.posedirs is None else torch.from_numpy(arrays.posedirs.astype(np.float32))
@@ -100,18 +108,27 @@ class Body(nn.Module):
         self._subsets: dict[int, Tensor] = {}
 
     def joints(
-        self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
+        self,
+        pose_body: Tensor,
+        *,
+        root: Tensor | None = None,
+        betas: Tensor | None = None,
         translation: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """→ the 24 SMPL joints (...,24,3), in the order of ``skeleton.JOINT_NAMES``."""
         with torch.autocast(pose_body.device.type, enabled=False):
             posed = self._pose(pose_body, root, betas, translation)
             return posed.shaped(posed.positions.index_select(1, self.smpl_joints))
 
     def vertices(
-        self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
-        translation: Tensor | None = None, subset: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        pose_body: Tensor,
+        *,
+        root: Tensor | None = None,
+        betas: Tensor | None = None,
+        translation: Tensor | None = None,
+        subset: Tensor | None = None,
+    ) -> Tensor:
         """→ vertices (...,V,3), or those of ``subset`` (S,) int64 → (...,S,3)."""
         with torch.autocast(pose_body.device.type, enabled=False):
             posed = self._pose(pose_body, root, betas, translation)
@@ -120,9 +137,13 @@ class Body(nn.Module):
             return posed.shaped(self._skin(posed, subset))
 
     def keypoints(
-        self, pose_body: Tensor, *, root: Tensor | None = None, betas: Tensor | None = None,
+        self,
+        pose_body: Tensor,
+        *,
+        root: Tensor | None = None,
+        betas: Tensor | None = None,
         translation: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """→ the 44 keypoints (...,44,3), in the order of ``skeleton.KEYPOINT_NAMES``."""
         with torch.autocast(pose_body.device.type, enabled=False):
             posed = self._pose(pose_body, root, betas, translation)
@@ -192,9 +213,13 @@ class Body(nn.Module):
         parents = torch.tensor(self.parents)  # on the CPU: the library reads them one by one
         arrays = (self.v_template, self.shapedirs, posedirs, self.J_regressor)
         vertices, joints = lbs(
-            betas, posed.rotations, *(array.to(dtype) for array in arrays), parents, self.weights.to(dtype),
+            betas,
+            posed.rotations,
+            *(array.to(dtype) for array in arrays),
+            parents,
+            self.weights.to(dtype),
             pose2rot=False,
-        )  # fmt: skip
+        )
         moved: Tensor = vertices + (posed.positions[:, :1] - joints[:, :1])
         return moved
 
@@ -235,9 +260,12 @@ def _keypoints_of(arrays: BodyArrays) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_body(
-    source: str | Path = "open", *, gender: str = "neutral", num_betas: int = NUM_BETAS,
+    source: str | Path = "open",
+    *,
+    gender: str = "neutral",
+    num_betas: int = NUM_BETAS,
     extra_regressor: str | Path | None = None,
-) -> Body:  # fmt: skip
+) -> Body:
     """The open body (``"open"``), or a SMPL-family file, or the one for ``gender`` in a directory of them.
 
     ``extra_regressor``: npz or pickle with one (19,V) array that regresses keypoints 25-43 from SMPL vertices; without
@@ -254,10 +282,18 @@ def load_body(
     kind, raw = read_model_file(path, num_betas)
     parents = tuple(int(parent) for parent in raw.pop("parents"))
     extra = None if extra_regressor is None else read_extra_regressor(extra_regressor, len(raw["v_template"]))
-    return Body(kind, BodyArrays(
-        **raw, **_joints_of(raw), parents=parents, landmarks=landmark_vertices(kind, raw["v_template"]),
-        keypoint_rules=SMPL_JOINTS_AS_KEYPOINTS, extra_regressor=extra,
-    ), gender=gender)  # fmt: skip
+    return Body(
+        kind,
+        BodyArrays(
+            **raw,
+            **_joints_of(raw),
+            parents=parents,
+            landmarks=landmark_vertices(kind, raw["v_template"]),
+            keypoint_rules=SMPL_JOINTS_AS_KEYPOINTS,
+            extra_regressor=extra,
+        ),
+        gender=gender,
+    )
 
 
 def load_garments() -> dict[str, Body]:
@@ -277,10 +313,15 @@ def _open_arrays(arrays: dict[str, np.ndarray], prefix: str, num_betas: int) -> 
     landmarks = dict(zip(arrays["landmark_names"].tolist(), arrays["landmark_vertices"].tolist(), strict=True))
     regressor = np.zeros((NUM_JOINTS, len(own["v_template"]))) if prefix else arrays["J_regressor"]
     return BodyArrays(
-        **own, **joints, shapedirs=arrays[f"{prefix}shapedirs"][..., :num_betas], J_regressor=regressor,
-        parents=PARENTS, landmarks=dict.fromkeys(landmarks, 0) if prefix else landmarks,
-        eyes=None if prefix else arrays["eyes"], keypoint_rules={},
-    )  # fmt: skip
+        **own,
+        **joints,
+        shapedirs=arrays[f"{prefix}shapedirs"][..., :num_betas],
+        J_regressor=regressor,
+        parents=PARENTS,
+        landmarks=dict.fromkeys(landmarks, 0) if prefix else landmarks,
+        eyes=None if prefix else arrays["eyes"],
+        keypoint_rules={},
+    )
 
 
 def _joints_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -117,10 +117,19 @@ def _joint_positions(heads: dict[str, np.ndarray]) -> np.ndarray:
     hips = (heads["upperleg01.L"] + heads["upperleg01.R"]) / 2
     pelvis = (hips + heads["spine04"]) / 2
     pelvis[:, 2] = hips[:, 2] - 0.007
-    single = {"hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot", "shoulder": "upperarm01",
-              "elbow": "lowerarm01", "wrist": "wrist"}  # fmt: skip
-    several = {"foot": [f"toe{i}-1" for i in range(1, 6)], "hand": [f"finger{i}-1" for i in range(2, 6)],
-               "collar": ["clavicle", "shoulder01"]}  # fmt: skip
+    single = {
+        "hip": "upperleg01",
+        "knee": "lowerleg01",
+        "ankle": "foot",
+        "shoulder": "upperarm01",
+        "elbow": "lowerarm01",
+        "wrist": "wrist",
+    }
+    several = {
+        "foot": [f"toe{i}-1" for i in range(1, 6)],
+        "hand": [f"finger{i}-1" for i in range(2, 6)],
+        "collar": ["clavicle", "shoulder01"],
+    }
     central = {"spine1": "spine03", "spine2": "spine02", "spine3": "spine01", "neck": "neck01", "head": "head"}
     positions = {"pelvis": pelvis} | {joint: heads[bone] for joint, bone in central.items()}
     for side, suffix in (("left_", ".L"), ("right_", ".R")):
@@ -233,5 +242,9 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return fail(f"The open body cannot be cached in {path.parent}", got=error.strerror, expected="a folder to write to",
-                next_step="Set POSE_TOKEN_HMR_CACHE to one with 2 MB of space")  # fmt: skip
+    return fail(
+        f"The open body cannot be cached in {path.parent}",
+        got=error.strerror,
+        expected="a folder to write to",
+        next_step="Set POSE_TOKEN_HMR_CACHE to one with 2 MB of space",
+    )

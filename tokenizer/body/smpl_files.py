@@ -66,8 +66,12 @@ def read_model_file(path: Path, num_betas: int) -> tuple[str, dict[str, np.ndarr
         raw = {key: as_array(table[key]) for key in _KEYS if key in table}
     missing = [key for key in _KEYS if key not in raw]
     if missing:
-        raise fail(f"Body model {path} is incomplete", got=f"no {', '.join(missing)}", expected=", ".join(_KEYS),
-                   next_step=_WHERE)  # fmt: skip
+        raise fail(
+            f"Body model {path} is incomplete",
+            got=f"no {', '.join(missing)}",
+            expected=", ".join(_KEYS),
+            next_step=_WHERE,
+        )
     kind, betas = _checked_kind(path, raw)
     if not 0 < num_betas <= betas:
         raise fail(f"Body model {path} has no such number of betas", got=num_betas, expected=f"1 to {betas}")
@@ -81,8 +85,11 @@ def read_model_file(path: Path, num_betas: int) -> tuple[str, dict[str, np.ndarr
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise fail(f"Body model {path} holds numbers that are not finite")
     if faces.size and not 0 <= faces.min() <= faces.max() < len(arrays["v_template"]):
-        raise fail(f"Body model {path} has faces of vertices it does not have", got=f"{faces.min()} to {faces.max()}",
-                   expected=f"0 to {len(arrays['v_template']) - 1}")  # fmt: skip
+        raise fail(
+            f"Body model {path} has faces of vertices it does not have",
+            got=f"{faces.min()} to {faces.max()}",
+            expected=f"0 to {len(arrays['v_template']) - 1}",
+        )
     return kind, arrays | {"faces": faces, "parents": parents}
 
 
@@ -100,8 +107,11 @@ def read_extra_regressor(path: str | Path, vertices: int) -> np.ndarray:
     fitting = [value for value in values if value.shape == (19, vertices) and value.dtype.kind in "fiu"]
     if len(fitting) != 1 or not np.isfinite(fitting[0]).all():
         shapes = ", ".join(str(value.shape) for value in values)
-        raise fail(f"Cannot use extra joint regressor {path}", got=f"arrays of {shapes}",
-                   expected=f"one (19, {vertices}) of finite numbers")  # fmt: skip
+        raise fail(
+            f"Cannot use extra joint regressor {path}",
+            got=f"arrays of {shapes}",
+            expected=f"one (19, {vertices}) of finite numbers",
+        )
     return fitting[0].astype(np.float32)
 
 
@@ -112,14 +122,25 @@ def landmark_vertices(kind: str, template: np.ndarray) -> dict[str, int]:
     """
     from smplx.vertex_ids import vertex_ids
 
-    names = {"nose": "nose", "left_eye": "leye", "right_eye": "reye", "left_ear": "lear", "right_ear": "rear",
-             "left_big_toe": "LBigToe", "left_small_toe": "LSmallToe", "left_heel": "LHeel",
-             "right_big_toe": "RBigToe", "right_small_toe": "RSmallToe", "right_heel": "RHeel"}  # fmt: skip
+    names = {
+        "nose": "nose",
+        "left_eye": "leye",
+        "right_eye": "reye",
+        "left_ear": "lear",
+        "right_ear": "rear",
+        "left_big_toe": "LBigToe",
+        "left_small_toe": "LSmallToe",
+        "left_heel": "LHeel",
+        "right_big_toe": "RBigToe",
+        "right_small_toe": "RSmallToe",
+        "right_heel": "RHeel",
+    }
     table = vertex_ids["smplx" if kind == "smplx" else "smplh"]
     landmarks = {name: int(table[key]) for name, key in names.items()}
     if max(landmarks.values()) >= len(template):
-        raise fail("A body model's mesh is not that of its kind", got=f"{len(template)} vertices",
-                   expected=f"those of {kind}")  # fmt: skip
+        raise fail(
+            "A body model's mesh is not that of its kind", got=f"{len(template)} vertices", expected=f"those of {kind}"
+        )
     central = np.abs(template[:, 0]) < 0.01
     nose = template[landmarks["nose"]]
     below = central & (template[:, 1] < nose[1]) & (template[:, 1] > nose[1] - 0.12)
@@ -141,15 +162,22 @@ def _kind_and_gender(path: Path) -> tuple[str, str] | None:
 
 def _checked_kind(path: Path, raw: dict[str, np.ndarray]) -> tuple[str, int]:
     """The kind and how many betas the file has. Raises ``UserError`` listing all that does not fit together."""
-    wrong = [f"{key} {raw[key].dtype} {raw[key].shape}" for key, dimensions in _KEYS.items()
-             if raw[key].ndim != dimensions or raw[key].dtype.kind not in "fiu"]  # fmt: skip
+    wrong = [
+        f"{key} {raw[key].dtype} {raw[key].shape}"
+        for key, dimensions in _KEYS.items()
+        if raw[key].ndim != dimensions or raw[key].dtype.kind not in "fiu"
+    ]
     if wrong:
         raise _misshapen(path, "; ".join(wrong))
     joints, count, directions = raw["kintree_table"].shape[1], len(raw["v_template"]), raw["shapedirs"].shape[2]
     shapes = {
-        "v_template": (count, 3), "shapedirs": (count, 3, directions), "posedirs": (count, 3, 9 * (joints - 1)),
-        "J_regressor": (joints, count), "weights": (count, joints), "f": (len(raw["f"]), 3),
-    }  # fmt: skip
+        "v_template": (count, 3),
+        "shapedirs": (count, 3, directions),
+        "posedirs": (count, 3, 9 * (joints - 1)),
+        "J_regressor": (joints, count),
+        "weights": (count, joints),
+        "f": (len(raw["f"]), 3),
+    }
     wrong = [f"{key} {raw[key].shape}, not {shape}" for key, shape in shapes.items() if raw[key].shape != shape]
     if wrong or joints not in _KINDS or not count:
         raise _misshapen(path, "; ".join(wrong) or f"{joints} joints, {count} vertices")

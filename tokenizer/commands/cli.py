@@ -48,9 +48,13 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 @main.command()
 @click.argument("poses", type=POSE_STORE)
 @click.option(
-    "--run", "--run-folder", "run_path", required=True, type=click.Path(path_type=Path),
+    "--run",
+    "--run-folder",
+    "run_path",
+    required=True,
+    type=click.Path(path_type=Path),
     help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
-)  # fmt: skip
+)
 @click.option("--out", type=OUTPUT_FILE, help="Also copy the exported tokenizer here.")
 @click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
@@ -65,10 +69,21 @@ for command in (prepare, sample, fit_prior, encode, decode, complete, report):
 @device_option
 @reports_user_errors
 def train(
-    poses: Path, run_path: Path, out: Path | None, preset_name: str, config_file: Path | None,
-    assignments: tuple[str, ...], mix: str | None, minutes: float | None, resume: bool, export: Literal["best", "last"],
-    compiled: bool, tensorboard: bool, body_source: str, device: str,
-) -> None:  # fmt: skip
+    poses: Path,
+    run_path: Path,
+    out: Path | None,
+    preset_name: str,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    mix: str | None,
+    minutes: float | None,
+    resume: bool,
+    export: Literal["best", "last"],
+    compiled: bool,
+    tensorboard: bool,
+    body_source: str,
+    device: str,
+) -> None:
     """Train a tokenizer on the pose store POSES and export it to RUN/tokenizer.h5.
 
     On several GPUs: torchrun --nproc_per_node N -m tokenizer train POSES --run-folder RUN. The processes share out each
@@ -123,7 +138,8 @@ def train(
 @click.argument("poses", type=POSE_STORE)
 @click.option("--split", default="val", help="Split of the store to measure on.")
 @click.option(
-    "--all-vertices", is_flag=True,
+    "--all-vertices",
+    is_flag=True,
     help="Error of vertices (MPVPE) over the full mesh, slow, instead of 1,024 of them.",
 )
 @click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
@@ -157,9 +173,13 @@ def evaluate(
     body = load_body(body_source).to(target)
     vertices = torch.arange(len(body.v_template), device=target) if all_vertices else body.subset(1024)
     figures = evaluate_tokenizer(
-        frozen, held_out, body, vertices=vertices, batch=64 if all_vertices else 1024,
+        frozen,
+        held_out,
+        body,
+        vertices=vertices,
+        batch=64 if all_vertices else 1024,
         progress=lambda chunks: iter(tqdm(chunks, desc="evaluate", unit="batch")),
-    )  # fmt: skip
+    )
     for degrees in (1, 3, 5):
         figures[f"ids_kept_at_{degrees}_deg"] = float(id_stability(frozen, held_out, degrees).mean())
     for name, value in figures.items():

@@ -68,10 +68,14 @@ def decode(tokenizer: Path, tokens: Path, out: Path, device: str) -> None:
 @click.argument("tokenizer", type=TOKENIZER)
 @click.argument("clip", type=InputPath("clip"))
 @click.option(
-    "--hide", "hidden", required=True, multiple=True, metavar="JOINT",
+    "--hide",
+    "hidden",
+    required=True,
+    multiple=True,
+    metavar="JOINT",
     help="Joint to guess: a name such as left_elbow, or left_arm, right_arm, left_leg, right_leg, trunk, head. "
-         "May be repeated.",
-)  # fmt: skip
+    "May be repeated.",
+)
 @click.option("--out", required=True, type=OUTPUT_FILE, help="AMASS-layout npz to write.")
 @_joint_map_option
 @device_option

@@ -32,9 +32,18 @@ _MOST_SHOWN = 20
 @click.option("--strict", is_flag=True, help="Stop at the first broken file instead of listing it.")
 @reports_user_errors
 def prepare(
-    sources: tuple[Path, ...], out: Path, fps: float, trim: str, val_fraction: float, split: str,
-    max_jumps: float, joint_map: Path | None, licence: str, workers: int | None, strict: bool,
-) -> None:  # fmt: skip
+    sources: tuple[Path, ...],
+    out: Path,
+    fps: float,
+    trim: str,
+    val_fraction: float,
+    split: str,
+    max_jumps: float,
+    joint_map: Path | None,
+    licence: str,
+    workers: int | None,
+    strict: bool,
+) -> None:
     """Read mocap files or folders SOURCES into one pose store.
 
     SMPL parameters are known under the names of AMASS, BEDLAM, MOYO, MoSh++, AIST++, smplx, GVHMR, WHAM, ROMP and

@@ -36,7 +36,11 @@ def report(
     out = out or run_path / "report.html"
     click.echo(f"Measuring {run_path} and writing {out}")
     write_report(
-        run_path, out, body, poses=poses, benchmark=bench,
+        run_path,
+        out,
+        body,
+        poses=poses,
+        benchmark=bench,
         steps=lambda name: partial(tqdm, desc=name, leave=False),
-    )  # fmt: skip
+    )
     click.echo(f"Wrote {out}")

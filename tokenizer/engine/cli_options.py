@@ -84,7 +84,11 @@ RUN_FOLDER = InputPath("run", "Check the path; `train --run` makes one")
 def body_option(command: F) -> F:
     """``--body``, passed as ``body_source``."""
     return click.option(
-        "--body", "body_source", default="open", type=InputPath("body model", words=("open",)), metavar="open|PATH",
+        "--body",
+        "body_source",
+        default="open",
+        type=InputPath("body model", words=("open",)),
+        metavar="open|PATH",
         help="Body model: open (comes with this package), or a file or folder of SMPL, SMPL-H or SMPL-X models.",
     )(command)
 
@@ -92,7 +96,9 @@ def body_option(command: F) -> F:
 def device_option(command: F) -> F:
     """``--device``, as ``engine.precision.resolve_device`` takes it."""
     return click.option(
-        "--device", default="auto", metavar="auto|cpu|cuda|cuda:1|…",
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda|cuda:1|…",
         help="Where to compute; auto: on a GPU where there is one.",
     )(command)
 

@@ -58,9 +58,12 @@ def _leave() -> None:
 def _join() -> None:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
-        raise fail(f"WORLD_SIZE={_launched()} asks for several processes, but not where they meet",
-                   got=f"no {', no '.join(missing)}", expected="what torchrun sets",
-                   next_step="Start with torchrun, or unset WORLD_SIZE")  # fmt: skip
+        raise fail(
+            f"WORLD_SIZE={_launched()} asks for several processes, but not where they meet",
+            got=f"no {', no '.join(missing)}",
+            expected="what torchrun sets",
+            next_step="Start with torchrun, or unset WORLD_SIZE",
+        )
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -118,8 +121,12 @@ def own_device(device: torch.device) -> torch.device:
     if device.index is not None:
         raise fail("Several processes cannot train on one GPU", got=str(device), expected="cuda, each taking its own")
     if number >= count:
-        raise fail("There are more processes than GPUs", got=f"local rank {number}", expected=f"at most {count}",
-                   next_step=f"torchrun --nproc_per_node {count}, or --device cpu")  # fmt: skip
+        raise fail(
+            "There are more processes than GPUs",
+            got=f"local rank {number}",
+            expected=f"at most {count}",
+            next_step=f"torchrun --nproc_per_node {count}, or --device cpu",
+        )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 

@@ -14,9 +14,13 @@ def folded(name: str) -> str:
 
 
 def parse_shares(
-    text: str, canonical: Callable[[str], str] = str, *, named: dict[str, dict[str, float]] | None = None,
-    what: str = "A mixture", most: float = math.inf,
-) -> dict[str, float]:  # fmt: skip
+    text: str,
+    canonical: Callable[[str], str] = str,
+    *,
+    named: dict[str, dict[str, float]] | None = None,
+    what: str = "A mixture",
+    most: float = math.inf,
+) -> dict[str, float]:
     """``cmu=.12,moyo=.16`` → a finite number above 0, up to ``most``, by ``canonical`` name.
 
     An item without a number is one of ``named``, whose numbers it stands for; ``what`` messages call the text. Raises

@@ -42,9 +42,14 @@ def tokens_to_joints(
 
 @torch.no_grad()
 def joints_to_tokens(
-    tokenizer: Tokenizes, rotations: Tensor, degrees: float = 10.0, *, seed: int = 0, batch: int = 2048,
+    tokenizer: Tokenizes,
+    rotations: Tensor,
+    degrees: float = 10.0,
+    *,
+    seed: int = 0,
+    batch: int = 2048,
     watch: Watch = iter,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Share of poses (N,21,3,3) in which each token changes its id when one joint alone turns at random: (21,T).
 
     ``degrees``: the r.m.s. angle of the turn, about a random axis, as in ``losses.perturb``.

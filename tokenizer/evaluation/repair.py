@@ -21,9 +21,7 @@ class SeesParts(Protocol):
 
 
 @torch.no_grad()
-def completion_errors(
-    tokenizer: SeesParts, poses: Tensor, share: float, *, seed: int = 0, batch: int = 2048
-) -> float:  # fmt: skip
+def completion_errors(tokenizer: SeesParts, poses: Tensor, share: float, *, seed: int = 0, batch: int = 2048) -> float:
     """Mean angle in degrees between hidden joints and what is decoded in their place.
 
     In each of the poses (N,21,3) axis-angle a ``share`` of the joints, rounded, is hidden at random.
@@ -44,7 +42,7 @@ def completion_errors(
 @torch.no_grad()
 def denoising_errors(
     tokenizer: SeesParts, poses: Tensor, degrees: float, body: Body, *, seed: int = 0, batch: int = 2048
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     """MPJPE in mm, joints 1-23, of disturbed poses (N,21,3) to the clean ones: before and after going through tokens.
 
     Every joint turns about a random axis by ``degrees`` (root mean square).

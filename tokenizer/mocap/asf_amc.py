@@ -73,15 +73,22 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
             notes.append(f"joints as in {found.style}; without {', '.join(found.absent)}, which rest")
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(skeleton.bones))
     if missing:
-        raise fail(f"{asf} lacks joints of the map", got=f"no {', '.join(missing)}",
-                   expected=", ".join(sorted(skeleton.bones)))
+        raise fail(
+            f"{asf} lacks joints of the map", got=f"no {', '.join(missing)}", expected=", ".join(sorted(skeleton.bones))
+        )
     moved = to_smpl(path, motion, joint_map, skeleton.metres_per_unit, style)
     root, place = Rotation.from_rotvec(moved.root), moved.translation
     if moved.up == "y":
         root, place = _Y_TO_Z_UP * root, _Y_TO_Z_UP.apply(place)
     return Clip(
-        moved.body, root.as_rotvec().astype(np.float32), place.astype(np.float32), np.zeros(10, np.float32), fps,
-        "neutral", "z", tuple(notes),
+        moved.body,
+        root.as_rotvec().astype(np.float32),
+        place.astype(np.float32),
+        np.zeros(10, np.float32),
+        fps,
+        "neutral",
+        "z",
+        tuple(notes),
     )
 
 
@@ -120,25 +127,34 @@ def _read_asf(path: Path) -> _Skeleton:
             sections[section].append((number, words))
     lacking = [name for name in ("root", "bonedata", "hierarchy") if name not in sections]
     if lacking:
-        raise fail(f"{path} is no ASF skeleton", got=f"no section :{', :'.join(lacking)}",
-                   expected=":root, :bonedata and :hierarchy")
+        raise fail(
+            f"{path} is no ASF skeleton",
+            got=f"no section :{', :'.join(lacking)}",
+            expected=":root, :bonedata and :hierarchy",
+        )
     units = {words[0].lower(): words[1:] for _, words in sections.get("units", []) if len(words) > 1}
     degrees = units.get("angle", ["deg"])[0].lower().startswith("deg")
     length = _numbers(units.get("length", ["1"])[:1], 1, path, 0)[0]
     root = {words[0].lower(): (number, words[1:]) for number, words in sections["root"]}
     number, order = root.get("axis", (0, ["XYZ"]))
     turned = _numbers(root.get("orientation", (0, ["0"] * 3))[1], 3, path, number)
-    bones = {"root": _Bone(
-        _fixed_axes(order[0] if order else "XYZ", turned, degrees, path, number), np.zeros(3),
-        _channels(root.get("order", (0, ["TX", "TY", "TZ", "RX", "RY", "RZ"]))[1], path, number),
-    )}
+    bones = {
+        "root": _Bone(
+            _fixed_axes(order[0] if order else "XYZ", turned, degrees, path, number),
+            np.zeros(3),
+            _channels(root.get("order", (0, ["TX", "TY", "TZ", "RX", "RY", "RZ"]))[1], path, number),
+        )
+    }
     bones |= _bones(sections["bonedata"], degrees, path)
     parents: dict[str, str | None] = {"root": None}
     for number, words in sections["hierarchy"]:
         for name in words[1:] if words[0] not in ("begin", "end") else []:
             if words[0] not in parents or name in parents or name not in bones:
-                raise fail(f"{path} line {number} is broken", got=" ".join(words),
-                           expected="bones of :bonedata, each under one that is in the hierarchy already")
+                raise fail(
+                    f"{path} line {number} is broken",
+                    got=" ".join(words),
+                    expected="bones of :bonedata, each under one that is in the hierarchy already",
+                )
             parents[name] = words[0]
     bones = {name: bones[name] for name in parents}
     position = _numbers(root.get("position", (0, ["0"] * 3))[1], 3, path, number)
@@ -156,8 +172,11 @@ def _bones(rows: list[tuple[int, list[str]]], degrees: bool, path: Path) -> dict
         elif key == "end":
             lacking = [name for name in ("name", "direction", "length") if name not in told]
             if lacking or not told["name"][1]:
-                raise fail(f"{path} has a bone, which ends in line {number}, that is incomplete",
-                           got=f"no {', '.join(lacking) or 'name'}", expected="name, direction and length")
+                raise fail(
+                    f"{path} has a bone, which ends in line {number}, that is incomplete",
+                    got=f"no {', '.join(lacking) or 'name'}",
+                    expected="name, direction and length",
+                )
             direction = _numbers(told["direction"][1], 3, path, told["direction"][0])
             size = _numbers(told["length"][1][:1], 1, path, told["length"][0])[0]
             at, axis = told.get("axis", (number, ["0", "0", "0", "XYZ"]))

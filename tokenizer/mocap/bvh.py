@@ -59,14 +59,24 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
             notes = (f"joints as in {found.style}; without {', '.join(found.absent)}, which rest",)
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(joints))
     if missing:
-        raise fail(f"{path} lacks joints of the map", got=f"no {', '.join(missing)}",
-                   expected=", ".join(sorted(joints)), next_step="Give a map of your own with --joint-map")  # fmt: skip
+        raise fail(
+            f"{path} lacks joints of the map",
+            got=f"no {', '.join(missing)}",
+            expected=", ".join(sorted(joints)),
+            next_step="Give a map of your own with --joint-map",
+        )
     moved = to_smpl(path, _skeleton(joints, values), joint_map, metres_per_unit, style)
     first = int(_starts_with_t_pose(moved.body))
     return Clip(
-        moved.body[first:], moved.root[first:], moved.translation[first:], np.zeros(10, np.float32), 1 / seconds,
-        "neutral", moved.up, notes,
-    )  # fmt: skip
+        moved.body[first:],
+        moved.root[first:],
+        moved.translation[first:],
+        np.zeros(10, np.float32),
+        1 / seconds,
+        "neutral",
+        moved.up,
+        notes,
+    )
 
 
 def _starts_with_t_pose(body: np.ndarray) -> bool:
@@ -146,8 +156,9 @@ class _Tokens:
         try:
             return np.array(words, np.float64)
         except ValueError:
-            raise fail(f"{self._path} line {self.line} is broken", got=" ".join(words),
-                       expected=f"{count} numbers") from None  # fmt: skip
+            raise fail(
+                f"{self._path} line {self.line} is broken", got=" ".join(words), expected=f"{count} numbers"
+            ) from None
 
     def channels(self, in_joint: bool) -> tuple[str, ...]:
         """The names behind CHANNELS, as ``Xrotation``. Raises ``UserError`` for others or another number of them."""
@@ -161,8 +172,11 @@ class _Tokens:
         known = (words or count == "0") and len(axes) + places == len(words)
         known = known and {word[0] for word in words} <= set("XYZ")
         if not in_joint or not known or len(set(words)) < len(words):
-            raise fail(f"{self._path} line {line} is broken", got=f"CHANNELS {' '.join(rest)}",
-                       expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint")  # fmt: skip
+            raise fail(
+                f"{self._path} line {line} is broken",
+                got=f"CHANNELS {' '.join(rest)}",
+                expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint",
+            )
         return tuple(words)
 
 

@@ -70,9 +70,15 @@ def checked_clip(
             raise fail(f"{path} has {name} that are not finite", got=where, expected=f"all below {BEYOND:g}")
     rotations = canonical(poses.astype(np.float32).reshape(-1, 22, 3))
     return Clip(
-        pose_body=rotations[:, 1:], root=rotations[:, 0], translation=translation.astype(np.float32),
-        betas=betas.astype(np.float32), fps=fps, gender=gender, up=up, notes=notes,
-    )  # fmt: skip
+        pose_body=rotations[:, 1:],
+        root=rotations[:, 0],
+        translation=translation.astype(np.float32),
+        betas=betas.astype(np.float32),
+        fps=fps,
+        gender=gender,
+        up=up,
+        notes=notes,
+    )
 
 
 def checked_rate(path: Path, stated: list[object]) -> float:
@@ -81,8 +87,11 @@ def checked_rate(path: Path, stated: list[object]) -> float:
     numeric = [value for value in values if value.size == 1 and value.dtype.kind in "iuf"]
     fps = float(numeric[0].reshape(-1)[0]) if numeric else 0.0
     if not np.isfinite(fps) or fps <= 0:
-        raise fail(f"{path} has no usable frame rate", got=values[0] if values else "no frame rate",
-                   expected=f"{' or '.join(RATE_KEYS)} above 0")  # fmt: skip
+        raise fail(
+            f"{path} has no usable frame rate",
+            got=values[0] if values else "no frame rate",
+            expected=f"{' or '.join(RATE_KEYS)} above 0",
+        )
     return fps
 
 

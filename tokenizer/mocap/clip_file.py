@@ -93,9 +93,7 @@ def _is_amass(path: Path) -> bool:
         return False
     with NpzReader(path, "clip") as reader:
         header = reader.headers.get("poses")
-    return (
-        header is not None and header.dtype.kind == "f" and len(header.shape) == 2 and header.shape[1] in _WIDTHS
-    )
+    return header is not None and header.dtype.kind == "f" and len(header.shape) == 2 and header.shape[1] in _WIDTHS
 
 
 def _of_clip(path: Path, clip: Clip) -> ClipFile:
@@ -112,7 +110,9 @@ def _of_clip(path: Path, clip: Clip) -> ClipFile:
     poses = np.zeros((frames, 156), np.float32)
     poses[:, :3], poses[:, BODY] = root, clip.pose_body.reshape(frames, 63)
     others = {
-        "trans": place.astype(np.float32), "betas": clip.betas, "gender": np.array(clip.gender),
+        "trans": place.astype(np.float32),
+        "betas": clip.betas,
+        "gender": np.array(clip.gender),
         RATE_KEYS[0]: np.array(clip.fps or VIDEO_FPS),
     }
     return ClipFile(path, frames, 156, poses.dtype, False, notes, None, poses, others)

@@ -12,23 +12,59 @@ from ..engine.shares import folded
 SPLITS = ("train", "val", "test")
 
 _ALIASES: dict[str, tuple[str, ...]] = {
-    "ACCAD": (), "BMLhandball": (), "BMLmovi": (), "BMLrub": ("BioMotionLab_NTroje",), "CMU": ("cmu_bvh",),
-    "CNRS": (), "DanceDB": (), "DFaust": ("DFaust_67",), "EKUT": (), "EyesJapan": ("Eyes_Japan_Dataset",), "GRAB": (),
-    "HDM05": ("MPI_HDM05",), "HUMAN4D": (), "HumanEva": (), "KIT": (), "MOYO": (), "MPI-Limits": ("PosePrior",),
-    "MPI-Mosh": ("MoSh",), "SFU": (), "SOMA": (), "SSM": ("SSM_synced",), "TCDHands": ("TCD_handMocap",),
-    "TotalCapture": (), "Transitions": ("Transitions_mocap",), "WEIZMANN": (),
-}  # fmt: skip
+    "ACCAD": (),
+    "BMLhandball": (),
+    "BMLmovi": (),
+    "BMLrub": ("BioMotionLab_NTroje",),
+    "CMU": ("cmu_bvh",),
+    "CNRS": (),
+    "DanceDB": (),
+    "DFaust": ("DFaust_67",),
+    "EKUT": (),
+    "EyesJapan": ("Eyes_Japan_Dataset",),
+    "GRAB": (),
+    "HDM05": ("MPI_HDM05",),
+    "HUMAN4D": (),
+    "HumanEva": (),
+    "KIT": (),
+    "MOYO": (),
+    "MPI-Limits": ("PosePrior",),
+    "MPI-Mosh": ("MoSh",),
+    "SFU": (),
+    "SOMA": (),
+    "SSM": ("SSM_synced",),
+    "TCDHands": ("TCD_handMocap",),
+    "TotalCapture": (),
+    "Transitions": ("Transitions_mocap",),
+    "WEIZMANN": (),
+}
 """Name of a data set → what its folder is called in other releases."""
 
 PAPER_MIXTURE = {
-    "CMU": 0.12, "KIT": 0.11, "BMLrub": 0.11, "DanceDB": 0.05, "BMLmovi": 0.05, "EyesJapan": 0.05, "BMLhandball": 0.05,
-    "TotalCapture": 0.05, "EKUT": 0.03, "ACCAD": 0.03, "TCDHands": 0.03, "MPI-Limits": 0.16, "MOYO": 0.16,
-}  # fmt: skip
+    "CMU": 0.12,
+    "KIT": 0.11,
+    "BMLrub": 0.11,
+    "DanceDB": 0.05,
+    "BMLmovi": 0.05,
+    "EyesJapan": 0.05,
+    "BMLhandball": 0.05,
+    "TotalCapture": 0.05,
+    "EKUT": 0.03,
+    "ACCAD": 0.03,
+    "TCDHands": 0.03,
+    "MPI-Limits": 0.16,
+    "MOYO": 0.16,
+}
 """Share of each data set in a batch."""
 
 _PAPER_SPLITS = {
-    "HumanEva": "val", "HDM05": "val", "SFU": "val", "MPI-Mosh": "val", "Transitions": "test", "SSM": "test",
-}  # fmt: skip
+    "HumanEva": "val",
+    "HDM05": "val",
+    "SFU": "val",
+    "MPI-Mosh": "val",
+    "Transitions": "test",
+    "SSM": "test",
+}
 
 
 _KNOWN = {folded(spelling): name for name, others in _ALIASES.items() for spelling in (name, *others)}

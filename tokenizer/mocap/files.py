@@ -57,7 +57,5 @@ def _walk(base: Path) -> Iterator[Path]:
         visited.add((status.st_dev, status.st_ino))
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         yield from (
-            Path(folder, name)
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        )  # fmt: skip
+            Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        )

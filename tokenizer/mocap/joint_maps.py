@@ -33,45 +33,88 @@ def _both_sides(names: dict[str, tuple[str, ...]], short: bool) -> JointMap:
 
 
 CMU_DAZ: JointMap = {
-    "pelvis": ("hip",), "spine1": ("abdomen",), "spine2": ("chest",), "neck": ("neck",), "head": ("head",),
-    **_both_sides({
-        "hip": ("Buttock", "Thigh"), "knee": ("Shin",), "ankle": ("Foot",), "collar": ("Collar",),
-        "shoulder": ("Shldr",), "elbow": ("ForeArm",), "wrist": ("Hand",),
-    }, short=True),
+    "pelvis": ("hip",),
+    "spine1": ("abdomen",),
+    "spine2": ("chest",),
+    "neck": ("neck",),
+    "head": ("head",),
+    **_both_sides(
+        {
+            "hip": ("Buttock", "Thigh"),
+            "knee": ("Shin",),
+            "ankle": ("Foot",),
+            "collar": ("Collar",),
+            "shoulder": ("Shldr",),
+            "elbow": ("ForeArm",),
+            "wrist": ("Hand",),
+        },
+        short=True,
+    ),
 }
 """CMU's "DAZ-friendly" conversion; spine3 and feet rest."""
 
 CMU_ASF: JointMap = {
-    "pelvis": ("root",), "spine1": ("lowerback",), "spine2": ("upperback",), "spine3": ("thorax",),
-    "neck": ("lowerneck", "upperneck"), "head": ("head",),
-    **_both_sides({
-        "hip": ("femur",), "knee": ("tibia",), "ankle": ("foot",), "foot": ("toes",), "collar": ("clavicle",),
-        "shoulder": ("humerus",), "elbow": ("radius",), "wrist": ("wrist",),
-    }, short=True),
+    "pelvis": ("root",),
+    "spine1": ("lowerback",),
+    "spine2": ("upperback",),
+    "spine3": ("thorax",),
+    "neck": ("lowerneck", "upperneck"),
+    "head": ("head",),
+    **_both_sides(
+        {
+            "hip": ("femur",),
+            "knee": ("tibia",),
+            "ankle": ("foot",),
+            "foot": ("toes",),
+            "collar": ("clavicle",),
+            "shoulder": ("humerus",),
+            "elbow": ("radius",),
+            "wrist": ("wrist",),
+        },
+        short=True,
+    ),
 }
 """CMU's own ASF/AMC."""
 
 _LIMBS = {
-    "hip": ("UpLeg",), "knee": ("Leg",), "ankle": ("Foot",), "collar": ("Shoulder",), "shoulder": ("Arm",),
-    "elbow": ("ForeArm",), "wrist": ("Hand",),
+    "hip": ("UpLeg",),
+    "knee": ("Leg",),
+    "ankle": ("Foot",),
+    "collar": ("Shoulder",),
+    "shoulder": ("Arm",),
+    "elbow": ("ForeArm",),
+    "wrist": ("Hand",),
 }
 
 CMU_MOTIONBUILDER: JointMap = {
-    "pelvis": ("Hips",), "spine1": ("LowerBack",), "spine2": ("Spine",), "spine3": ("Spine1",),
-    "neck": ("Neck", "Neck1"), "head": ("Head",), **_both_sides({**_LIMBS, "foot": ("ToeBase",)}, short=False),
+    "pelvis": ("Hips",),
+    "spine1": ("LowerBack",),
+    "spine2": ("Spine",),
+    "spine3": ("Spine1",),
+    "neck": ("Neck", "Neck1"),
+    "head": ("Head",),
+    **_both_sides({**_LIMBS, "foot": ("ToeBase",)}, short=False),
 }
 """CMU's "MotionBuilder-friendly" conversion; LHipJoint and RHipJoint do not turn."""
 
 LAFAN1: JointMap = {
-    "pelvis": ("Hips",), "spine1": ("Spine",), "spine2": ("Spine1",), "spine3": ("Spine2",), "neck": ("Neck",),
-    "head": ("Head",), **_both_sides({**_LIMBS, "foot": ("Toe",)}, short=False),
+    "pelvis": ("Hips",),
+    "spine1": ("Spine",),
+    "spine2": ("Spine1",),
+    "spine3": ("Spine2",),
+    "neck": ("Neck",),
+    "head": ("Head",),
+    **_both_sides({**_LIMBS, "foot": ("Toe",)}, short=False),
 }
 
 MIXAMO: JointMap = {**LAFAN1, **_both_sides({"foot": ("ToeBase",)}, short=False)}
 """Mixamo's rig, whose names begin with ``mixamorig:``."""
 
 MAPS = {
-    "CMU (DAZ)": CMU_DAZ, "CMU (MotionBuilder)": CMU_MOTIONBUILDER, "CMU (ASF)": CMU_ASF, "LaFAN1": LAFAN1,
+    "CMU (DAZ)": CMU_DAZ,
+    "CMU (MotionBuilder)": CMU_MOTIONBUILDER,
+    "CMU (ASF)": CMU_ASF,
+    "LaFAN1": LAFAN1,
     "Mixamo": MIXAMO,
 }
 
@@ -159,16 +202,22 @@ def _bare(name: str) -> str:
 
 def _synonyms() -> dict[str, tuple[str, ...]]:
     trunk = {
-        "pelvis": ("pelvis", "hips", "hip", "root"), "spine1": ("spine", "spine1", "abdomen", "lowerback"),
-        "spine2": ("spine1", "spine2", "chest", "upperback"), "spine3": ("spine2", "spine3", "upperchest", "thorax"),
-        "neck": ("neck", "lowerneck"), "head": ("head",),
+        "pelvis": ("pelvis", "hips", "hip", "root"),
+        "spine1": ("spine", "spine1", "abdomen", "lowerback"),
+        "spine2": ("spine1", "spine2", "chest", "upperback"),
+        "spine3": ("spine2", "spine3", "upperchest", "thorax"),
+        "neck": ("neck", "lowerneck"),
+        "head": ("head",),
     }
     limbs = {
         "hip": ("upleg", "thigh", "femur", "upperleg", "hip"),
         "knee": ("leg", "shin", "tibia", "calf", "lowerleg", "knee"),
-        "ankle": ("foot", "ankle"), "foot": ("toebase", "toe", "toes", "ball"),
-        "collar": ("shoulder", "collar", "clavicle"), "shoulder": ("arm", "shldr", "humerus", "upperarm"),
-        "elbow": ("forearm", "radius", "lowerarm", "elbow"), "wrist": ("hand", "wrist"),
+        "ankle": ("foot", "ankle"),
+        "foot": ("toebase", "toe", "toes", "ball"),
+        "collar": ("shoulder", "collar", "clavicle"),
+        "shoulder": ("arm", "shldr", "humerus", "upperarm"),
+        "elbow": ("forearm", "radius", "lowerarm", "elbow"),
+        "wrist": ("hand", "wrist"),
     }
     sided = {
         f"{side}_{joint}": tuple(

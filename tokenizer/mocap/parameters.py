@@ -194,13 +194,19 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
     if values.shape[1] in (22, 24):  # the root stands in front of the body, as 4D-Humans' and 3DPW's labels have it
         own, values = values[:, :1], values[:, 1:]
         if root is not None and not np.allclose(own, first, atol=1e-3, equal_nan=True):
-            raise fail(f"{path} has two roots", got=f"{names['body']} {shape_in_joints(given)} and {names['root']}",
-                       expected="body_pose (N, 63 or 69) beside a root")
+            raise fail(
+                f"{path} has two roots",
+                got=f"{names['body']} {shape_in_joints(given)} and {names['root']}",
+                expected="body_pose (N, 63 or 69) beside a root",
+            )
         first = own
     if values.shape[1] not in (21, 23):
         shown = f"{names['body']} {shape_in_joints(given)}"
-        raise fail(f"{path} has poses of an unknown layout", got=shown,
-                   expected="body_pose (N, 63) or (N, 69), or (N, 66) or (N, 72) with the root in front")
+        raise fail(
+            f"{path} has poses of an unknown layout",
+            got=shown,
+            expected="body_pose (N, 63) or (N, 69), or (N, 66) or (N, 72) with the root in front",
+        )
     joined = np.concatenate([first, values[:, :21]], 1)
     return joined.reshape(count, 66), single, 3 * (values.shape[1] + 1)
 
@@ -231,8 +237,12 @@ def _one_person(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     if by_joint and values.shape[0] == 1:
         return values[0]
     if flat or by_joint:
-        raise fail(f"{path} has several people, or videos, in one array", got=f"{name} {values.shape}",
-                   expected=_EXPECTED, next_step="Save each by itself")
+        raise fail(
+            f"{path} has several people, or videos, in one array",
+            got=f"{name} {values.shape}",
+            expected=_EXPECTED,
+            next_step="Save each by itself",
+        )
     return values
 
 
@@ -265,8 +275,11 @@ def _of_matrices(matrices: np.ndarray, name: str, path: Path) -> np.ndarray:
     wrong: np.ndarray = np.logical_or.reduce([~finite, off > 0.02, np.linalg.det(whole) < 0])
     if wrong.any():
         frame = int(wrong.argmax()) // matrices.shape[1]
-        raise fail(f"{path} has poses that are not finite, or no rotations", got=f"{name}, first in frame {frame}",
-                   expected="rotation matrices, or axis-angle")
+        raise fail(
+            f"{path} has poses that are not finite, or no rotations",
+            got=f"{name}, first in frame {frame}",
+            expected="rotation matrices, or axis-angle",
+        )
     rotations = Rotation.from_matrix(flat).as_rotvec() if len(flat) else np.zeros((0, 3))
     return rotations.reshape(*matrices.shape[:2], 3)
 
@@ -314,8 +327,12 @@ def _refuse_people_in_frames(path: Path, people: list[_Person]) -> None:
         frames.setdefault(one.where.rpartition("/")[0], []).append(one.where)
     crowd = next((wheres for wheres in frames.values() if len(wheres) > 1), None)
     if crowd is not None and len(frames) > 1:
-        raise fail(f"{path} has several people a frame", got=", ".join(crowd)[:100], expected="one person a file",
-                   next_step="Save the frames of each person by themselves")
+        raise fail(
+            f"{path} has several people a frame",
+            got=", ".join(crowd)[:100],
+            expected="one person a file",
+            next_step="Save the frames of each person by themselves",
+        )
 
 
 def _stacked(path: Path, clips: list[Clip]) -> Clip:
@@ -335,7 +352,11 @@ def _without_names(path: Path, content: Content) -> Clip:
             note = f"an array without names, read as Motion-X's; frame rate not stated: {VIDEO_FPS:g} taken"
             betas = values[0, -10:] if len(values) else np.zeros(10)
             return checked_clip(path, values[:, :66], values[:, 309:312], betas, VIDEO_FPS, notes=(note,))
-        raise fail(f"{path} holds an array without names", got=f"{values.shape} {values.dtype}",
-                   expected=f"named arrays: {_EXPECTED}", next_step="Save it with np.savez and these names")
+        raise fail(
+            f"{path} holds an array without names",
+            got=f"{values.shape} {values.dtype}",
+            expected=f"named arrays: {_EXPECTED}",
+            next_step="Save it with np.savez and these names",
+        )
     shown = ", ".join(names)[:200] or "nothing"
     raise fail(f"{path} holds no poses known here", got=f"keys {shown}", expected=_EXPECTED)

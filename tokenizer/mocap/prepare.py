@@ -114,12 +114,16 @@ def prepare(
     refuse_other(out, FORMAT)
     files = find_files(sources)
     if not files:
-        raise fail("No poses found", got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
-                   expected="motion of SMPL parameters (archives unpacked), BVH or AMC files")  # fmt: skip
+        raise fail(
+            "No poses found",
+            got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
+            expected="motion of SMPL parameters (archives unpacked), BVH or AMC files",
+        )
     there = sorted({dataset_of(file.name) for file in files})
     if absent := sorted(options.trim_of.keys() - {*there}):
-        raise fail("--trim names data sets that are not there", got=", ".join(absent),
-                   expected=f"some of {', '.join(there)}")  # fmt: skip
+        raise fail(
+            "--trim names data sets that are not there", got=", ".join(absent), expected=f"some of {', '.join(there)}"
+        )
     with Journal(out.with_name(f"{out.name}.unfinished"), purpose(options, strict)) as journal:
         _remove_orphans(out)
         keyed = [(file, *key_and_size(file, options)) for file in files]
@@ -138,9 +142,13 @@ def _remove_orphans(out: Path) -> None:
 
 
 def _read_the_rest(
-    keyed: list[tuple[MocapFile, str, int]], journal: Journal, options: PrepareOptions, workers: int | None,
-    strict: bool, progress: Progress | None,
-) -> int:  # fmt: skip
+    keyed: list[tuple[MocapFile, str, int]],
+    journal: Journal,
+    options: PrepareOptions,
+    workers: int | None,
+    strict: bool,
+    progress: Progress | None,
+) -> int:
     """Read the files that are not in the journal into it; returns how many were."""
     rest = [one for one in keyed if one[1] not in journal]
     total = sum(size for _, _, size in keyed)
@@ -161,9 +169,13 @@ def _read_the_rest(
 
 
 def _write(
-    keyed: list[tuple[MocapFile, str, int]], journal: Journal, out: Path, options: PrepareOptions, command: str,
+    keyed: list[tuple[MocapFile, str, int]],
+    journal: Journal,
+    out: Path,
+    options: PrepareOptions,
+    command: str,
     progress: Progress | None,
-) -> PrepareReport:  # fmt: skip
+) -> PrepareReport:
     """Put what the journal holds into the store, in the order of the files."""
     report, seen = PrepareReport(), set[str]()
     kept: list[_Kept] = []

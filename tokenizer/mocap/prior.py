@@ -106,8 +106,11 @@ def load(path: str | Path) -> Prior:
     fields = tuple(Prior.__dataclass_fields__)
     arrays = {name: value.astype(np.float64) for name, value in read_npz(path, "prior", fields).items()}
     if len(arrays) < len(fields):
-        raise fail(f"{path} is no prior", got=f"no {', '.join(name for name in fields if name not in arrays)}",
-                   expected="a file of `pose-tokenizer fit-prior`")  # fmt: skip
+        raise fail(
+            f"{path} is no prior",
+            got=f"no {', '.join(name for name in fields if name not in arrays)}",
+            expected="a file of `pose-tokenizer fit-prior`",
+        )
     arrays["weights"] /= arrays["weights"].sum()
     return Prior(**arrays)
 

@@ -19,11 +19,20 @@ EXPECTED = "motion: npz, pkl, pt or npy of SMPL parameters, BVH, or AMC with its
 _NOT_MOTION = re.compile(r"(^|_)(stagei|shape)$")
 
 _SIGNATURES = {
-    rb"\xff\xd8\xff": "a JPEG picture", rb"\x89PNG": "a PNG picture", rb"GIF8": "a GIF picture",
-    rb"RIFF....WEBP": "a WebP picture", rb"RIFF....AVI ": "an AVI video", rb"....ftyp(hei|hev|mif)": "a HEIC picture",
-    rb"....ftypavi": "an AVIF picture", rb"....ftyp": "an MP4 or MOV video", rb"BM.{4}\0{4}": "a BMP picture",
-    rb"\x1a\x45\xdf\xa3": "a Matroska or WebM video", rb"(II\*\0|MM\0\*)": "a TIFF picture",
-    rb"\x89HDF": "an HDF5 file, such as a pose store", rb"Kaydara FBX": "an FBX file", rb"glTF": "a glTF file",
+    rb"\xff\xd8\xff": "a JPEG picture",
+    rb"\x89PNG": "a PNG picture",
+    rb"GIF8": "a GIF picture",
+    rb"RIFF....WEBP": "a WebP picture",
+    rb"RIFF....AVI ": "an AVI video",
+    rb"....ftyp(hei|hev|mif)": "a HEIC picture",
+    rb"....ftypavi": "an AVIF picture",
+    rb"....ftyp": "an MP4 or MOV video",
+    rb"BM.{4}\0{4}": "a BMP picture",
+    rb"\x1a\x45\xdf\xa3": "a Matroska or WebM video",
+    rb"(II\*\0|MM\0\*)": "a TIFF picture",
+    rb"\x89HDF": "an HDF5 file, such as a pose store",
+    rb"Kaydara FBX": "an FBX file",
+    rb"glTF": "a glTF file",
     rb"%PDF": "a PDF",
 }
 """How files begin that people take for motion, the more special ones first."""

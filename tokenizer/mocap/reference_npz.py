@@ -32,8 +32,11 @@ def read_reference_npz(path: str | Path) -> Clip:
     arrays = read_npz(path, "prepared poses", ("pose_body", "betas"))
     body, betas = (arrays.get(key, np.zeros(0)) for key in ("pose_body", "betas"))
     if body.ndim != 2 or body.shape[1] != 63:
-        raise fail(f"{path} has poses of another layout", got=f"pose_body {shape_in_joints(body)}",
-                   expected="pose_body (M, 63)")  # fmt: skip
+        raise fail(
+            f"{path} has poses of another layout",
+            got=f"pose_body {shape_in_joints(body)}",
+            expected="pose_body (M, 63)",
+        )
     if betas.ndim != 2:
         raise fail(f"{path} has no betas for its frames", got=betas.shape, expected=f"betas ({len(body)}, 10)")
     nothing = np.zeros((len(body), 3), dtype=body.dtype)

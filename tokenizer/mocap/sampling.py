@@ -95,8 +95,11 @@ def parse_trim(text: str) -> tuple[float, dict[str, float]]:
     except ValueError:
         trim = math.nan
     if not 0 < trim <= 1:
-        raise fail("--trim holds what is not a share of a clip", got=text, expected="shares above 0, at most 1, "
-                   "such as 0.6 or 0.6,moyo=0.8")
+        raise fail(
+            "--trim holds what is not a share of a clip",
+            got=text,
+            expected="shares above 0, at most 1, such as 0.6 or 0.6,moyo=0.8",
+        )
     return trim, parse_shares(rest, canonical_name, what="--trim", most=1)
 
 
@@ -128,15 +131,25 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
     count = len(clip.pose_body)
     jumps = int(jumping_frames(clip.pose_body, clip.fps).sum()) if clip.fps else 0
     if jumps >= _FEW and jumps > options.max_jumps * count:
-        reason = fail(f"{file.path} jumps", got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
-                      expected=f"at most {options.max_jumps:.0%}")  # fmt: skip
+        reason = fail(
+            f"{file.path} jumps",
+            got=f"{jumps} of {count} frames in which a joint turns faster than 1440°/s",
+            expected=f"at most {options.max_jumps:.0%}",
+        )
         return replace(nothing, broken=str(reason))
     digest = hashlib.sha256(clip.pose_body.tobytes()).hexdigest()
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
     kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
     betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
-    return Sampled(clip.pose_body[kept], betas[..., :10], min(clip.fps, options.fps), count, digest,
-                   notes=clip.notes, fingerprint=fingerprint(clip.pose_body))
+    return Sampled(
+        clip.pose_body[kept],
+        betas[..., :10],
+        min(clip.fps, options.fps),
+        count,
+        digest,
+        notes=clip.notes,
+        fingerprint=fingerprint(clip.pose_body),
+    )
 
 
 def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np.ndarray:

@@ -129,7 +129,9 @@ def to_smpl(
     place = motion.position(joints["pelvis"][0]) if "pelvis" in joints else np.zeros((len(body), 3))
     stands_along_z = min(rest["pelvis"].apply(_UP)[2], root.apply(_UP).mean(0)[2]) > 0.7
     return SmplMotion(
-        body, root.as_rotvec().astype(np.float32), (place * unit).astype(np.float32),
+        body,
+        root.as_rotvec().astype(np.float32),
+        (place * unit).astype(np.float32),
         "z" if stands_along_z else "y",
     )
 

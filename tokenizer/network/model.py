@@ -113,8 +113,11 @@ def _build_networks(
 ) -> tuple[nn.Module, Quantizer, nn.Module]:
     if network.kind == "conv":
         if quantizer.kind != "ema_vq" or quantizer.num_tokens != NUM_TOKENS:
-            raise fail("Convolutions need another quantizer", got=f"{quantizer.kind}, {codes.num_tokens} tokens",
-                       expected=f"ema_vq of {NUM_TOKENS} tokens")  # fmt: skip
+            raise fail(
+                "Convolutions need another quantizer",
+                got=f"{quantizer.kind}, {codes.num_tokens} tokens",
+                expected=f"ema_vq of {NUM_TOKENS} tokens",
+            )
         return ConvEncoder(network.width, codes.dim), codes, ConvDecoder(network.width, codes.dim)
     mlp = network.kind == "mlp"
     encoder = (MLPEncoder if mlp else AttentionEncoder)(codes.latent_shape, network.width, network.blocks)

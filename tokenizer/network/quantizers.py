@@ -167,9 +167,7 @@ class ResidualVQ(EmaVQ):
     layer alike; ``layer_scale`` (layers, D) undoes that in a decoder, which adds the layers up. Coarse tokens first.
     """
 
-    def __init__(
-        self, groups: int, layers: int, num_codes: int, dim: int, decay: float, restart_below: float
-    ) -> None:  # fmt: skip
+    def __init__(self, groups: int, layers: int, num_codes: int, dim: int, decay: float, restart_below: float) -> None:
         super().__init__(groups * layers, num_codes, dim, decay, restart_below)
         self.groups, self.layers = groups, layers
         self.latent_shape = (groups, dim)

@@ -39,8 +39,11 @@ def comparison(file: Path) -> str:
         raise fail(f"{file} is no benchmark", expected="a JSON object with a list of rows")
     head = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[escape(_text(row.get(name))) for name in head] for row in rows]
-    points = [(_name(row), float(row["bits"]), float(row["mpjpe_mm"])) for row in rows
-              if all(isinstance(row.get(key), int | float) for key in ("bits", "mpjpe_mm"))]  # fmt: skip
+    points = [
+        (_name(row), float(row["bits"]), float(row["mpjpe_mm"]))
+        for row in rows
+        if all(isinstance(row.get(key), int | float) for key in ("bits", "mpjpe_mm"))
+    ]
     plot = scatter_chart(points, x_label="bits a pose", y_label="MPJPE (mm)")
     told = [f"{name}: {_text(value)}" for name, value in about.items() if isinstance(value, str | int | float)]
     note = f'<p class="note">{escape("; ".join([file.name, *told]))}</p>'

@@ -61,8 +61,10 @@ def token_map(values: Tensor, layers: int, *, unit: str, full: float = 0.0) -> s
     width = len(values) // layers if layers > 1 else _PER_ROW
     rows = [part.tolist() for part in values.split(width)]
     starts = [number * width for number in range(len(rows))]
-    names = [f"{layer_name(number, layers)} ({start}–{start + len(row) - 1})" if layers > 1 else f"from {start}"
-             for number, (start, row) in enumerate(zip(starts, rows, strict=True))]  # fmt: skip
+    names = [
+        f"{layer_name(number, layers)} ({start}–{start + len(row) - 1})" if layers > 1 else f"from {start}"
+        for number, (start, row) in enumerate(zip(starts, rows, strict=True))
+    ]
     return heat_map(rows, names, [str(number) for number in range(len(rows[0]))], unit=unit, full=full)
 
 

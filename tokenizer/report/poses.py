@@ -51,9 +51,14 @@ class Reconstruction:
 
 @torch.no_grad()
 def reconstruct(
-    store: PoseStore, tokenizer: Tokenizes, body: Body, *, split: str = "val",
-    batch: int = 2048, watch: Watch = iter,
-) -> Reconstruction:  # fmt: skip
+    store: PoseStore,
+    tokenizer: Tokenizes,
+    body: Body,
+    *,
+    split: str = "val",
+    batch: int = 2048,
+    watch: Watch = iter,
+) -> Reconstruction:
     """Encode and decode all poses of a split. Works on the device of ``body``, where the tokenizer must be too.
 
     Raises ``UserError`` for an empty split.
@@ -115,12 +120,17 @@ def _sheet(
     after = tokenizer.decode(made.ids[chosen].to(device))
     off = 1000 * (body.joints(after) - body.joints(before)).norm(dim=-1).cpu()
     moved = 1000 * (body.vertices(after) - body.vertices(before)).norm(dim=-1)
-    pictures = zip(figures(body, before, _FIGURE, TRUE_COLOUR),
-                   figures(body, after, _FIGURE, heat_colours(moved, FULL_MM)), strict=True)  # fmt: skip
+    pictures = zip(
+        figures(body, before, _FIGURE, TRUE_COLOUR),
+        figures(body, after, _FIGURE, heat_colours(moved, FULL_MM)),
+        strict=True,
+    )
     items = []
     for number, own, (a, b), caption in zip(chosen.tolist(), off, pictures, captions, strict=True):
         far = int(own.argmax())
-        text = (f"<b>{made.error_mm[number]:.1f} mm</b>; {JOINT_NAMES[far].replace('_', ' ')} {own[far]:.0f} mm"
-                f"<br>{escape(caption)}")  # fmt: skip
+        text = (
+            f"<b>{made.error_mm[number]:.1f} mm</b>; {JOINT_NAMES[far].replace('_', ' ')} {own[far]:.0f} mm"
+            f"<br>{escape(caption)}"
+        )
         items.append(card(strip([(data_uri(a), "before"), (data_uri(b), "after")]), text))
     return cards(items, columns)

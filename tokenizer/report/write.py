@@ -61,8 +61,11 @@ class TokenizerRun:
             return open_store(self._poses)
         recorded = self.run.config.get("store")
         if recorded is None or not Path(recorded).exists():
-            raise fail(f"The poses of {self.path} are not known", got=f"nothing at {recorded}" if recorded else None,
-                       next_step="Say where they are with --poses FILE")  # fmt: skip
+            raise fail(
+                f"The poses of {self.path} are not known",
+                got=f"nothing at {recorded}" if recorded else None,
+                next_step="Say where they are with --poses FILE",
+            )
         return open_store(recorded)
 
     @property
@@ -83,9 +86,14 @@ class TokenizerRun:
 
 
 def write_report(
-    run: Path, out: Path, body: Body, *, poses: Path | None = None, benchmark: Path | None = None,
+    run: Path,
+    out: Path,
+    body: Body,
+    *,
+    poses: Path | None = None,
+    benchmark: Path | None = None,
     steps: Steps = lambda name: iter,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write the page about the run folder ``run`` to ``out``; needs no network and no other file.
 
     ``poses``: as in ``TokenizerRun``; ``benchmark``: JSON as in ``comparison``, by default what lies in or beside the
@@ -96,36 +104,64 @@ def write_report(
     parts = [
         f'<header><h1>A vocabulary of body poses</h1><p class="lead">{escape(str(run))}: preset {escape(preset)}. '
         f"{part(lambda: _size(subject))}</p>{part(lambda: _headline(subject))}</header>",
-        section("Learning", "Figures of the training over its steps; validation is on poses kept aside.",
-                part(lambda: _curves(subject))),
-        section("How the codes are used", "On the validation poses: every code of the vocabulary from the most to "
-                "the least used, where 1 is equal use of all. Below, between how many codes each token really chooses: "
-                "the perplexity of its ids.", part(lambda: _codes(subject))),
-        section("Poses before and after tokens",
-                f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same read back from tokens, "
-                f"{RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From easy to hard, not "
-                "chosen by eye. Captions: mean error of joints 1–23, the joint that is farthest off.",
-                part(lambda: typical_poses(subject.made, subject.tokenizer, body))),
-        section("The worst poses", "Those with the largest error of all validation poses; of poses nearer to each "
-                "other than 30 mm the worst alone.",
-                part(lambda: worst_poses(subject.made, subject.tokenizer, body, frame_names(subject.store)))),
-        section("What single tokens mean", f"One pose with a single token changed, {RAMP_KEY}in the colour of how far "
-                "every point moves. Each token twice: with those two of its 64 most usual ids that lie farthest apart. "
-                "Captions: how far the first token of a card turns joints on average.",
-                part(lambda: changed_bodies(subject.made, subject.places.turns, subject.layers, subject.tokenizer,
-                                            body))),
-        section("How steady tokens are", "Share of ids that stay the same when every joint turns at random. What a "
-                "network is to read from an image must not hang on a degree.", part(lambda: _steadiness(subject))),
-        section("Which joints a token moves", "Degrees by which a joint turns when one token takes the id it has in "
-                "another pose. Hover over a cell for its figures.", part(lambda: _turns(subject))),
-        section("Which tokens a joint moves", f"Share of poses where a token becomes another when one joint alone "
-                f"turns by {TURN_DEG:.0f}°.", part(lambda: _changes(subject))),
-        section("Compared with others", "The benchmark that lies beside this run.",
-                part(lambda: comparison(benchmark or find_benchmark(run)))),
+        section(
+            "Learning",
+            "Figures of the training over its steps; validation is on poses kept aside.",
+            part(lambda: _curves(subject)),
+        ),
+        section(
+            "How the codes are used",
+            "On the validation poses: every code of the vocabulary from the most to "
+            "the least used, where 1 is equal use of all. Below, between how many codes each token really chooses: "
+            "the perplexity of its ids.",
+            part(lambda: _codes(subject)),
+        ),
+        section(
+            "Poses before and after tokens",
+            f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same read back from tokens, "
+            f"{RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From easy to hard, not "
+            "chosen by eye. Captions: mean error of joints 1–23, the joint that is farthest off.",
+            part(lambda: typical_poses(subject.made, subject.tokenizer, body)),
+        ),
+        section(
+            "The worst poses",
+            "Those with the largest error of all validation poses; of poses nearer to each "
+            "other than 30 mm the worst alone.",
+            part(lambda: worst_poses(subject.made, subject.tokenizer, body, frame_names(subject.store))),
+        ),
+        section(
+            "What single tokens mean",
+            f"One pose with a single token changed, {RAMP_KEY}in the colour of how far "
+            "every point moves. Each token twice: with those two of its 64 most usual ids that lie farthest apart. "
+            "Captions: how far the first token of a card turns joints on average.",
+            part(lambda: changed_bodies(subject.made, subject.places.turns, subject.layers, subject.tokenizer, body)),
+        ),
+        section(
+            "How steady tokens are",
+            "Share of ids that stay the same when every joint turns at random. What a "
+            "network is to read from an image must not hang on a degree.",
+            part(lambda: _steadiness(subject)),
+        ),
+        section(
+            "Which joints a token moves",
+            "Degrees by which a joint turns when one token takes the id it has in "
+            "another pose. Hover over a cell for its figures.",
+            part(lambda: _turns(subject)),
+        ),
+        section(
+            "Which tokens a joint moves",
+            f"Share of poses where a token becomes another when one joint alone turns by {TURN_DEG:.0f}°.",
+            part(lambda: _changes(subject)),
+        ),
+        section(
+            "Compared with others",
+            "The benchmark that lies beside this run.",
+            part(lambda: comparison(benchmark or find_benchmark(run))),
+        ),
         section("Provenance", "What went in, and what came out.", part(lambda: _provenance(subject))),
         f'<section><p class="note">{escape(ACKNOWLEDGEMENT)} The method follows TokenHMR (Dwivedi et al., CVPR 2024).'
         "</p></section>",
-    ]  # fmt: skip
+    ]
     write_text_atomically(out, page(f"Vocabulary of body poses: {run.name}", parts))
     return out
 
@@ -152,22 +188,33 @@ def _headline(subject: TokenizerRun) -> str:
 def _curves(subject: TokenizerRun) -> str:
     records = subject.run.metrics()
     charts = [_curve(records, "loss", "training loss", True), _curve(records, "val_mpjpe_mm", "validation MPJPE (mm)")]
-    charts += [_curve(records, "val_mpjpe_p95_mm", "validation MPJPE, p95 (mm)"),
-               _curve(records, "val_perplexity", "perplexity of the codes")]  # fmt: skip
+    charts += [
+        _curve(records, "val_mpjpe_p95_mm", "validation MPJPE, p95 (mm)"),
+        _curve(records, "val_perplexity", "perplexity of the codes"),
+    ]
     terms = dict.fromkeys(name for record in records if "loss" in record for name in record)
     others = [name for name in terms if name not in ("step", "seconds", "loss")]
     small = [_curve(records, name, name.replace("_", " "), True) for name in others]
     if not any(charts):
         raise fail(f"No figures are noted down in {subject.path / 'metrics.jsonl'} yet")
     took = f"{records[-1]['seconds'] / 60:.1f} minutes for {records[-1]['step']:,} steps."
-    return (cards(filter(None, charts), "two") + cards(filter(None, small), "three")
-            + f'<p class="note">{took} Terms of the loss are shown with their weights.</p>')  # fmt: skip
+    return (
+        cards(filter(None, charts), "two")
+        + cards(filter(None, small), "three")
+        + f'<p class="note">{took} Terms of the loss are shown with their weights.</p>'
+    )
 
 
 def _curve(records: list[dict[str, Any]], key: str, label: str, log_y: bool = False) -> str:
     points = [(record["step"], record[key]) for record in records if key in record]
-    svg = line_chart([x for x, _ in points], [y for _, y in points], x_label="step", y_label=label, log_y=log_y,
-                     series="predicted" if key.startswith("val_") else "truth")  # fmt: skip
+    svg = line_chart(
+        [x for x, _ in points],
+        [y for _, y in points],
+        x_label="step",
+        y_label=label,
+        log_y=log_y,
+        series="predicted" if key.startswith("val_") else "truth",
+    )
     return card(svg, f"<b>{escape(label)}</b>") if svg else ""
 
 
@@ -175,15 +222,22 @@ def _codes(subject: TokenizerRun) -> str:
     made, groups = subject.made, subject.tokenizer.num_tokens // subject.layers
     parts = [("all tokens", slice(None))]
     if subject.layers > 1:
-        parts += [(f"{layer_name(layer, subject.layers)} tokens", slice(layer * groups, (layer + 1) * groups))
-                  for layer in range(subject.layers)]  # fmt: skip
+        parts += [
+            (f"{layer_name(layer, subject.layers)} tokens", slice(layer * groups, (layer + 1) * groups))
+            for layer in range(subject.layers)
+        ]
     items = []
     for name, tokens in parts:
         counts = made.code_counts(tokens)
         share = counts[counts > 0] / counts.sum()
         svg = rank_chart((counts / counts.double().mean()).tolist(), x_label="codes by rank", y_label="use, × the mean")
-        items.append(card(svg, f"<b>{escape(name)}</b>: {len(share):,} of {len(counts):,} codes used, perplexity "
-                               f"{torch.exp(-(share * share.log()).sum()):,.0f}"))  # fmt: skip
+        items.append(
+            card(
+                svg,
+                f"<b>{escape(name)}</b>: {len(share):,} of {len(counts):,} codes used, perplexity "
+                f"{torch.exp(-(share * share.log()).sum()):,.0f}",
+            )
+        )
     own = made.token_perplexity()
     told = f"<b>Perplexity of each token</b>: {own.mean():,.0f} on average, {own.min():,.0f} to {own.max():,.0f}"
     grid = token_map(own, subject.layers, unit="codes", full=made.num_codes)
@@ -203,8 +257,10 @@ def _steadiness(subject: TokenizerRun) -> str:
 def _turns(subject: TokenizerRun) -> str:
     places = subject.places
     darkest = [f"{layer_name(i, places.layers)} {most:.1f}°" for i, most in enumerate(places.darkest_turns().tolist())]
-    caption = (f"A token's effect spreads over <b>{spread(places)[0]:.1f} joints</b> (exp of the entropy of its "
-               f"shares, mean). Darkest: {', '.join(darkest)}.")  # fmt: skip
+    caption = (
+        f"A token's effect spreads over <b>{spread(places)[0]:.1f} joints</b> (exp of the entropy of its "
+        f"shares, mean). Darkest: {', '.join(darkest)}."
+    )
     return cards([card(turns_map(subject.places), caption)], "one")
 
 
@@ -224,8 +280,12 @@ def _provenance(subject: TokenizerRun) -> str:
         lines = [f"not finished: weights of step {state['step'] if state else 0:,}"]
     store = subject.store
     trained_on = subject.run.config["poses"]
-    html = "" if store.holds(trained_on) else missing(
-        f"The figures above are not on the poses it was trained on (those have digest {trained_on[:12]}…)."
-    )  # fmt: skip
+    html = (
+        ""
+        if store.holds(trained_on)
+        else missing(
+            f"The figures above are not on the poses it was trained on (those have digest {trained_on[:12]}…)."
+        )
+    )
     lines = [*lines, "", f"poses       {store.path.name}, digest {store.digest}", f"made by     {store.command}"]
     return html + f'<figure class="card"><pre>{escape(chr(10).join(lines))}</pre></figure>'

@@ -47,8 +47,12 @@ class Mixture:
         present = {spelled[key]: weight for name, weight in named.items() if (key := folded(name)) in spelled}
         absent = [name for name in named if folded(name) not in spelled]
         if absent and text != "paper":
-            raise fail(f"The mixture names data sets that have no training poses in {store.path}",
-                       got=", ".join(absent), expected=f"some of {', '.join(rows)}", next_step=_NEXT_STEP)  # fmt: skip
+            raise fail(
+                f"The mixture names data sets that have no training poses in {store.path}",
+                got=", ".join(absent),
+                expected=f"some of {', '.join(rows)}",
+                next_step=_NEXT_STEP,
+            )
         shares = {name: weight / sum(present.values()) for name, weight in present.items()}
         chosen = [rows[name] for name in shares] or list(rows.values())
         counts = np.array([len(part) for part in chosen], dtype=np.int64)

@@ -125,8 +125,13 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
 
     # 4. Steps. Every random draw of a step comes from (seed, step); how far the training is, the schedule knows.
     optim = config.optim
-    plan = Plan(optim.steps, optim.budget_s, config.validate_every, config.checkpoint_every,
-                validation_steps=-(-len(held_out) // optim.batch))  # fmt: skip
+    plan = Plan(
+        optim.steps,
+        optim.budget_s,
+        config.validate_every,
+        config.checkpoint_every,
+        validation_steps=-(-len(held_out) // optim.batch),
+    )
     schedule = Schedule(run.path, plan, state)
     while schedule.left:
         step = schedule.step
@@ -162,8 +167,9 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
 
         # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
         if step % 50 == 0 or not schedule.left:
-            run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record,
-                     **scale.figures()})  # fmt: skip
+            run.log(
+                {"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **scale.figures()}
+            )
         if schedule.due("validation"):
             with schedule.timed("validation"):
                 report = evaluate_tokenizer(average.module, held_out, body)
@@ -175,11 +181,20 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
         if schedule.due("checkpoint"):
             # The best weights travel inside: one file, hence always of one moment.
             with schedule.timed("checkpoint"):
-                save_checkpoint(run.checkpoints, step, {
-                    "seconds": run.seconds, "tokenizer": tokenizer.state_dict(), "average": average.module.state_dict(),
-                    "optimizer": optimizer.state_dict(), "best": best, "scale": scale.state_dict(),
-                    "schedule": schedule.state_dict(),
-                }, keep=config.keep_checkpoints)  # fmt: skip
+                save_checkpoint(
+                    run.checkpoints,
+                    step,
+                    {
+                        "seconds": run.seconds,
+                        "tokenizer": tokenizer.state_dict(),
+                        "average": average.module.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "best": best,
+                        "scale": scale.state_dict(),
+                        "schedule": schedule.state_dict(),
+                    },
+                    keep=config.keep_checkpoints,
+                )
         if progress is not None:
             progress(step, step + schedule.left, {**record, **schedule.figures()})
 
@@ -223,8 +238,12 @@ def evenly_spread(poses: np.ndarray, at_most: int) -> np.ndarray:
 
 def _check_shares(batch: int) -> None:
     if batch % world_size():
-        raise fail("The batch cannot be shared out", got=f"{batch} poses for {world_size()} processes",
-                   expected="as many for each", next_step="Start fewer, or --set optim.batch")  # fmt: skip
+        raise fail(
+            "The batch cannot be shared out",
+            got=f"{batch} poses for {world_size()} processes",
+            expected="as many for each",
+            next_step="Start fewer, or --set optim.batch",
+        )
 
 
 def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -> None:
@@ -279,9 +298,13 @@ def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -
     tokenizer = build_tokenizer(config.network, config.quantizer)
     tokenizer.load_state_dict(chosen["average"])
     return export_tokenizer(
-        tokenizer, config, out, poses_digest=run.config["poses"], metrics=chosen["figures"],
+        tokenizer,
+        config,
+        out,
+        poses_digest=run.config["poses"],
+        metrics=chosen["figures"],
         weights=f"{export}, step {chosen['step']}",
-    )  # fmt: skip
+    )
 
 
 def _validated(run: RunFolder, step: int) -> dict[str, float]:

@@ -23,10 +23,24 @@ from .mirroring import mirror_annotation
 from .occluders import cover
 
 _COLUMNS = {
-    "roll": 1, "zoom": 1, "shift": 2, "roll_chosen": 1, "zoom_chosen": 1, "shift_chosen": 1, "flip": 1, "extreme": 1,
-    "part": 4, "patch": 1, "cover": 10, "gain": 1, "tint": 3, "offset": 1, "colour_chosen": 1, "noise": 1,
+    "roll": 1,
+    "zoom": 1,
+    "shift": 2,
+    "roll_chosen": 1,
+    "zoom_chosen": 1,
+    "shift_chosen": 1,
+    "flip": 1,
+    "extreme": 1,
+    "part": 4,
+    "patch": 1,
+    "cover": 10,
+    "gain": 1,
+    "tint": 3,
+    "offset": 1,
+    "colour_chosen": 1,
+    "noise": 1,
     "noise_chosen": 1,
-}  # fmt: skip
+}
 """What is drawn for each sample, evenly from [0, 1), whether or not it is used: no setting moves another's draws."""
 
 
@@ -45,9 +59,12 @@ class Changes:
 
 
 def augment(
-    sample: Sample, config: AugmentConfig, seeds: Sequence[Sequence[int]], pelvis: Tensor,
+    sample: Sample,
+    config: AugmentConfig,
+    seeds: Sequence[Sequence[int]],
+    pelvis: Tensor,
     picture: PictureOf | None = None,
-) -> Sample:  # fmt: skip
+) -> Sample:
     """A new sample, on the CPU, from a batch; the given one is not changed.
 
     In this order: mirror, roll, zoom and shift, or a frame around a part of the body instead of the last two; a patch

@@ -29,11 +29,38 @@ _MARGIN = 1.2
 _SURE = 0.3
 """Confidence from which a keypoint says where a person is."""
 _OPENPOSE = {25: BODY25, 18: COCO18}
-_PEOPLE = frozenset((
-    "person", "persons", "people", "human", "humans", "man", "men", "woman", "women", "child", "children", "boy",
-    "girl", "adult", "pedestrian", "pedestrians", "athlete", "athletes", "player", "players", "dancer", "worker",
-    "climber", "runner", "skier", "swimmer", "rider", "body",
-))  # fmt: skip
+_PEOPLE = frozenset(
+    (
+        "person",
+        "persons",
+        "people",
+        "human",
+        "humans",
+        "man",
+        "men",
+        "woman",
+        "women",
+        "child",
+        "children",
+        "boy",
+        "girl",
+        "adult",
+        "pedestrian",
+        "pedestrians",
+        "athlete",
+        "athletes",
+        "player",
+        "players",
+        "dancer",
+        "worker",
+        "climber",
+        "runner",
+        "skier",
+        "swimmer",
+        "rider",
+        "body",
+    )
+)
 """Words in the names of categories that are people."""
 
 
@@ -107,8 +134,12 @@ def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
     if isinstance(content, list) and content and _is_list(content) and all("keypoints" in item for item in content):
         return {"results": content}
     if not isinstance(content, dict) or not all(_is_list(content.get(name)) for name in ("images", "annotations")):
-        raise fail(f"{path} is no file of COCO keypoints", got=_keys(content), expected="lists images and annotations, "
-                   "a list of results with image_id and keypoints, or OpenPose's people")  # fmt: skip
+        raise fail(
+            f"{path} is no file of COCO keypoints",
+            got=_keys(content),
+            expected="lists images and annotations, "
+            "a list of results with image_id and keypoints, or OpenPose's people",
+        )
     return content
 
 
@@ -190,9 +221,7 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def _person(
-    annotation: dict[str, Any], categories: dict[str, _Category], where: str, seen: _Read
-) -> Person | LeftOut:  # fmt: skip
+def _person(annotation: dict[str, Any], categories: dict[str, _Category], where: str, seen: _Read) -> Person | LeftOut:
     if annotation.get("iscrowd"):
         return LeftOut(where, "a crowd", broken=False)
     given = annotation.get("category_id")
@@ -321,7 +350,10 @@ def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | L
         raise fail(f"{where} is of another model of OpenPose", got=f"{len(points)} keypoints", expected="25, or 18")
     spread = np.abs(points[points[:, 2] > 0, :2])
     if len(spread) and spread.max() <= 1:
-        raise fail(f"{where} is not in pixels", got="coordinates of 1 at most",
-                   next_step="Run OpenPose with --keypoint_scale 0")  # fmt: skip
+        raise fail(
+            f"{where} is not in pixels",
+            got="coordinates of 1 at most",
+            next_step="Run OpenPose with --keypoint_scale 0",
+        )
     seen.note(None, _OPENPOSE[len(points)])
     return _with_box(keypoints_by_name(points, _OPENPOSE[len(points)]), None, where)

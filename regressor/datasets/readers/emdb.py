@@ -35,8 +35,11 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     for path in files:
         key = f"{file_key(path)} {options.subset}"
         parts += listed_parts(key, options.split, _photos(path, options.subset), options.people)
-    about = {"boxes": f"those of EMDB × {_MARGIN}, square by their longer side", "cameras": "annotated",
-             "note": f"{options.subset}: frames that EMDB marks as good"}  # fmt: skip
+    about = {
+        "boxes": f"those of EMDB × {_MARGIN}, square by their longer side",
+        "cameras": "annotated",
+        "note": f"{options.subset}: frames that EMDB marks as good",
+    }
     return Reading(parts, about)
 
 
@@ -60,8 +63,10 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
         invalid = np.array(field(boxes, "invalid_idxs", where), dtype=int).reshape(-1)
         gender = gender_of(field(content, "gender", where), where)
         if len(good) != count or corners.shape != (count, 4):
-            raise fail(f"{where} has parts of several lengths", got=f"{count} cameras, {len(good)} marks, boxes "
-                       f"{corners.shape}")  # fmt: skip
+            raise fail(
+                f"{where} has parts of several lengths",
+                got=f"{count} cameras, {len(good)} marks, boxes {corners.shape}",
+            )
         good[invalid[(invalid >= 0) & (invalid < count)]] = False
         # What the camera of a bad frame holds need not be a rotation.
         seen = turned_rotations(np.where(good[:, None, None], turn, np.eye(3)), roots)
@@ -76,6 +81,10 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
         box = corners[frame]
         person = Person(
             box_around((box[:2] + box[2:]) / 2, _MARGIN * (box[2:] - box[:2])),
-            global_orient=seen[frame], body_pose=bodies[frame], betas=betas, K=K, gender=gender,
-        )  # fmt: skip
+            global_orient=seen[frame],
+            body_pose=bodies[frame],
+            betas=betas,
+            K=K,
+            gender=gender,
+        )
         yield Photo(f"{name}/{image}", path.parent / "images" / image, (person,), name)

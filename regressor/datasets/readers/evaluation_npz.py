@@ -22,8 +22,19 @@ from .fields import box_around, flag, gender_of, numbers, text
 UNITS = {"pixels": 1.0, "pixels/200": 200.0}
 _LARGEST_IN_200 = 20.0
 _KEYPOINTS_2D = ("body_keypoints_2d", "keypoints_2d")
-_KEYS = ("imgname", "center", "scale", "body_pose", "has_body_pose", "betas", "has_betas", "extra_keypoints_3d",
-         "extra_keypoints_2d", "gender", *_KEYPOINTS_2D)  # fmt: skip
+_KEYS = (
+    "imgname",
+    "center",
+    "scale",
+    "body_pose",
+    "has_body_pose",
+    "betas",
+    "has_betas",
+    "extra_keypoints_3d",
+    "extra_keypoints_2d",
+    "gender",
+    *_KEYPOINTS_2D,
+)
 
 
 def read(sources: list[Path], options: ReadOptions) -> Reading:
@@ -56,16 +67,26 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if arrays["scale"].dtype.kind not in "fiu":
         raise fail(f"{path}: scale holds no numbers", got=arrays["scale"].dtype)
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {
-        "center": ((2,),), "scale": ((1,), (2,)), "body_pose": ((72,),), "betas": ((10,),), "gender": ((),),
-        "has_body_pose": ((), (1,)), "has_betas": ((), (1,)), "body_keypoints_2d": ((25, 3),),
-        "extra_keypoints_2d": ((19, 3),), "extra_keypoints_3d": ((19, 4),),
+        "center": ((2,),),
+        "scale": ((1,), (2,)),
+        "body_pose": ((72,),),
+        "betas": ((10,),),
+        "gender": ((),),
+        "has_body_pose": ((), (1,)),
+        "has_betas": ((), (1,)),
+        "body_keypoints_2d": ((25, 3),),
+        "extra_keypoints_2d": ((19, 3),),
+        "extra_keypoints_3d": ((19, 4),),
         # 24: joints of SMPL, which are taken from the pose.
         "keypoints_2d": ((25, 3), (44, 3), (24, 3)),
-    }  # fmt: skip
+    }
     for name, fitting in shapes.items():
         if name in arrays and arrays[name].shape not in [(count, *shape) for shape in fitting]:
-            raise fail(f"{path}: {name} does not fit {count} images", got=arrays[name].shape,
-                       expected=" or ".join(str((count, *shape)) for shape in fitting))  # fmt: skip
+            raise fail(
+                f"{path}: {name} does not fit {count} images",
+                got=arrays[name].shape,
+                expected=" or ".join(str((count, *shape)) for shape in fitting),
+            )
     return arrays
 
 

@@ -13,9 +13,16 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.files.safe_pickle import as_array
 
 _GENDERS = {
-    "m": "male", "male": "male", "f": "female", "female": "female", "n": "neutral", "neutral": "neutral",
-    "unknown": "neutral", "none": "neutral", "": "neutral",
-}  # fmt: skip
+    "m": "male",
+    "male": "male",
+    "f": "female",
+    "female": "female",
+    "n": "neutral",
+    "neutral": "neutral",
+    "unknown": "neutral",
+    "none": "neutral",
+    "": "neutral",
+}
 
 
 def field(content: Mapping[str, Any], name: str, where: str) -> Any:

@@ -32,14 +32,18 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     rules = options.fits
     parts = [
         replace(
-            part, key=f"{part.key} {rules}", corrupt=rules.corrupt,
+            part,
+            key=f"{part.key} {rules}",
+            corrupt=rules.corrupt,
             person=partial(_person, rules=rules, true_3d=_measured(part.path)),
         )
         for part in tar_parts(sources, options.split, partial(_person, rules=rules))
-    ]  # fmt: skip
-    note = (f"2D keypoints below confidence {rules.confidence:g} count as unknown; people with fewer than "
-            f"{rules.keypoints} keypoints, or fitted with a loss above {rules.loss:.0f}, are left out, and so are "
-            f"{len(rules.corrupt)} pictures given as corrupt; pose and shape count only together")  # fmt: skip
+    ]
+    note = (
+        f"2D keypoints below confidence {rules.confidence:g} count as unknown; people with fewer than "
+        f"{rules.keypoints} keypoints, or fitted with a loss above {rules.loss:.0f}, are left out, and so are "
+        f"{len(rules.corrupt)} pictures given as corrupt; pose and shape count only together"
+    )
     return Reading(parts, {"boxes": "those of the annotation, square by their longer side", "note": note})
 
 
@@ -61,12 +65,16 @@ def _person(content: Any, where: str, *, rules: FitRules, true_3d: bool = False)
     points_2d[(points_2d[:, 2] >= 0) & (points_2d[:, 2] < rules.confidence), 2] = 0
     found = int((points_2d[:, 2] > 0).sum())
     if found < rules.keypoints:
-        raise fail(f"{where} has too few 2D keypoints", got=f"{found} from confidence {rules.confidence:g}",
-                   expected=f"{rules.keypoints} or more")  # fmt: skip
+        raise fail(
+            f"{where} has too few 2D keypoints",
+            got=f"{found} from confidence {rules.confidence:g}",
+            expected=f"{rules.keypoints} or more",
+        )
     loss = _fitting_loss(content, where)
     if loss is not None and loss > rules.loss:
-        raise fail(f"{where} was fitted badly", got=f"a reprojection loss of {loss:.0f}",
-                   expected=f"up to {rules.loss:.0f}")  # fmt: skip
+        raise fail(
+            f"{where} was fitted badly", got=f"a reprojection loss of {loss:.0f}", expected=f"up to {rules.loss:.0f}"
+        )
     pose, betas = known("body_pose", 72), known("betas", 10)
     if pose is None or betas is None:
         pose = betas = None

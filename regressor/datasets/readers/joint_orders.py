@@ -8,12 +8,25 @@ from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 _OPENPOSE = KEYPOINT_NAMES[:25]
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
-COCO17 = ("nose", "left_eye", "right_eye", "left_ear", "right_ear",
-          *(f"{side}_{limb}" for limb in _LIMBS for side in ("left", "right")))  # fmt: skip
+COCO17 = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    *(f"{side}_{limb}" for limb in _LIMBS for side in ("left", "right")),
+)
 """COCO's keypoints (Lin et al., 2014)."""
 
-COCO18 = ("nose", "neck", *(f"{side}_{limb}" for half in (_LIMBS[:3], _LIMBS[3:]) for side in ("right", "left")
-                            for limb in half), "right_eye", "left_eye", "right_ear", "left_ear")  # fmt: skip
+COCO18 = (
+    "nose",
+    "neck",
+    *(f"{side}_{limb}" for half in (_LIMBS[:3], _LIMBS[3:]) for side in ("right", "left") for limb in half),
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+)
 """OpenPose's older model, as in 3DPW's ``poses2d``."""
 
 _RENAMED = {smpl: name for name, rule in SMPL_JOINTS_AS_KEYPOINTS.items() for smpl in rule}
@@ -21,9 +34,20 @@ SMPL24 = tuple(_RENAMED.get(name, name if name in _OPENPOSE else "") for name in
 """The 24 joints of SMPL: its neck and pelvis stand for OpenPose's neck and middle of the hips."""
 
 SMPL45 = (
-    *SMPL24, "nose", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel",
-    "right_big_toe", "right_small_toe", "right_heel", *[""] * 10,
-)  # fmt: skip
+    *SMPL24,
+    "nose",
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+    "left_big_toe",
+    "left_small_toe",
+    "left_heel",
+    "right_big_toe",
+    "right_small_toe",
+    "right_heel",
+    *[""] * 10,
+)
 """SMPL's joints and the 21 vertices that stand for face, feet and fingertips, as smplx lists them."""
 
 BODY25 = _OPENPOSE
@@ -35,8 +59,13 @@ FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_to
 WHOLE_BODY133 = (*COCO17, *FEET, *[""] * (133 - 23))
 """COCO-WholeBody in one list: body, feet, face, hands."""
 
-HALPE26 = (*COCO17, "", "neck", "mid_hip",
-           *(f"{side}_{part}" for part in ("big_toe", "small_toe", "heel") for side in ("left", "right")))  # fmt: skip
+HALPE26 = (
+    *COCO17,
+    "",
+    "neck",
+    "mid_hip",
+    *(f"{side}_{part}" for part in ("big_toe", "small_toe", "heel") for side in ("left", "right")),
+)
 """Halpe's body and feet (Fang et al., AlphaPose), without its top of the head, which is none of the 44."""
 
 HALPE136 = (*HALPE26, *[""] * (136 - 26))

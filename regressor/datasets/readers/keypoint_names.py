@@ -15,16 +15,38 @@ _FEWEST = 5
 _BY_COUNT = {17: COCO17, 26: HALPE26, 133: WHOLE_BODY133, 136: HALPE136}
 """What so many keypoints are where nothing names them."""
 _WORDS = {
-    "l": "left", "r": "right", "lft": "left", "rgt": "right", "sho": "shoulder", "elb": "elbow", "wri": "wrist",
-    "kne": "knee", "ank": "ankle", "bigtoe": "big_toe", "smalltoe": "small_toe", "midhip": "mid_hip",
-}  # fmt: skip
+    "l": "left",
+    "r": "right",
+    "lft": "left",
+    "rgt": "right",
+    "sho": "shoulder",
+    "elb": "elbow",
+    "wri": "wrist",
+    "kne": "knee",
+    "ank": "ankle",
+    "bigtoe": "big_toe",
+    "smalltoe": "small_toe",
+    "midhip": "mid_hip",
+}
 _SAME = {
-    "pelvis": "mid_hip", "hip": "mid_hip", "root": "mid_hip", "hip_center": "mid_hip", "hips": "mid_hip",
-    "thorax": "mpii_thorax", "spine": "h36m_spine", "upper_neck": "lsp_neck", "head_bottom": "lsp_neck",
-    "head_top": "lsp_crown", "top_head": "lsp_crown", "top_of_head": "lsp_crown", "crown": "lsp_crown",
-    "left_bt": "left_big_toe", "right_bt": "right_big_toe", "left_st": "left_small_toe",
+    "pelvis": "mid_hip",
+    "hip": "mid_hip",
+    "root": "mid_hip",
+    "hip_center": "mid_hip",
+    "hips": "mid_hip",
+    "thorax": "mpii_thorax",
+    "spine": "h36m_spine",
+    "upper_neck": "lsp_neck",
+    "head_bottom": "lsp_neck",
+    "head_top": "lsp_crown",
+    "top_head": "lsp_crown",
+    "top_of_head": "lsp_crown",
+    "crown": "lsp_crown",
+    "left_bt": "left_big_toe",
+    "right_bt": "right_big_toe",
+    "left_st": "left_small_toe",
     "right_st": "right_small_toe",
-}  # fmt: skip
+}
 _SHORT = re.compile(r"([lr])(bt|st|h|eye|ear|shoulder|elbow|wrist|hip|knee|ankle|heel|big_?toe|small_?toe)")
 
 
@@ -56,8 +78,11 @@ def named_layout(names: Sequence[str], where: str) -> tuple[str, ...]:
     for name in plain:
         found.append(name if name in KEYPOINT_NAMES and name not in found else "")
     if sum(map(bool, found)) < _FEWEST:
-        raise fail(f"{where} names keypoints of another kind", got=", ".join(map(str, names))[:300],
-                   expected=f"among them some of {', '.join((*COCO17, *BODY25[19:]))}")  # fmt: skip
+        raise fail(
+            f"{where} names keypoints of another kind",
+            got=", ".join(map(str, names))[:300],
+            expected=f"among them some of {', '.join((*COCO17, *BODY25[19:]))}",
+        )
     return tuple(found)
 
 
@@ -70,12 +95,18 @@ def layout(count: int, names: Sequence[str] | None, where: str) -> tuple[str, ..
     if names is None:
         if count not in _BY_COUNT:
             numbers = ", ".join(map(str, _BY_COUNT))
-            raise fail(f"{where} has keypoints of an unknown order", got=f"{count} keypoints without names",
-                       expected=f"{numbers}, or their names in categories[].keypoints")  # fmt: skip
+            raise fail(
+                f"{where} has keypoints of an unknown order",
+                got=f"{count} keypoints without names",
+                expected=f"{numbers}, or their names in categories[].keypoints",
+            )
         return _BY_COUNT[count]
     if len(names) == count:
         return named_layout(names, where)
     if tuple(map(plain_name, names)) == COCO17 and count in _BY_COUNT:
         return _BY_COUNT[count]
-    raise fail(f"{where} has another number of keypoints than its category names", got=f"{count} keypoints",
-               expected=f"{len(names)}: {', '.join(map(str, names))}"[:300])  # fmt: skip
+    raise fail(
+        f"{where} has another number of keypoints than its category names",
+        got=f"{count} keypoints",
+        expected=f"{len(names)}: {', '.join(map(str, names))}"[:300],
+    )

@@ -47,8 +47,11 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
                 last = min(first + options.people, store.count(split))
                 parts.append(StorePart(path, f"{store.digest} {split} {first} {last}", split, first, last))
     if len(domains) > 1:
-        raise fail("These crop stores are of several domains", got=", ".join(sorted(domains)),
-                   next_step="Prepare each domain into a folder of its own")  # fmt: skip
+        raise fail(
+            "These crop stores are of several domains",
+            got=", ".join(sorted(domains)),
+            next_step="Prepare each domain into a folder of its own",
+        )
     # What training and prediction go by.
     domain = {"domain": next(iter(domains))} if any(domains) else {}
     return Reading(parts, {"boxes": "those of the crop store", "cameras": "annotated", **domain})

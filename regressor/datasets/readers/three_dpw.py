@@ -33,8 +33,11 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
         split = _SPLITS.get(path.parent.name, options.split)
         images = options.images or _images(path)
         parts += listed_parts(f"{file_key(path)} {images}", split, _photos(path, images), options.people)
-    about = {"boxes": f"around the annotated 2D keypoints × {_MARGIN}, square by their longer side",
-             "cameras": "annotated", "note": "frames as the data set marks them valid, per person"}  # fmt: skip
+    about = {
+        "boxes": f"around the annotated 2D keypoints × {_MARGIN}, square by their longer side",
+        "cameras": "annotated",
+        "note": "frames as the data set marks them valid, per person",
+    }
     return Reading(parts, about)
 
 
@@ -106,11 +109,15 @@ def _track(content: dict[str, Any], number: int, cameras: np.ndarray, where: str
     if len(betas) < 10:
         raise fail(f"{where} has too few betas", got=len(betas), expected="10 or more")
     return {
-        "global_orient": turned_rotations(turn, poses[:, :3]), "body_pose": poses[:, 3:], "betas": betas[:10],
-        "translation": seen[:, 0] - rest, "joints": seen, "points": points,
+        "global_orient": turned_rotations(turn, poses[:, :3]),
+        "body_pose": poses[:, 3:],
+        "betas": betas[:10],
+        "translation": seen[:, 0] - rest,
+        "joints": seen,
+        "points": points,
         "valid": valid,
         "gender": gender_of(genders[number], where),
-    }  # fmt: skip
+    }
 
 
 def _person(track: dict[str, Any], row: int, K: np.ndarray) -> Person:

@@ -13,9 +13,21 @@ import numpy as np
 from tokenizer.body.skeleton import JOINT_NAMES
 
 _SUIT_HUES = {
-    "pelvis": 0.60, "spine1": 0.55, "spine2": 0.50, "spine3": 0.44, "neck": 0.40, "hip": 0.06, "knee": 0.11,
-    "ankle": 0.16, "foot": 0.20, "collar": 0.92, "shoulder": 0.96, "elbow": 0.00, "wrist": 0.03, "hand": 0.08,
-}  # fmt: skip
+    "pelvis": 0.60,
+    "spine1": 0.55,
+    "spine2": 0.50,
+    "spine3": 0.44,
+    "neck": 0.40,
+    "hip": 0.06,
+    "knee": 0.11,
+    "ankle": 0.16,
+    "foot": 0.20,
+    "collar": 0.92,
+    "shoulder": 0.96,
+    "elbow": 0.00,
+    "wrist": 0.03,
+    "hand": 0.08,
+}
 _SKIN = np.array([[0.95, 0.80, 0.69], [0.87, 0.67, 0.53], [0.76, 0.54, 0.38], [0.55, 0.36, 0.24], [0.36, 0.23, 0.16]])
 
 
@@ -53,8 +65,10 @@ def varied_colours(rest: dict[str, np.ndarray], eyes: np.ndarray, draw: np.rando
             front = vertices[:, 2] > np.quantile(vertices[eyes][:, 2], 0.9)
             colours[name][eyes] = np.where(front[eyes, None], 0.08, 0.92)
         elif name == "hair":
-            colours[name] = np.tile(colorsys.hsv_to_rgb(draw.uniform(0.02, 0.12), draw.uniform(0.1, 0.8),
-                                                        draw.uniform(0.05, 0.8)), (len(vertices), 1))  # fmt: skip
+            colours[name] = np.tile(
+                colorsys.hsv_to_rgb(draw.uniform(0.02, 0.12), draw.uniform(0.1, 0.8), draw.uniform(0.05, 0.8)),
+                (len(vertices), 1),
+            )
         else:
             colours[name] = _pattern(vertices, draw)
     return colours
@@ -149,8 +163,13 @@ def _shape(image: np.ndarray, draw: np.random.Generator, share: float) -> None:
     centre = draw.uniform(0, size, 2)
     extent = size * share * draw.uniform(0.3, 1.0, 2) / 2
     if draw.random() < 0.5:
-        box = cv2.boxPoints(((float(centre[0]), float(centre[1])), (float(2 * extent[0]), float(2 * extent[1])),
-                             float(draw.uniform(0, 90))))  # fmt: skip
+        box = cv2.boxPoints(
+            (
+                (float(centre[0]), float(centre[1])),
+                (float(2 * extent[0]), float(2 * extent[1])),
+                float(draw.uniform(0, 90)),
+            )
+        )
         cv2.fillPoly(image, [np.asarray(box).astype(np.int32)], colour, cv2.LINE_AA)
     else:
         axes = (max(1, int(extent[0])), max(1, int(extent[1])))

@@ -141,9 +141,12 @@ class Painter:
         arrays = {name: value.numpy() for name, value in scene.items()}
         yes = np.ones(len(poses), dtype=bool)
         return {
-            **arrays, "image": np.stack(images).transpose(0, 3, 1, 2),
-            "has_global_orient": yes, "has_body_pose": yes, "has_betas": yes,
-        }  # fmt: skip
+            **arrays,
+            "image": np.stack(images).transpose(0, 3, 1, 2),
+            "has_global_orient": yes,
+            "has_body_pose": yes,
+            "has_betas": yes,
+        }
 
     def scene(self, poses: np.ndarray, draws: list[np.random.Generator]) -> dict[str, Tensor]:
         """Body, camera and box of every image, with keypoints: a sample of poses (B,21,3) without its image."""
@@ -182,9 +185,14 @@ class Painter:
         return {
             "keypoints_2d": torch.cat([pixels_to_crop(project(points, K), box), ones], -1),
             "keypoints_3d": torch.cat([points, ones], -1),
-            "global_orient": orient, "body_pose": body_pose, "betas": betas, "translation": translation, "box": box,
-            "image_size": torch.tensor([width, height], dtype=torch.float32).expand(count, 2), "K": K,
-        }  # fmt: skip
+            "global_orient": orient,
+            "body_pose": body_pose,
+            "betas": betas,
+            "translation": translation,
+            "box": box,
+            "image_size": torch.tensor([width, height], dtype=torch.float32).expand(count, 2),
+            "K": K,
+        }
 
     def _worn(self, draw: np.random.Generator) -> dict[str, np.ndarray]:
         """Colours (V,3) of every mesh that one person wears."""
@@ -197,9 +205,12 @@ class Painter:
         return varied_colours(chosen, self.eyes, draw)
 
     def _render(
-        self, scene: dict[str, Tensor], crop_K: Tensor, worn: list[dict[str, np.ndarray]],
+        self,
+        scene: dict[str, Tensor],
+        crop_K: Tensor,
+        worn: list[dict[str, np.ndarray]],
         draws: list[np.random.Generator],
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Shaded colour (B,S,S,3), premultiplied, and coverage (B,S,S,1), in [0, 1]."""
         posed = {"root": scene["global_orient"], "betas": scene["betas"], "translation": scene["translation"]}
         parts = {name: mesh.vertices(scene["body_pose"], **posed) for name, mesh in self.meshes.items()}

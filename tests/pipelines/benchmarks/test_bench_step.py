@@ -43,9 +43,18 @@ def test_the_matrix_rate_counts_two_a_multiplication(monkeypatch):
 
 
 def test_the_text_shows_the_arithmetic():
-    figures = {"preset": "vit-h", "batch": 48, "settings": ["seed=1"], "precision": "bf16", "device": "a GPU",
-               "step_s": 0.1, "step_flops": 36e12, "matrix_flops_per_s": 720e12, "share": 0.5,
-               "gpu_memory_gib": 40.0}  # fmt: skip
+    figures = {
+        "preset": "vit-h",
+        "batch": 48,
+        "settings": ["seed=1"],
+        "precision": "bf16",
+        "device": "a GPU",
+        "step_s": 0.1,
+        "step_flops": 36e12,
+        "matrix_flops_per_s": 720e12,
+        "share": 0.5,
+        "gpu_memory_gib": 40.0,
+    }
     assert to_text(figures).splitlines() == [
         "vit-h, batch 48, bf16, seed=1, on a GPU",
         "A step takes 100.0 ms: 480.0 images/s",
@@ -65,8 +74,20 @@ def bench(tmp_path, *arguments):
 
 def test_it_runs_on_a_cpu(tmp_path):
     settings = [word for setting in TINY for word in ("--set", setting)]
-    figures = bench(tmp_path, "--preset", "vit-s", "--batch", "2", "--steps", "1", "--device", "cpu", "--precision",
-                    "fp32", *settings)  # fmt: skip
+    figures = bench(
+        tmp_path,
+        "--preset",
+        "vit-s",
+        "--batch",
+        "2",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        *settings,
+    )
     assert figures["precision"] == "fp32" and 0 < figures["share"] < 1 and "gpu_memory_gib" not in figures
 
 

@@ -41,8 +41,10 @@ def test_peak_memory_counts_what_was_given_back():
 
 
 def test_table_gives_ratios_to_the_alternative():
-    rows = [{"way": way, "batch": 1, "wall_s": 2 * cpu, "cpu_s": cpu, "rotation_deg": 0.5, "rotation_median_deg": 0.1}
-            for way, cpu in (("fp32", 1.0), (PLAIN, 2.5), ("bf16", 0.5))]  # fmt: skip
+    rows = [
+        {"way": way, "batch": 1, "wall_s": 2 * cpu, "cpu_s": cpu, "rotation_deg": 0.5, "rotation_median_deg": 0.1}
+        for way, cpu in (("fp32", 1.0), (PLAIN, 2.5), ("bf16", 0.5))
+    ]
     text = to_markdown({"preset": "vit-h", "threads": 1, "cpu": "AVX512", "rows": rows, "peak_gib": {"fp32": 2.9}})
     assert "| fp32 | 1 | 2.00 | 1.00 | 2.50 | 0.100°, 0.500° |" in text
     assert "| bf16 | 1 | 1.00 | 0.50 | 5.00 |" in text and "2.90 GiB in fp32" in text

@@ -15,8 +15,10 @@ FREE = Figure("use", 51.2, "{:.0f} %")
 UNKNOWN = Figure("memory", None, "{:.0f} MB", Goal("below", 600))
 
 
-@pytest.mark.parametrize(("rule", "met"), [("below", [True, False, False]), ("at most", [True, True, False]),
-                                           ("at least", [False, True, True])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "met"),
+    [("below", [True, False, False]), ("at most", [True, True, False]), ("at least", [False, True, True])],
+)
 def test_a_goal_is_met_or_not(rule, met):
     assert [Figure("x", value, "{:g}", Goal(rule, 2)).met for value in (1.0, 2.0, 3.0)] == met
 

@@ -66,10 +66,21 @@ def tiny_tokenizer(tmp_path_factory):
 @pytest.mark.parametrize("flavour", ["small", "omegaconf"])
 def test_every_intermediate_equals_the_recorded_one(golden, tiny_tokenizer, tmp_path, flavour):
     out = tmp_path / "regressor.pt"
-    done = CliRunner().invoke(main, [
-        "import-reference", str(TINY / f"tokenhmr_model_{flavour}.ckpt"), "--tokenizer", str(tiny_tokenizer),
-        "--mean-params", str(FIXTURES / "body" / "smpl_mean_params.npz"), "--out", str(out), "--set", *HEADS,
-    ])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "import-reference",
+            str(TINY / f"tokenhmr_model_{flavour}.ckpt"),
+            "--tokenizer",
+            str(tiny_tokenizer),
+            "--mean-params",
+            str(FIXTURES / "body" / "smpl_mean_params.npz"),
+            "--out",
+            str(out),
+            "--set",
+            *HEADS,
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert "4 heads" in done.output
     regressor = load_regressor(out, tokenizer=tiny_tokenizer)
@@ -173,8 +184,13 @@ def vocabulary(tmp_path_factory):
 
 def released(changes=None, *, width=8, blocks=1, layers=1, query=12, inner=6, hidden=5, codes=8):
     """Tensors as a released file names them, drawn at random, and so narrow that a test can hold them."""
-    shapes = {"pos_embed": (1, 193, width), "patch_embed.proj.weight": (width, 3, 16, 16),
-              "patch_embed.proj.bias": (width,), "last_norm.weight": (width,), "last_norm.bias": (width,)}  # fmt: skip
+    shapes = {
+        "pos_embed": (1, 193, width),
+        "patch_embed.proj.weight": (width, 3, 16, 16),
+        "patch_embed.proj.bias": (width,),
+        "last_norm.weight": (width,),
+        "last_norm.bias": (width,),
+    }
 
     def linear(name, outputs, inputs, bias=True):
         shapes[f"{name}.weight"] = (outputs, inputs)
@@ -290,8 +306,10 @@ def test_settings_of_libraries_that_are_not_here_are_read(vocabulary, tmp_path, 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"backbone.last_norm.bias": None, "smpl_head.deccam.bias": None},
-         "missing backbone.last_norm.bias; missing smpl_head.deccam.bias"),
+        (
+            {"backbone.last_norm.bias": None, "smpl_head.deccam.bias": None},
+            "missing backbone.last_norm.bias; missing smpl_head.deccam.bias",
+        ),
         ({"discriminator.x": torch.zeros(2)}, "unknown discriminator.x"),
         ({"smpl_head.decshape.bias": torch.zeros(7)}, r"smpl_head.decshape.bias \(7,\), not \(10,\)"),
         ({"smpl_head.decshape.bias": torch.full((10,), torch.nan)}, "decshape.bias with numbers that are not finite"),
@@ -303,7 +321,7 @@ def test_settings_of_libraries_that_are_not_here_are_read(vocabulary, tmp_path, 
         ({"backbone.patch_embed.proj.weight": torch.zeros(0, 3, 16, 16)}, "no regressor of the reference"),
         ({"smpl_head.decpose.class_pred_layer.bias": torch.zeros(9)}, "The tokenizer does not fit"),
     ],
-)  # fmt: skip
+)
 def test_wrong_tensors_are_named(vocabulary, tmp_path, changes, says):
     path = write(tmp_path / "r.ckpt", released(changes), hyper_parameters=settings(3))
     with pytest.raises(UserError, match=says):
@@ -358,17 +376,28 @@ def test_broken_and_hostile_files_get_words_and_do_not_run(vocabulary, tmp_path)
     write(tmp_path / "empty.ckpt", {})
     for name in ("hostile", "short", "text", "list", "empty", "absent"):
         out = tmp_path / "out.pt"
-        done = CliRunner().invoke(main, [
-            "import-reference", str(tmp_path / f"{name}.ckpt"), "--tokenizer", str(vocabulary), "--out", str(out),
-        ])  # fmt: skip
+        done = CliRunner().invoke(
+            main,
+            [
+                "import-reference",
+                str(tmp_path / f"{name}.ckpt"),
+                "--tokenizer",
+                str(vocabulary),
+                "--out",
+                str(out),
+            ],
+        )
         assert done.exit_code == 2 and "error:" in done.output, (name, done.output)
         assert not out.exists()
     assert not marker.exists()
 
 
 def vitpose(width=8, blocks=1, patches=192):
-    found = {name.removeprefix("backbone."): value for name, value in released(width=width, blocks=blocks).items()
-             if name.startswith("backbone.")}  # fmt: skip
+    found = {
+        name.removeprefix("backbone."): value
+        for name, value in released(width=width, blocks=blocks).items()
+        if name.startswith("backbone.")
+    }
     rows = torch.linspace(-1, 1, round((patches * 4 / 3) ** 0.5))
     columns = patches // len(rows)
     found["pos_embed"] = torch.cat([torch.zeros(1), rows.repeat_interleave(columns)])[None, :, None].repeat(1, 1, width)
@@ -394,8 +423,9 @@ def test_backbones_come_from_any_of_their_files(tokenizer, tmp_path, form):
         content = tensors
     torch.save(content, tmp_path / "b.pth")
     out = tmp_path / "backbone.pt"
-    done = CliRunner().invoke(main, ["import-backbone", str(tmp_path / "b.pth"), "--preset", "vit-s", "--out", str(out),
-                                     *small_options()])  # fmt: skip
+    done = CliRunner().invoke(
+        main, ["import-backbone", str(tmp_path / "b.pth"), "--preset", "vit-s", "--out", str(out), *small_options()]
+    )
     assert done.exit_code == 0, done.output
     config = preset("vit-s")
     config = replace(config, backbone=replace(config.backbone, width=8, blocks=(1,), heads=2))

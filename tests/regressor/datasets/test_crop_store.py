@@ -29,11 +29,19 @@ def batch_of(count, seed=0):
 
     return {
         "image": draw.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8),
-        "keypoints_2d": numbers(44, 3), "keypoints_3d": numbers(44, 4), "global_orient": numbers(3, 3),
-        "body_pose": numbers(23, 3, 3), "betas": numbers(10), "translation": numbers(3),
-        "has_global_orient": np.ones(count, bool), "has_body_pose": draw.random(count) < 0.5,
-        "has_betas": np.zeros(count, bool), "box": numbers(4), "image_size": numbers(2), "K": numbers(3, 3),
-    }  # fmt: skip
+        "keypoints_2d": numbers(44, 3),
+        "keypoints_3d": numbers(44, 4),
+        "global_orient": numbers(3, 3),
+        "body_pose": numbers(23, 3, 3),
+        "betas": numbers(10),
+        "translation": numbers(3),
+        "has_global_orient": np.ones(count, bool),
+        "has_body_pose": draw.random(count) < 0.5,
+        "has_betas": np.zeros(count, bool),
+        "box": numbers(4),
+        "image_size": numbers(2),
+        "K": numbers(3, 3),
+    }
 
 
 def write(path, counts, seed=0, attributes=None):

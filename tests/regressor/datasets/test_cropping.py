@@ -95,8 +95,10 @@ def area_averages(image, matrix, size, samples=16):
     return seen.reshape(size, samples, size, samples, -1).mean((1, 3))
 
 
-@pytest.mark.parametrize("scale, most", [(1.02, 0.9), (1.2, 0.9), (1.5, 0.6), (2.0, 0.45), (2.6, 0.25), (3.1, 0.25),
-                                         (3.3, 0.4), (6.0, 0.25), (9.0, 0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    "scale, most",
+    [(1.02, 0.9), (1.2, 0.9), (1.5, 0.6), (2.0, 0.45), (2.6, 0.25), (3.1, 0.25), (3.3, 0.4), (6.0, 0.25), (9.0, 0.3)],
+)
 @pytest.mark.parametrize("roll", [0.0, 0.3])
 def test_close_to_averages_over_areas(scale, most, roll):
     """On noise of all frequencies: by so many times the error of sampling, or less; a colour stays as it is."""

@@ -78,8 +78,18 @@ def test_augmentation_changes_the_crop_as_it_changes_the_sample(sample, mirrored
     one |= {"image": crop[None], "box": torch.tensor([BOX]), "image_size": torch.tensor([[463.0, 345.0]])}
     roll, zoom, shift = 0.35, 0.8, (0.06, -0.04)
     pelvis = torch.zeros(1, 3)
-    expected = reframe(mirror(one, torch.tensor([mirrored]), pelvis), torch.tensor([roll]), torch.tensor([zoom]),
-                       torch.tensor([shift]), pelvis)["image"][0].permute(1, 2, 0).numpy().astype(int)  # fmt: skip
+    expected = (
+        reframe(
+            mirror(one, torch.tensor([mirrored]), pelvis),
+            torch.tensor([roll]),
+            torch.tensor([zoom]),
+            torch.tensor([shift]),
+            pelvis,
+        )["image"][0]
+        .permute(1, 2, 0)
+        .numpy()
+        .astype(int)
+    )
     framing = replace(plain, mirror=mirrored, roll=roll, zoom=zoom, shift=shift)
     inner = (slice(12, -12), slice(12, -12))  # the crop's own corners are not in the crop
     apart = np.abs(crop_stored(jpeg, stored, framing, size) - expected)[inner]
@@ -115,8 +125,12 @@ def test_much_finer_jpegs_are_decoded_at_reduced_size(monkeypatch):
     monkeypatch.setattr(reading.cv2, "imdecode", lambda data, flags: seen.append(flags) or real(data, flags))
     for size in (200, 100, 50, 25):
         crop_stored(jpeg, stored, Framing(BOX), size)
-    assert seen == [cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4,
-                    cv2.IMREAD_REDUCED_COLOR_8]  # fmt: skip
+    assert seen == [
+        cv2.IMREAD_COLOR,
+        cv2.IMREAD_REDUCED_COLOR_2,
+        cv2.IMREAD_REDUCED_COLOR_4,
+        cv2.IMREAD_REDUCED_COLOR_8,
+    ]
 
 
 def test_bad_input():

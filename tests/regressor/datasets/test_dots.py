@@ -20,8 +20,14 @@ from tokenizer.body.rotations import matrix_to_axis_angle
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 
 NAMES = ("left_wrist", "right_wrist", "left_ankle", "right_ankle", "nose", "left_elbow")
-MIRROR = {"left_wrist": "right_wrist", "right_wrist": "left_wrist", "left_ankle": "right_ankle",
-          "right_ankle": "left_ankle", "nose": "nose", "left_elbow": "right_elbow"}  # fmt: skip
+MIRROR = {
+    "left_wrist": "right_wrist",
+    "right_wrist": "left_wrist",
+    "left_ankle": "right_ankle",
+    "right_ankle": "left_ankle",
+    "nose": "nose",
+    "left_elbow": "right_elbow",
+}
 PEOPLE, WIDTH, HEIGHT, GREY = 24, 400, 300, 40
 EXTREME = AugmentConfig(rotate_deg=60, scale=0.4, shift=0.15, colour=0, noise=0, flip=0.5, extreme=0.4)
 
@@ -47,14 +53,24 @@ def painted(tmp_path_factory, annotated_people):
             cv2.circle(image, (round((x - 0.5) * 256), round((y - 0.5) * 256)), 3 * 256, (255,) * 3, -1, cv2.LINE_AA, 8)
         low, high = points.min(0), points.max(0)
         middle, side = (low + high) / 2, 1.2 * (high - low).max()
-        photos.append(Photo(f"{row}.png", image, (Person(
-            np.concatenate([middle - side / 2, middle + side / 2]),
-            keypoints_2d=np.concatenate([points, np.ones((44, 1))], 1),
-            keypoints_3d=people["keypoints_3d"][row].numpy(),
-            global_orient=matrix_to_axis_angle(people["global_orient"][row]).numpy(),
-            body_pose=matrix_to_axis_angle(people["body_pose"][row]).numpy().reshape(-1),
-            betas=people["betas"][row].numpy(), translation=people["translation"][row].numpy(), K=K,
-        ),)))  # fmt: skip
+        photos.append(
+            Photo(
+                f"{row}.png",
+                image,
+                (
+                    Person(
+                        np.concatenate([middle - side / 2, middle + side / 2]),
+                        keypoints_2d=np.concatenate([points, np.ones((44, 1))], 1),
+                        keypoints_3d=people["keypoints_3d"][row].numpy(),
+                        global_orient=matrix_to_axis_angle(people["global_orient"][row]).numpy(),
+                        body_pose=matrix_to_axis_angle(people["body_pose"][row]).numpy().reshape(-1),
+                        betas=people["betas"][row].numpy(),
+                        translation=people["translation"][row].numpy(),
+                        K=K,
+                    ),
+                ),
+            )
+        )
     out = tmp_path_factory.mktemp("painted") / "dots"
     parts = [ListedPart(str(first), "train", tuple(photos[first : first + 6])) for first in range(0, PEOPLE, 6)]
     patch = pytest.MonkeyPatch()
@@ -78,14 +94,20 @@ def dot(image):
 
 @pytest.mark.parametrize("size", [48, 128, 224])
 def test_dots_are_where_keypoints_are(painted, tiny_config, open_body, size):
-    config = replace(tiny_config, augment=EXTREME, image_size=size, data=DataConfig(window=2, lanes=2),
-                     optim=replace(tiny_config.optim, batch=PEOPLE))  # fmt: skip
+    config = replace(
+        tiny_config,
+        augment=EXTREME,
+        image_size=size,
+        data=DataConfig(window=2, lanes=2),
+        optim=replace(tiny_config.optim, batch=PEOPLE),
+    )
     stream = Stream(open_mixture([str(painted)]).at_size(size), config, open_body, slice(0, PEOPLE))
     apart, mirrored = [], []
     for step in range(6):
         batch = stream[step]
-        bodies = open_body.keypoints(batch["body_pose"], root=batch["global_orient"], betas=batch["betas"],
-                                     translation=batch["translation"])  # fmt: skip
+        bodies = open_body.keypoints(
+            batch["body_pose"], root=batch["global_orient"], betas=batch["betas"], translation=batch["translation"]
+        )
         for row in range(PEOPLE):
             points, number = batch["keypoints_2d"][row, :, :2], round((float(batch["K"][row, 0, 0]) - 170) / 5)
             projected = project_to_crop(batch["keypoints_3d"][row, :, :3], batch["box"][row], batch["K"][row])

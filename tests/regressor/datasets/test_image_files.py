@@ -50,9 +50,15 @@ def png_of(width, height, bits=1):
 def test_phones_photographs_are_turned(tmp_path, orientation):
     upright = picture()
     stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright), 7: np.rot90(upright.transpose(1, 0, 2), 2), 8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: np.rot90(upright.transpose(1, 0, 2), 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
     for order in "<>":
         data = with_exif(encoded(".jpg", stored, cv2.IMWRITE_JPEG_QUALITY, 100), orientation, order)
         (tmp_path / "a.jpg").write_bytes(data)
@@ -118,21 +124,29 @@ def npy():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (npy(), r"array of NumPy \(\.npy\)"), (b"PK\3\4" + bytes(50), "zip archive"), (b"", "an empty file"),
+        (npy(), r"array of NumPy \(\.npy\)"),
+        (b"PK\3\4" + bytes(50), "zip archive"),
+        (b"", "an empty file"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(90), "a video.*ffmpeg"),
         (b"\0\0\0\x14ftypqt  \0\0\2\0qt  " + bytes(90), "a video.*ffmpeg"),
-        (b"RIFF\0\0\0\0AVI LIST" + bytes(90), "a video.*ffmpeg"), (b"\x1aE\xdf\xa3" + bytes(90), "a video.*ffmpeg"),
+        (b"RIFF\0\0\0\0AVI LIST" + bytes(90), "a video.*ffmpeg"),
+        (b"\x1aE\xdf\xa3" + bytes(90), "a video.*ffmpeg"),
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(200), "begins like AVIF, but is cut short or damaged"),
-        (b"%PDF-1.7", "a PDF"), (b"8BPS" + bytes(50), "Photoshop"), (b"<!DOCTYPE html><p>404", "a web page"),
-        (b"<?xml version='1.0'?><svg>", "a drawing"), (b"hello", "a text file"), (bytes(90), "no known kind"),
-        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"), (b"\xff\x0a" + bytes(9), "JPEG XL"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"8BPS" + bytes(50), "Photoshop"),
+        (b"<!DOCTYPE html><p>404", "a web page"),
+        (b"<?xml version='1.0'?><svg>", "a drawing"),
+        (b"hello", "a text file"),
+        (bytes(90), "no known kind"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"\xff\x0a" + bytes(9), "JPEG XL"),
         (encoded(".jpg", picture())[:-300], r"JPEG of 60 × 40 pixels that is cut short"),
         (encoded(".png", picture())[:-30], r"PNG of 60 × 40 pixels that is cut short"),
         (encoded(".webp", picture())[:-30], r"WebP of 60 × 40 pixels that is cut short"),
         (encoded(".jpg", picture())[:100], "begins like JPEG, but is cut short"),
         (b"\x89PNG\r\n\x1a\n\0\0", "begins like PNG, but is cut short"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_picture_is_called_what_it_is(tmp_path, capfd, data, says):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(UserError, match=says) as error:

@@ -38,15 +38,22 @@ def data(tmp_path_factory, annotated_people):
                 people = annotated_people(count, seed=first + count)
                 people["betas"][:, 0] = torch.arange(count) + first
                 writer.append(split, {key: value.numpy() for key, value in people.items()})
-    prepare_shards("synthetic", [folder / "two.h5"], folder / "shards" / "two", ReadOptions(people=2),
-                   StoreOptions(quality=100), workers=1)  # fmt: skip
+    prepare_shards(
+        "synthetic",
+        [folder / "two.h5"],
+        folder / "shards" / "two",
+        ReadOptions(people=2),
+        StoreOptions(quality=100),
+        workers=1,
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-    return replace(tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8),
-                   data=DataConfig(window=2, lanes=2))  # fmt: skip
+    return replace(
+        tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8), data=DataConfig(window=2, lanes=2)
+    )
 
 
 def stream_of(data, config, body, *paths, own=slice(0, 8), mix="", cache=None):
@@ -125,8 +132,13 @@ def test_the_mixture_of_tokenhmr(data):
     mixture = open_mixture(paths, "mix_tokenhmr")
     assert mixture.shares == pytest.approx({"bedlam": 0.18 / 0.22, "mpi_inf_train_pruned": 0.04 / 0.22})
     assert "nothing of mine" in mixture.note
-    known = {"bedlam": 0.18, "ava-train-midframes-1fps-vitpose": 0.13, "aic-train-vitpose": 0.13,
-             "insta-train-vitpose-replicate": 0.12, "mpi-inf-train-pruned": 0.04}  # fmt: skip
+    known = {
+        "bedlam": 0.18,
+        "ava-train-midframes-1fps-vitpose": 0.13,
+        "aic-train-vitpose": 0.13,
+        "insta-train-vitpose-replicate": 0.12,
+        "mpi-inf-train-pruned": 0.04,
+    }
     assert known.items() <= MIX_TOKENHMR.items() and sum(MIX_TOKENHMR.values()) == pytest.approx(1)
     rest = {name: weight for name, weight in MIX_TOKENHMR.items() if name not in known}
     assert rest == {name: MIX_ALL[name] for name in rest} and len(rest) == 4
@@ -134,18 +146,27 @@ def test_the_mixture_of_tokenhmr(data):
         open_mixture([str(data / "one.h5"), str(data / "shards")], "bedlam=.5,one=.5")
 
 
-@pytest.mark.parametrize(("mix", "says"), [
-    ("three=1", "three"), ("one", "form name=number"), ("one=-1", "form"), ("one=1,ONE=2", "twice"),
-    ("mix_all", "h36m"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mix", "says"),
+    [
+        ("three=1", "three"),
+        ("one", "form name=number"),
+        ("one=-1", "form"),
+        ("one=1,ONE=2", "twice"),
+        ("mix_all", "h36m"),
+    ],
+)
 def test_bad_mixtures_are_named(data, mix, says):
     with pytest.raises(UserError, match=says):
         open_mixture([str(data / "one.h5"), str(data / "shards")], mix)
 
 
 def test_bad_places_are_named(data, tmp_path):
-    for paths, says in (([tmp_path / "none"], "No crop store"), ([tmp_path], "No prepared data"),
-                        ([data / "one.h5", data / "one.h5"], "one name")):  # fmt: skip
+    for paths, says in (
+        ([tmp_path / "none"], "No crop store"),
+        ([tmp_path], "No prepared data"),
+        ([data / "one.h5", data / "one.h5"], "one name"),
+    ):
         with pytest.raises(UserError, match=says):
             open_mixture([str(path) for path in paths])
 
@@ -173,10 +194,29 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
 
 
 def test_training_on_a_mixture_from_the_command_line(data, config, tokenizer_file, tmp_path, capsys):
-    arguments = ["train", str(data / "one.h5"), str(data / "shards"), "--tokenizer", str(tokenizer_file), "--run",
-                 str(tmp_path / "run"), "--set", "image_size=32", "--set", "backbone.width=8", "--set",
-                 "backbone.blocks=[1,1,1]", "--set", "optim.batch=4", "--set", "data.workers=0", "--set",
-                 "optim.steps=2", "--device", "cpu"]  # fmt: skip
+    arguments = [
+        "train",
+        str(data / "one.h5"),
+        str(data / "shards"),
+        "--tokenizer",
+        str(tokenizer_file),
+        "--run",
+        str(tmp_path / "run"),
+        "--set",
+        "image_size=32",
+        "--set",
+        "backbone.width=8",
+        "--set",
+        "backbone.blocks=[1,1,1]",
+        "--set",
+        "optim.batch=4",
+        "--set",
+        "data.workers=0",
+        "--set",
+        "optim.steps=2",
+        "--device",
+        "cpu",
+    ]
     done = CliRunner().invoke(main, [*arguments, "--mix", "one=1,two=1"], catch_exceptions=False)
     assert done.exit_code == 0 and "50.0% one, 50.0% two" in done.output
     provenance = load_state(tmp_path / "run" / "regressor.pt")["provenance"]
@@ -194,8 +234,14 @@ def test_the_domain_of_synthetic_people_stays_known(crops_file, annotated_people
     with write_crops(tmp_path / "varied.h5", 32, {"train": 2}, {"domain": "varied"}) as writer:
         writer.append("train", {name: values.numpy() for name, values in annotated_people(2).items()})
     with pytest.raises(UserError, match=r"several domains; got suit, varied\. Prepare each"):
-        prepare_shards("synthetic", [crops_file, tmp_path / "varied.h5"], tmp_path / "two", ReadOptions(),
-                       StoreOptions(), workers=1)  # fmt: skip
+        prepare_shards(
+            "synthetic",
+            [crops_file, tmp_path / "varied.h5"],
+            tmp_path / "two",
+            ReadOptions(),
+            StoreOptions(),
+            workers=1,
+        )
 
 
 @pytest.mark.parametrize(

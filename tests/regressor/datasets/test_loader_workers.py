@@ -32,10 +32,14 @@ class Failing(Dataset):
         return {"image": torch.full((2,), step)}
 
 
-@pytest.mark.parametrize(("how", "kind", "says"), [
-    ("bug", RuntimeError, r"shapes do not match"), ("user", UserError, r"A shard is gone\. Prepare again"),
-    ("death", UserError, r"ended; got DataLoader worker \(pid.*data\.workers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "kind", "says"),
+    [
+        ("bug", RuntimeError, r"shapes do not match"),
+        ("user", UserError, r"A shard is gone\. Prepare again"),
+        ("death", UserError, r"ended; got DataLoader worker \(pid.*data\.workers"),
+    ],
+)
 def test_what_goes_wrong_in_another_process_is_said(how, kind, says):
     seen = []
     with pytest.raises(kind, match=says), named_deaths():

@@ -79,8 +79,9 @@ def test_of_a_gendered_shape_the_neutral_body_that_fits_is_posed(annotated_peopl
     full = with_posed_keypoints(given, open_body)
     assert (full["keypoints_3d"][..., 3] == 1).all() and (full["keypoints_2d"][..., 2] == 1).all()
     apart = (full["keypoints_3d"] - people["keypoints_3d"])[..., :3].norm(dim=-1)
-    with_his_numbers = open_body.keypoints(given["body_pose"], root=given["global_orient"], betas=given["betas"],
-                                           translation=given["translation"])  # fmt: skip
+    with_his_numbers = open_body.keypoints(
+        given["body_pose"], root=given["global_orient"], betas=given["betas"], translation=given["translation"]
+    )
     wrong = (with_his_numbers - people["keypoints_3d"][..., :3]).norm(dim=-1)
     assert float(apart.mean()) < 0.006 < 0.02 < float(wrong.mean())
     assert float((full["keypoints_2d"] - people["keypoints_2d"])[..., :2].abs().mean()) < 0.005
@@ -89,7 +90,9 @@ def test_of_a_gendered_shape_the_neutral_body_that_fits_is_posed(annotated_peopl
     # Points that are no body's are not completed to one.
     given["keypoints_3d"][0, SMPL_NAMED, :3] += 0.3 * torch.randn(int(SMPL_NAMED.sum()), 3)
     assert (with_posed_keypoints(given, open_body)["keypoints_3d"][..., 3] > 0).sum(1).tolist()[:2] == [
-        int(SMPL_NAMED.sum()), 44]  # fmt: skip
+        int(SMPL_NAMED.sum()),
+        44,
+    ]
 
 
 def test_the_fit_finds_an_exact_shape(annotated_people, open_body):
@@ -141,20 +144,39 @@ def as_files(people, folder):
     for image in images:
         cv2.imwrite(str(image), np.zeros((480, 640, 3), np.uint8))
     np.savez(
-        folder / "labels.npz", imgname=[f"imageFiles/walk/{image.name}" for image in images], center=centre,
-        scale=side / 200, pose_cam=poses, shape=people["betas"].numpy(), trans_cam=people["translation"].numpy(),
-        cam_int=K, cam_ext=np.tile(np.eye(4), (count, 1, 1)), gtkps=listed(SMPL45), gender=["male"] * count,
-    )  # fmt: skip
+        folder / "labels.npz",
+        imgname=[f"imageFiles/walk/{image.name}" for image in images],
+        center=centre,
+        scale=side / 200,
+        pose_cam=poses,
+        shape=people["betas"].numpy(),
+        trans_cam=people["translation"].numpy(),
+        cam_int=K,
+        cam_ext=np.tile(np.eye(4), (count, 1, 1)),
+        gtkps=listed(SMPL45),
+        gender=["male"] * count,
+    )
     joints = people["joints"].double().numpy()
     points = np.concatenate([listed(COCO18), np.ones((count, 18, 1))], 2).transpose(0, 2, 1)
     (folder / "sequenceFiles" / "train").mkdir(parents=True)
     sequence = folder / "sequenceFiles" / "train" / "walk.pkl"
-    sequence.write_bytes(pickle.dumps({
-        "sequence": "walk", "cam_poses": np.tile(np.eye(4), (count, 1, 1)), "cam_intrinsics": K[0],
-        "img_frame_ids": np.arange(count), "poses": [poses], "trans": [joints[:, 0] - 0.1], "genders": ["m"],
-        "betas": [-people["betas"][0].numpy()], "poses2d": [points], "jointPositions": [joints.reshape(count, 72)],
-        "campose_valid": [np.ones(count)],
-    }))  # fmt: skip
+    sequence.write_bytes(
+        pickle.dumps(
+            {
+                "sequence": "walk",
+                "cam_poses": np.tile(np.eye(4), (count, 1, 1)),
+                "cam_intrinsics": K[0],
+                "img_frame_ids": np.arange(count),
+                "poses": [poses],
+                "trans": [joints[:, 0] - 0.1],
+                "genders": ["m"],
+                "betas": [-people["betas"][0].numpy()],
+                "poses2d": [points],
+                "jointPositions": [joints.reshape(count, 72)],
+                "campose_valid": [np.ones(count)],
+            }
+        )
+    )
     return {"bedlam": folder / "labels.npz", "3dpw": sequence}
 
 
@@ -168,8 +190,9 @@ def test_prepared_data_give_the_paper_presets_all_keypoints(name, open_body, tmp
     people["betas"] = people["betas"][:1].expand(6, 10)
     posed = {"root": people["global_orient"], "betas": people["betas"], "translation": people["translation"]}
     people["joints"] = open_body.joints(people["body_pose"], **posed)
-    prepare_shards(name, [as_files(people, tmp_path / "data")[name]], tmp_path / "out", ReadOptions(), StoreOptions(),
-                   workers=1)  # fmt: skip
+    prepare_shards(
+        name, [as_files(people, tmp_path / "data")[name]], tmp_path / "out", ReadOptions(), StoreOptions(), workers=1
+    )
     crops = open_crops(tmp_path / "out")
     paper = preset("vit-s")
     config = replace(paper, optim=replace(paper.optim, batch=6), augment=AugmentConfig(flip=0.5, extreme=0.5))

@@ -39,12 +39,17 @@ def evaluation_arrays(names, **changes):
     draw = np.random.default_rng(0)
     count = len(names)
     arrays = {
-        "imgname": np.array(names), "center": np.tile([100.0, 75.0], (count, 1)), "scale": np.full(count, 80.0),
-        "body_pose": 0.2 * draw.normal(size=(count, 72)), "has_body_pose": np.ones(count),
-        "betas": draw.normal(size=(count, 10)), "has_betas": np.ones(count),
+        "imgname": np.array(names),
+        "center": np.tile([100.0, 75.0], (count, 1)),
+        "scale": np.full(count, 80.0),
+        "body_pose": 0.2 * draw.normal(size=(count, 72)),
+        "has_body_pose": np.ones(count),
+        "betas": draw.normal(size=(count, 10)),
+        "has_betas": np.ones(count),
         "body_keypoints_2d": np.tile([100.0, 75.0, 1.0], (count, 25, 1)),
-        "extra_keypoints_3d": draw.random((count, 19, 4)), "gender": np.array(["m", "f"] * count)[:count],
-    }  # fmt: skip
+        "extra_keypoints_3d": draw.random((count, 19, 4)),
+        "gender": np.array(["m", "f"] * count)[:count],
+    }
     return {name: value for name, value in {**arrays, **changes}.items() if value is not None}
 
 
@@ -84,8 +89,12 @@ def test_what_an_evaluation_npz_says_comes_back(threedpw, tmp_path):
     assert torch.equal(sample["K"][0], assumed_intrinsics(200, 150))
     # Keypoints in crop units: the middle of the box; those without confidence say nothing.
     assert sample["keypoints_2d"][0, 0].tolist() == [0, 0, 1] and not sample["keypoints_2d"][:, 25:].any()
-    torch.testing.assert_close(sample["keypoints_3d"][:, 25:].double(), torch.from_numpy(
-        arrays["extra_keypoints_3d"][order]), rtol=1e-6, atol=1e-6)  # fmt: skip
+    torch.testing.assert_close(
+        sample["keypoints_3d"][:, 25:].double(),
+        torch.from_numpy(arrays["extra_keypoints_3d"][order]),
+        rtol=1e-6,
+        atol=1e-6,
+    )
     # Pixel (i, j) of a crop of 40 shows the photograph at box + 2 (i + ½): red is x, green is y.
     annotation = store.annotation(order, "test")
     assert annotation.pop("image").shape == (4, 3, 0, 0)
@@ -138,8 +147,15 @@ def test_bad_items_are_left_out_and_listed(threedpw, tmp_path):
     report = prepare(path, tmp_path / "out", images=tmp_path / "3DPW", people=3)
     assert report.people == {"test": 2}
     reasons = [f"{name}: {reason}" for name, reason in report.broken]
-    for number, reason in ((2, "unknown gender"), (3, "outside the image"), (4, "no area"), (5, "no area"),
-                           (6, "not finite"), (7, "is no image"), (8, "No image at")):  # fmt: skip
+    for number, reason in (
+        (2, "unknown gender"),
+        (3, "outside the image"),
+        (4, "no area"),
+        (5, "no area"),
+        (6, "not finite"),
+        (7, "is no image"),
+        (8, "No image at"),
+    ):
         assert [one for one in reasons if f"{number}.jpg" in one and reason in one], (number, reason)
     assert len(reasons) == 7 and len((tmp_path / "out" / "left_out.txt").read_text().splitlines()) == 7
 
@@ -191,11 +207,21 @@ def test_coco_keypoints_find_their_names(tmp_path):
 
 
 def test_coco_bad_input(tmp_path):
-    coco_file(tmp_path / "k.json", [
-        coco_person(), coco_person(keypoints=[1.0] * 75), coco_person(bbox=[5, 5, 0, 10]), coco_person(iscrowd=1),
-        coco_person(bbox=None), coco_person(bbox=[1, 2, float("nan"), 4]), coco_person(keypoints=[0] * 51),
-        coco_person(99), coco_person(keypoints=["a"] * 51),
-    ], images=3)  # fmt: skip
+    coco_file(
+        tmp_path / "k.json",
+        [
+            coco_person(),
+            coco_person(keypoints=[1.0] * 75),
+            coco_person(bbox=[5, 5, 0, 10]),
+            coco_person(iscrowd=1),
+            coco_person(bbox=None),
+            coco_person(bbox=[1, 2, float("nan"), 4]),
+            coco_person(keypoints=[0] * 51),
+            coco_person(99),
+            coco_person(keypoints=["a"] * 51),
+        ],
+        images=3,
+    )
     report = prepare(tmp_path / "k.json", tmp_path / "out", "coco")
     assert report.people == {"test": 3} and len(report.broken) == 4
     assert report.skipped == {"a crowd": 1, "no keypoint is labelled": 1, "nobody in the picture": 2}
@@ -282,10 +308,17 @@ def test_a_shard_lost_changed_or_damaged_between_two_epochs_is_told(threedpw, tm
         store.count("train")
 
 
-@pytest.mark.parametrize("change", [
-    {"format": "x"}, {"format_version": 9}, {"shards": []}, {"shards": [{"file": "a"}]}, {"attributes": {}},
-    {"shards": [{"file": "../a.h5", "split": "test", "count": 1, "digest": "", "sequences": [["", 1]]}]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "x"},
+        {"format_version": 9},
+        {"shards": []},
+        {"shards": [{"file": "a"}]},
+        {"attributes": {}},
+        {"shards": [{"file": "../a.h5", "split": "test", "count": 1, "digest": "", "sequences": [["", 1]]}]},
+    ],
+)
 def test_a_damaged_index_is_one_message(threedpw, tmp_path, change):
     path, _ = threedpw
     prepare(path, tmp_path / "out", images=tmp_path / "3DPW")
@@ -309,16 +342,37 @@ def test_from_prepare_to_a_table(threedpw, tmp_path, regressor, tokenizer_file, 
     from tokenizer.frozen import load_tokenizer
 
     path, _ = threedpw
-    run = CliRunner().invoke(main, [
-        "prepare", "evaluation-npz", str(path), "--images", str(tmp_path / "3DPW"), "--out", str(tmp_path / "out"),
-        "--workers", "1",
-    ])  # fmt: skip
+    run = CliRunner().invoke(
+        main,
+        [
+            "prepare",
+            "evaluation-npz",
+            str(path),
+            "--images",
+            str(tmp_path / "3DPW"),
+            "--out",
+            str(tmp_path / "out"),
+            "--workers",
+            "1",
+        ],
+    )
     assert run.exit_code == 0, run.output
     assert "people: 5 in test; 4 photographs; 1 shards" in run.output and "scale unit: " in run.output
     save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, load_tokenizer(tokenizer_file), {})
     for protocol in ("emdb", "3dpw"):
-        command = ["evaluate", str(tmp_path / "r.pt"), str(tmp_path / "out"), "--tokenizer", str(tokenizer_file),
-                   "--protocol", protocol, "--json", str(tmp_path / "result.json"), "--device", "cpu"]  # fmt: skip
+        command = [
+            "evaluate",
+            str(tmp_path / "r.pt"),
+            str(tmp_path / "out"),
+            "--tokenizer",
+            str(tokenizer_file),
+            "--protocol",
+            protocol,
+            "--json",
+            str(tmp_path / "result.json"),
+            "--device",
+            "cpu",
+        ]
         done = CliRunner().invoke(main, command)
         # The annotation knows genders, and 3DPW's rule wants a joint regressor: licensed files, asked for in one line.
         assert done.exit_code == 2 and ("by gender" in done.output or "--joint-regressor" in done.output)
@@ -346,8 +400,10 @@ def test_2d_agrees_with_3d_seen_through_K():
     row = people_of(Photo("a", smooth_image(), (person,)), StoreOptions())[0][0]
     from regressor.datasets.shards import _sample
 
-    columns = {name: np.asarray(row[name], np.float32)[None] for name in (
-        "keypoints_2d", "box", "K", "gender", "global_orient", "body_pose")}  # fmt: skip
+    columns = {
+        name: np.asarray(row[name], np.float32)[None]
+        for name in ("keypoints_2d", "box", "K", "gender", "global_orient", "body_pose")
+    }
     sample = _sample(columns)
     expected = project_to_crop(points[None], sample["box"], sample["K"])
     torch.testing.assert_close(sample["keypoints_2d"][..., :2], expected)

@@ -84,8 +84,9 @@ def status(code, **headers):
 
 def test_each_process_fetches_its_own_shards_once(folder, tiny_config, open_body, served, tmp_path):
     server, url = served
-    config = replace(tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8),
-                     data=DataConfig(window=2, lanes=2))  # fmt: skip
+    config = replace(
+        tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8), data=DataConfig(window=2, lanes=2)
+    )
     near = Stream(open_mixture([str(folder / "two words")]).at_size(32), config, open_body, slice(0, 8))
     there = open_mixture([url], "", Cache(tmp_path, 10**9))
     assert there.remote and list(there.stores) == ["two words"]
@@ -109,8 +110,9 @@ def test_a_small_cache_forgets_what_was_not_used_for_longest(folder, served, tmp
         with cache.file(remote.beside(url, name), name) as path:
             assert path.stat().st_size == sizes[names.index(name)]
     assert {path.name for path in tmp_path.glob("train*")} - {f"{name[:-3]}.lock" for name in names} == {
-        names[0], names[2]
-    }  # fmt: skip
+        names[0],
+        names[2],
+    }
 
 
 def test_what_is_about_to_be_opened_is_not_removed(folder, served, tmp_path):

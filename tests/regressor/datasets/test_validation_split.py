@@ -30,17 +30,25 @@ def coco_folder(path, count, *, people=2, order=1):
     for i in range(count):
         cv2.imwrite(str(path / f"{i}.jpg"), np.full((40, 60, 3), i, np.uint8))
     keypoints = [[10 + number, 20, 2, *[0] * 48] for number in range(people)]
-    (path / "k.json").write_text(json.dumps({
-        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(count)][::order],
-        "annotations": [{"image_id": i, "bbox": [5, 5, 20, 30], "keypoints": keypoints[number]}
-                        for i in range(count) for number in range(people)],
-    }))  # fmt: skip
+    (path / "k.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(count)][::order],
+                "annotations": [
+                    {"image_id": i, "bbox": [5, 5, 20, 30], "keypoints": keypoints[number]}
+                    for i in range(count)
+                    for number in range(people)
+                ],
+            }
+        )
+    )
     return path / "k.json"
 
 
 def prepare(source, out, share, *, workers=1, people=7, name="coco", **reading):
-    return prepare_shards(name, [source], out, ReadOptions(people=people, val_share=share, **reading), StoreOptions(),
-                          workers=workers)  # fmt: skip
+    return prepare_shards(
+        name, [source], out, ReadOptions(people=people, val_share=share, **reading), StoreOptions(), workers=workers
+    )
 
 
 def names_of(out, split):

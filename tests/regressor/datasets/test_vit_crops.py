@@ -35,10 +35,14 @@ def evaluation_npz(folder, sizes):
     cv2.imwrite(str(folder / "image.png"), np.stack([np.full_like(x, 60), y, x], -1).astype(np.uint8))
     count = len(sizes)
     np.savez(
-        folder / "eval.npz", imgname=["image.png"] * count, center=np.tile(CENTRE, (count, 1)), scale=np.array(sizes),
-        body_pose=np.zeros((count, 72)), betas=np.zeros((count, 10)),
+        folder / "eval.npz",
+        imgname=["image.png"] * count,
+        center=np.tile(CENTRE, (count, 1)),
+        scale=np.array(sizes),
+        body_pose=np.zeros((count, 72)),
+        betas=np.zeros((count, 10)),
         body_keypoints_2d=np.tile([[200.0, 145.0, 1.0]], (count, 25, 1)),
-    )  # fmt: skip
+    )
     return folder / "eval.npz"
 
 
@@ -93,10 +97,12 @@ def test_shards_of_earlier_versions_open_and_keep_their_squares(tmp_path):
 @pytest.fixture
 def vit_file(tmp_path, tiny_config, tokenizer):
     config = replace(
-        tiny_config, image_size=64, backbone=BackboneConfig(kind="vit", width=16, blocks=(1,), heads=4),
+        tiny_config,
+        image_size=64,
+        backbone=BackboneConfig(kind="vit", width=16, blocks=(1,), heads=4),
         decoder=DecoderConfig(kind="single", dim=8, layers=1, heads=2, width=16, hidden=16),
         head=HeadConfig(logits="mixer", add_mean=True, hands=True, orientation="camera"),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     network = build_regressor(config, tokenizer).network
     return save_regressor(tmp_path / "vit.pt", network, config, tokenizer, {"body": "open"})
@@ -107,17 +113,43 @@ def test_evaluate_and_predict_look_at_the_same_crop(tmp_path, vit_file, tokenize
 
     seen = []
     plain = Regressor.forward
-    monkeypatch.setattr(Regressor, "forward", lambda self, images, *, box=None, K=None: (
-        seen.append((images, box)), plain(self, images, box=box, K=K))[1])  # fmt: skip
+    monkeypatch.setattr(
+        Regressor,
+        "forward",
+        lambda self, images, *, box=None, K=None: (seen.append((images, box)), plain(self, images, box=box, K=K))[1],
+    )
     prepared(evaluation_npz(tmp_path, [[220.0, 260]]), tmp_path / "out", quality=100, pixels=1000)
     common = ["--tokenizer", str(tokenizer_file), "--device", "cpu"]
-    done = CliRunner().invoke(main, ["evaluate", str(vit_file), str(tmp_path / "out"), "--protocol", "2d", *common,
-                                     "--json", str(tmp_path / "e.json")])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "evaluate",
+            str(vit_file),
+            str(tmp_path / "out"),
+            "--protocol",
+            "2d",
+            *common,
+            "--json",
+            str(tmp_path / "e.json"),
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "e.json").read_text())["boxes"].endswith("widened to 192:256, as published")
     given = "200,115,420,375"
-    done = CliRunner().invoke(main, ["predict", str(tmp_path / "image.png"), "--box", given, "--regressor",
-                                     str(vit_file), "--out", str(tmp_path / "people"), *common])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "predict",
+            str(tmp_path / "image.png"),
+            "--box",
+            given,
+            "--regressor",
+            str(vit_file),
+            "--out",
+            str(tmp_path / "people"),
+            *common,
+        ],
+    )
     assert done.exit_code == 0, done.output
     (evaluated, box), (predicted, other) = seen
     assert float(box[0, 2] - box[0, 0]) == pytest.approx(293.3333, abs=1e-3)
@@ -146,9 +178,7 @@ def test_trainings_validate_on_the_crops_of_prediction(tmp_path, vit_file, token
         annotations.append({"image_id": i, "bbox": [180, 115, 260, 260], "keypoints": [300, 200, 2] * 17})
     (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     photographs = finetune.Photographs((tmp_path / "coco.json",))
-    settings = finetune.Settings(
-        tals="none", steps=1, assignments=("pictures=1", "precision=fp32", "data.workers=0")
-    )  # fmt: skip
+    settings = finetune.Settings(tals="none", steps=1, assignments=("pictures=1", "precision=fp32", "data.workers=0"))
     finetune.finetune(photographs, vit_file, tokenizer, open_body, tmp_path / "run", settings, device="cpu")
     assert [name for name, _ in sides] == ["score_predictions"] * 2 + ["draw_panels", "score_predictions"]
     for _, side in sides:
@@ -162,16 +192,34 @@ def test_networks_that_see_other_shapes_are_scored_one_by_one(
     network = build_regressor(config, tokenizer).network
     other = save_regressor(tmp_path / "r.pt", network, config, tokenizer, {"body": "open"})
     prepared(evaluation_npz(tmp_path, [[220.0, 260]]), tmp_path / "out")
-    done = CliRunner().invoke(main, ["evaluate", str(vit_file), str(tmp_path / "out"), "--also", str(other),
-                                     "--tokenizer", str(tokenizer_file), "--device", "cpu"])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "evaluate",
+            str(vit_file),
+            str(tmp_path / "out"),
+            "--also",
+            str(other),
+            "--tokenizer",
+            str(tokenizer_file),
+            "--device",
+            "cpu",
+        ],
+    )
     assert done.exit_code == 2 and "one by one" in done.output
 
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason="recorded outputs are not part of a clone")
 def test_the_recorded_evaluation_crop(tmp_path):
     golden = np.load(FIXTURES / "golden.npz")
-    prepare_shards("evaluation-npz", [FIXTURES / "imagedataset.npz"], tmp_path / "out", ReadOptions(split="test"),
-                   StoreOptions(pixels=1000, quality=100), workers=1)  # fmt: skip
+    prepare_shards(
+        "evaluation-npz",
+        [FIXTURES / "imagedataset.npz"],
+        tmp_path / "out",
+        ReadOptions(split="test"),
+        StoreOptions(pixels=1000, quality=100),
+        workers=1,
+    )
     sample = open_crops(tmp_path / "out").at_size(256).as_predicted(0.75).sample(np.arange(1), "test")
     box = sample["box"][0].numpy()
     assert box[2] - box[0] == pytest.approx(float(golden["imagedataset/box_size"]), abs=1e-3)

@@ -36,8 +36,9 @@ class Oracle(torch.nn.Module):
 
         rows = [int((self.samples["box"] == one).all(-1).nonzero()) for one in box]
         true = {name: self.samples[name][rows] for name in ("global_orient", "body_pose", "betas")}
-        return Prediction(true["global_orient"][:, None], true["body_pose"], true["betas"], torch.ones(len(rows), 3),
-                          box, K)  # fmt: skip
+        return Prediction(
+            true["global_orient"][:, None], true["body_pose"], true["betas"], torch.ones(len(rows), 3), box, K
+        )
 
 
 def test_joint_errors_golden():
@@ -75,8 +76,14 @@ def report(annotated_people, open_body, tokenizer, regressor):
 
 def test_rows_and_what_they_mean(report, open_body):
     report, train, test = report
-    assert list(report.rows) == ["tokens", "oracle", "mean 3D joints", "mean pose, mean orientation", REFERENCE_ROW,
-                                 BEST_ROW]  # fmt: skip
+    assert list(report.rows) == [
+        "tokens",
+        "oracle",
+        "mean 3D joints",
+        "mean pose, mean orientation",
+        REFERENCE_ROW,
+        BEST_ROW,
+    ]
     for row, errors in report.rows.items():
         assert all(values.shape == (5,) for values in errors.values()), "every sample counts, none twice"
         assert ("pve_mm" in errors) == (row != "mean 3D joints")
@@ -129,10 +136,21 @@ def test_the_command_writes_table_and_json(tmp_path, crops_file, tokenizer_file,
         network = build_regressor(config, tokenizer).network
         files.append(save_regressor(tmp_path / f"{pose}.pt", network, config, tokenizer, {"body": "open"}))
     arguments = [str(files[0]), str(crops_file), "--tokenizer", str(tokenizer_file), "--device", "cpu"]
-    result = CliRunner().invoke(main, [
-        "evaluate", *arguments, "--also", str(files[1]), "--json", str(tmp_path / "e.json"),
-        "--markdown", str(tmp_path / "e.md"), "--precision", "fp16",
-    ])  # fmt: skip
+    result = CliRunner().invoke(
+        main,
+        [
+            "evaluate",
+            *arguments,
+            "--also",
+            str(files[1]),
+            "--json",
+            str(tmp_path / "e.json"),
+            "--markdown",
+            str(tmp_path / "e.md"),
+            "--precision",
+            "fp16",
+        ],
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "e.json").read_text())
     assert figures["samples"] == 6 and figures["tokenizer"] == tokenizer.digest and figures["domain"] == "suit"
@@ -146,7 +164,7 @@ def test_the_command_writes_table_and_json(tmp_path, crops_file, tokenizer_file,
 
 def test_the_baselines_read_no_training_image(
     crops_file, tokenizer, open_body, regressor, tiny_config, tmp_path, monkeypatch
-):  # fmt: skip
+):
     """Four means of the annotation, taken in parts, are those of the whole; images of 100,000 crops are 18 GiB."""
     file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
     store = open_crops(crops_file)

@@ -25,8 +25,14 @@ from tokenizer.engine.errors import UserError
 def report_of(errors, protocol_name="emdb", sequences=None, **about):
     values = torch.tensor(errors)
     rows = {"regressor, tokens": {"mpjpe_mm": values, "pa_mpjpe_mm": values / 2, "pve_mm": values * 1.1}}
-    about = {"protocol": "A rule.", "protocol_name": protocol_name, "samples": len(errors), "crops": "abc",
-             "split": "test", **about}  # fmt: skip
+    about = {
+        "protocol": "A rule.",
+        "protocol_name": protocol_name,
+        "samples": len(errors),
+        "crops": "abc",
+        "split": "test",
+        **about,
+    }
     joints = {"regressor, tokens": torch.stack([values, 2 * values], 1)}
     return Report(about, rows, joints, ("a", "b"), ["regressor, tokens"], sequences)
 
@@ -204,13 +210,17 @@ def test_true_bodies_follow_the_gender(annotated_people, tokenizer, regressor, o
     assert apart[0, 30] == pytest.approx(0.1, abs=1e-4) and apart[0, :30].max() < 1e-4 and apart[1:].max() < 1e-4
 
 
-def test_genders_without_bodies_are_told(annotated_people, tokenizer, open_body, gendered_crops, tmp_path, regressor,
-                                         tiny_config, monkeypatch):  # fmt: skip
+def test_genders_without_bodies_are_told(
+    annotated_people, tokenizer, open_body, gendered_crops, tmp_path, regressor, tiny_config, monkeypatch
+):
     file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {})
     store = open_crops(gendered_crops)
     plain = type(store).sample
-    monkeypatch.setattr(type(store), "sample", lambda self, rows, split: {
-        **plain(self, rows, split), "gender": torch.ones(len(rows), dtype=torch.int64)})  # fmt: skip
+    monkeypatch.setattr(
+        type(store),
+        "sample",
+        lambda self, rows, split: {**plain(self, rows, split), "gender": torch.ones(len(rows), dtype=torch.int64)},
+    )
     for rules in (None, protocol("emdb", open_body)):
         with pytest.raises(UserError, match=r"no female body.*--body"):
             evaluate_files([file], store, "test", tokenizer, open_body, rules=rules, device="cpu")

@@ -28,10 +28,15 @@ def write_model(path, scale=1.0, joints=24):
     weights[np.arange(VERTICES), np.arange(VERTICES) % joints] = 1
     template = scale * np.random.default_rng(0).normal(size=(VERTICES, 3))
     np.savez(
-        path, v_template=template, shapedirs=np.zeros((VERTICES, 3, 10)), weights=weights, f=np.array([[0, 1, 2]]),
-        posedirs=np.zeros((VERTICES, 3, 9 * (joints - 1)), np.float32), J_regressor=np.eye(joints, VERTICES),
+        path,
+        v_template=template,
+        shapedirs=np.zeros((VERTICES, 3, 10)),
+        weights=weights,
+        f=np.array([[0, 1, 2]]),
+        posedirs=np.zeros((VERTICES, 3, 9 * (joints - 1)), np.float32),
+        J_regressor=np.eye(joints, VERTICES),
         kintree_table=np.stack([parents, np.arange(joints)]),
-    )  # fmt: skip
+    )
     return path
 
 
@@ -89,8 +94,9 @@ def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, cr
     assert note_on_body([store], load_scoring_bodies(models).predicted) is None
 
 
-def test_bodies_boxes_and_data_stand_beside_the_figures(models, tmp_path, crops_file, regressor, tiny_config, tokenizer,
-                                                        tokenizer_file):  # fmt: skip
+def test_bodies_boxes_and_data_stand_beside_the_figures(
+    models, tmp_path, crops_file, regressor, tiny_config, tokenizer, tokenizer_file
+):
     file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "smpl"})
     arguments = ["evaluate", str(file), str(crops_file), "--tokenizer", str(tokenizer_file), "--protocol", "emdb"]
     done = CliRunner().invoke(main, [*arguments, "--body", str(models)])

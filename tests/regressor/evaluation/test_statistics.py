@@ -21,8 +21,10 @@ def test_the_interval_is_that_of_the_mean():
 
 def test_95_percent_intervals_cover_the_truth_about_as_often():
     draw = np.random.default_rng(1)
-    covered = [low < 0 < high for low, high in (
-        bootstrap_interval(draw.normal(size=(60, 1)), resamples=400, seed=i)[0] for i in range(150))]  # fmt: skip
+    covered = [
+        low < 0 < high
+        for low, high in (bootstrap_interval(draw.normal(size=(60, 1)), resamples=400, seed=i)[0] for i in range(150))
+    ]
     assert 0.88 < np.mean(covered) < 0.99
 
 

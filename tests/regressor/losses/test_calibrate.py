@@ -171,8 +171,9 @@ def test_the_command_writes_what_training_reads(
 
 
 def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regressor, open_body):
-    prepared = CliRunner().invoke(main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"),
-                                         "--workers", "1"])  # fmt: skip
+    prepared = CliRunner().invoke(
+        main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"), "--workers", "1"]
+    )
     assert prepared.exit_code == 0, prepared.output
     store = open_crops(tmp_path / "shards")
     assert store.size != regressor.config.image_size

@@ -34,12 +34,14 @@ def recorded_batch(golden):
     names = given.pop("dataset")
     tensors = {name: torch.from_numpy(values) for name, values in given.items()}
     sample = {
-        "keypoints_2d": tensors["keypoints_2d"], "keypoints_3d": tensors["keypoints_3d"], "betas": tensors["gt_betas"],
+        "keypoints_2d": tensors["keypoints_2d"],
+        "keypoints_3d": tensors["keypoints_3d"],
+        "betas": tensors["gt_betas"],
         "global_orient": axis_angle_to_matrix(tensors["gt_global_orient"]),
         "body_pose": axis_angle_to_matrix(tensors["gt_body_pose"].view(-1, 23, 3)),
         "true_3d": torch.tensor([name.startswith(("H36M", "BEDLAM")) for name in names]),
         **{f"has_{name}": tensors[f"has_{name}"] > 0 for name in ("global_orient", "body_pose", "betas")},
-    }  # fmt: skip
+    }
     predicted = {
         name: tensors[f"pred_{name}"].clone().requires_grad_()
         for name in ("global_orient", "body_pose", "betas", "keypoints_3d", "keypoints_2d")
@@ -49,9 +51,15 @@ def recorded_batch(golden):
 
 def terms_of(sample, predicted, config, **options):
     return published_terms(
-        predicted["global_orient"][:, 0], predicted["body_pose"], predicted["betas"], predicted["keypoints_3d"],
-        predicted["keypoints_2d"], sample, config, **options,
-    )  # fmt: skip
+        predicted["global_orient"][:, 0],
+        predicted["body_pose"],
+        predicted["betas"],
+        predicted["keypoints_3d"],
+        predicted["keypoints_2d"],
+        sample,
+        config,
+        **options,
+    )
 
 
 def weighted_sum(terms, config):
@@ -65,17 +73,23 @@ def test_published_thresholds_and_weights_are_the_recorded_ones(golden):
     turns = torch.tensor([PUBLISHED.rotations[name] for name in JOINT_NAMES])
     expected = np.concatenate([golden["thresh/global_orient"], golden["thresh/body_pose"]])
     assert torch.equal(turns, torch.from_numpy(expected))
-    weights = [getattr(PUBLISHED_LOSS, f"{name}_weight")
-               for name in ("keypoints_3d", "keypoints_2d", "orientation", "body_pose", "betas")]  # fmt: skip
+    weights = [
+        getattr(PUBLISHED_LOSS, f"{name}_weight")
+        for name in ("keypoints_3d", "keypoints_2d", "orientation", "body_pose", "betas")
+    ]
     assert weights == golden["loss_weights"].tolist()
 
 
 @recorded
 @pytest.mark.parametrize(
     ("case", "tals", "training"),
-    [("loose1_train1", PUBLISHED, True), ("loose1_train0", PUBLISHED, False), ("loose0_train1", OFF, True),
-     ("loose0_train0", OFF, False)],
-)  # fmt: skip
+    [
+        ("loose1_train1", PUBLISHED, True),
+        ("loose1_train0", PUBLISHED, False),
+        ("loose0_train1", OFF, True),
+        ("loose0_train0", OFF, False),
+    ],
+)
 def test_values_and_gradients_equal_the_recorded_ones(golden, case, tals, training):
     config = replace(COMPAT, tals=tals)
     sample, predicted = recorded_batch(golden)
@@ -117,14 +131,23 @@ def people(count=3):
     points, pixels = torch.randn(count, 44, 3, generator=draw), 0.2 * torch.randn(count, 44, 2, generator=draw)
     yes, one = torch.ones(count, dtype=torch.bool), torch.ones(count, 44, 1)
     sample = {
-        "keypoints_2d": torch.cat([pixels, one], -1), "keypoints_3d": torch.cat([points, one], -1), "body_pose": pose,
-        "global_orient": orientation, "betas": torch.zeros(count, 10), "has_body_pose": yes,
-        "has_global_orient": yes.clone(), "has_betas": yes.clone(), "true_3d": torch.zeros_like(yes),
-    }  # fmt: skip
+        "keypoints_2d": torch.cat([pixels, one], -1),
+        "keypoints_3d": torch.cat([points, one], -1),
+        "body_pose": pose,
+        "global_orient": orientation,
+        "betas": torch.zeros(count, 10),
+        "has_body_pose": yes,
+        "has_global_orient": yes.clone(),
+        "has_betas": yes.clone(),
+        "true_3d": torch.zeros_like(yes),
+    }
     predicted = {
-        "global_orient": orientation[:, None].clone(), "body_pose": pose.clone(), "betas": torch.zeros(count, 10),
-        "keypoints_3d": points.clone(), "keypoints_2d": pixels.clone(),
-    }  # fmt: skip
+        "global_orient": orientation[:, None].clone(),
+        "body_pose": pose.clone(),
+        "betas": torch.zeros(count, 10),
+        "keypoints_3d": points.clone(),
+        "keypoints_2d": pixels.clone(),
+    }
     return sample, predicted
 
 

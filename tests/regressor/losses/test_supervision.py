@@ -33,9 +33,10 @@ def prediction_for(sample, tokenizer):
     leaves = {
         "global_orient": axis_angle_to_matrix(normal(count, 1, 3)),
         "body_pose": axis_angle_to_matrix(normal(count, 23, 3)),
-        "betas": normal(count, 10), "camera": torch.tensor([0.8, 0.1, -0.1]).repeat(count, 1),
+        "betas": normal(count, 10),
+        "camera": torch.tensor([0.8, 0.1, -0.1]).repeat(count, 1),
         "logits": normal(count, tokenizer.num_tokens, tokenizer.levels[0]),
-    }  # fmt: skip
+    }
     leaves = {name: values.requires_grad_() for name, values in leaves.items()}
     logits = [leaves["logits"], *(torch.zeros(count, tokenizer.num_tokens, level) for level in tokenizer.levels[1:])]
     parts = (leaves[name] for name in LEAVES[:-1])

@@ -30,8 +30,10 @@ def test_keypoints_golden():
     predicted[:3, 0] = torch.tensor([0.05, 0.15, 0.1])
     assert keypoints_2d_scale(predicted, target, TALS)[:3].tolist() == pytest.approx([0.1, 1.0, 1.0])
     assert keypoints_2d_scale(predicted, target, replace(TALS, keypoints_2d={"neck": 0.03})).tolist()[:3] == [
-        1.0, pytest.approx(0.1), 1.0
-    ]  # fmt: skip
+        1.0,
+        pytest.approx(0.1),
+        1.0,
+    ]
     trusted = keypoints_2d_scale(predicted, target, TALS, trust=torch.full((44,), 0.4))
     assert trusted[:3].tolist() == pytest.approx([0.1, 0.1, 0.1])
     batched = keypoints_2d_scale(predicted.expand(2, 3, 44, 2), target, TALS)
@@ -96,9 +98,14 @@ def test_terms_of_a_training_step(regressor, sample, open_body, tokenizer):
     regressor.eval()
     prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
     config = LossConfig(keypoints_3d_weight=1.0, vertices_weight=1.0)
-    loose = replace(config, tals=TalsConfig(
-        keypoints_2d=dict.fromkeys(KEYPOINT_NAMES, 9.0), rotations=dict.fromkeys(JOINT_NAMES, 4.0), weight=0.1,
-    ))  # fmt: skip
+    loose = replace(
+        config,
+        tals=TalsConfig(
+            keypoints_2d=dict.fromkeys(KEYPOINT_NAMES, 9.0),
+            rotations=dict.fromkeys(JOINT_NAMES, 4.0),
+            weight=0.1,
+        ),
+    )
     plain = losses.regression_loss(prediction, sample, open_body, tokenizer, config)
     measured = losses.regression_loss(prediction, sample, open_body, tokenizer, loose)
     pseudo = losses.regression_loss(
@@ -107,8 +114,16 @@ def test_terms_of_a_training_step(regressor, sample, open_body, tokenizer):
     for name, term in plain.items():
         kept = 0.1 if name == "keypoints_2d" else 1.0
         assert float(measured[name].detach()) == pytest.approx(kept * float(term.detach()), rel=1e-4), name
-        kept = {"keypoints_2d": 0.1, "keypoints_3d": 0.1, "orientation": 0.1, "body_pose": 0.1, "joints": 0,
-                "body_joints": 0, "vertices": 0, "token": 0}.get(name, 1.0)  # fmt: skip
+        kept = {
+            "keypoints_2d": 0.1,
+            "keypoints_3d": 0.1,
+            "orientation": 0.1,
+            "body_pose": 0.1,
+            "joints": 0,
+            "body_joints": 0,
+            "vertices": 0,
+            "token": 0,
+        }.get(name, 1.0)
         assert float(pseudo[name].detach()) == pytest.approx(kept * float(term.detach()), rel=1e-4), name
 
 

@@ -83,8 +83,17 @@ def test_terms_respect_what_is_known_and_change_nothing(regressor, sample, open_
     regressor.eval()
     prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
     full = losses.regression_loss(prediction, sample, open_body, tokenizer, config)
-    assert set(full) == {"orientation", "body_pose", "joints", "body_joints", "keypoints_3d", "keypoints_2d", "pointed",
-                         "betas", "token"}  # fmt: skip
+    assert set(full) == {
+        "orientation",
+        "body_pose",
+        "joints",
+        "body_joints",
+        "keypoints_3d",
+        "keypoints_2d",
+        "pointed",
+        "betas",
+        "token",
+    }
     assert all(torch.equal(values, before[name]) for name, values in sample.items())
 
     unknown = dict(sample)

@@ -99,8 +99,11 @@ def test_beginning_takes_no_memory_by_the_code(form):
     """A column a code and token, as one-hot vectors have it, is 15 GiB for 4,096 people and the paper's tokenizer."""
     levels, count, tokens = (64, 2), 200, 6
     digits = [torch.randint(level, (count, tokens), generator=torch.Generator().manual_seed(0)) for level in levels]
-    head = MixerTokenHead(8, tokens, levels) if form == "mixer" else TokenHead(
-        8, tokens, levels, torch.cat([torch.arange(64.0), torch.arange(64.0) + 100])[:, None], form)  # fmt: skip
+    head = (
+        MixerTokenHead(8, tokens, levels)
+        if form == "mixer"
+        else TokenHead(8, tokens, levels, torch.cat([torch.arange(64.0), torch.arange(64.0) + 100])[:, None], form)
+    )
     with Largest() as seen:
         head.start_at(digits)
     assert seen.most <= max(count * tokens, sum(levels) * tokens)

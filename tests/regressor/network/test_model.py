@@ -24,8 +24,14 @@ def predict(regressor, sample):
 
 def test_shapes(regressor, sample, open_body):
     prediction = predict(regressor, sample)
-    shapes = {"global_orient": (4, 1, 3, 3), "body_pose": (4, 23, 3, 3), "betas": (4, 10), "camera": (4, 3),
-              "token_logits": (4, 6, 32), "token_ids": (4, 6)}  # fmt: skip
+    shapes = {
+        "global_orient": (4, 1, 3, 3),
+        "body_pose": (4, 23, 3, 3),
+        "betas": (4, 10),
+        "camera": (4, 3),
+        "token_logits": (4, 6, 32),
+        "token_ids": (4, 6),
+    }
     for name, shape in shapes.items():
         assert tuple(getattr(prediction, name).shape) == shape, name
     assert [tuple(part.shape) for part in prediction.factor_logits] == [(4, 6, 4), (4, 6, 4), (4, 6, 2)]

@@ -157,8 +157,13 @@ def test_crops_alone_are_enough(network, people, tokenizer):
     with torch.no_grad():
         alone = network(normalise(people["image"]))
         placed = network(normalise(people["image"]), box=people["box"], K=people["K"])
-    for name, shape in {"global_orient": (4, 1, 3, 3), "body_pose": (4, 23, 3, 3), "betas": (4, 10),
-                        "camera": (4, 3), "token_logits": (4, 6, 32)}.items():  # fmt: skip
+    for name, shape in {
+        "global_orient": (4, 1, 3, 3),
+        "body_pose": (4, 23, 3, 3),
+        "betas": (4, 10),
+        "camera": (4, 3),
+        "token_logits": (4, 6, 32),
+    }.items():
         assert tuple(getattr(alone, name).shape) == shape
         assert torch.equal(getattr(alone, name), getattr(placed, name))
     scale, tx, ty = alone.camera.unbind(-1)
@@ -204,9 +209,13 @@ def test_training_takes_the_network_as_any_other(config, tokenizer, annotated_pe
     save_backbone(tmp_path / "backbone.pt", pretrained.state_dict(), config, {})
     still = replace(config, loss=preset("vit-s").loss, optim=OptimConfig(steps=2, batch=2, warmup=1, lr=0.0))
     exported = train_regressor(
-        open_crops(tmp_path / "crops.h5"), tokenizer, tmp_path / "run", still, open_body,
+        open_crops(tmp_path / "crops.h5"),
+        tokenizer,
+        tmp_path / "run",
+        still,
+        open_body,
         backbone=tmp_path / "backbone.pt",
-    )  # fmt: skip
+    )
     trained = load_regressor(exported, tokenizer=tokenizer)
     assert torch.allclose(trained.network.backbone.blocks[1].qkv.weight, pretrained.blocks[1].qkv.weight, atol=1e-6)
     # It began at the mean orientation in camera axes: upright, that is upside down in them.
@@ -280,7 +289,8 @@ def test_the_tokens_that_cross_entropy_asks_for_are_as_good_as_the_tokenizer(con
         regressor.network.mean_pose6d.copy_(matrix_to_rot6d(pose).mean(0))
         logits = one_hot_logits(tokenizer, pose)
         regressor.network.forward = lambda *_, logits=logits: RawPrediction(
-            torch.tensor([1.0, 0, 0, 0, 1, 0]).expand(4, 6), torch.zeros(4, 10), torch.ones(4, 3), logits, None)
+            torch.tensor([1.0, 0, 0, 0, 1, 0]).expand(4, 6), torch.zeros(4, 10), torch.ones(4, 3), logits, None
+        )
         with torch.no_grad():
             found = regressor(torch.zeros(4, 3, 64, 64)).body_pose[:, :21]
         turned[name] = float(geodesic_distance(found, best).max())

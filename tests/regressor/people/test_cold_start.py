@@ -14,8 +14,17 @@ import torch
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.network.model import build_regressor
 
-HEAVY = ("torch._dynamo", "torch._inductor", "sympy", "scipy.optimize", "torch.fx.experimental.symbolic_shapes",
-         "torch.distributed.tensor", "smplx", "pandas", "tensorboard")  # fmt: skip
+HEAVY = (
+    "torch._dynamo",
+    "torch._inductor",
+    "sympy",
+    "scipy.optimize",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.distributed.tensor",
+    "smplx",
+    "pandas",
+    "tensorboard",
+)
 """Compilers, computer algebra, optimisers: half a second to two seconds each."""
 PROGRAM = """
 import json, sys
@@ -38,8 +47,11 @@ def modules_of(module, *arguments, out, before=""):
     listed = out / "modules.json"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module=module, before=before), *map(str, arguments), str(listed)],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(listed.read_text())
 
@@ -58,8 +70,15 @@ def test_predict_imports_no_compiler(tiny_config, tokenizer, tokenizer_file, tmp
 
 def test_encode_imports_no_compiler(tokenizer_file, tmp_path):
     poses = np.zeros((5, 156), np.float32)
-    np.savez(tmp_path / "clip.npz", poses=poses, trans=np.zeros((5, 3)), betas=np.zeros(10), mocap_framerate=30.0,
-             gender="neutral")  # fmt: skip
-    found = modules_of("tokenizer", "encode", tokenizer_file, tmp_path / "clip.npz", "--out", tmp_path / "tokens.npz",
-                       out=tmp_path)  # fmt: skip
+    np.savez(
+        tmp_path / "clip.npz",
+        poses=poses,
+        trans=np.zeros((5, 3)),
+        betas=np.zeros(10),
+        mocap_framerate=30.0,
+        gender="neutral",
+    )
+    found = modules_of(
+        "tokenizer", "encode", tokenizer_file, tmp_path / "clip.npz", "--out", tmp_path / "tokens.npz", out=tmp_path
+    )
     assert [name for name in HEAVY if name in found] == []

@@ -42,10 +42,21 @@ def photo(tmp_path):
 @pytest.fixture
 def run(regressor_file, tokenizer_file, tmp_path):
     def call(*arguments, tokenizer=tokenizer_file):
-        return CliRunner().invoke(main, [
-            "predict", *map(str, arguments), "--regressor", str(regressor_file), "--tokenizer", str(tokenizer),
-            "--out", str(tmp_path / "out"), "--device", "cpu",
-        ])  # fmt: skip
+        return CliRunner().invoke(
+            main,
+            [
+                "predict",
+                *map(str, arguments),
+                "--regressor",
+                str(regressor_file),
+                "--tokenizer",
+                str(tokenizer),
+                "--out",
+                str(tmp_path / "out"),
+                "--device",
+                "cpu",
+            ],
+        )
 
     return call
 
@@ -62,11 +73,26 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     assert "synthetic people only" in about["warning"] and about["given_box"] == [60, 5, 119, 85]
     shapes = {name: values.shape for name, values in saved.items()}
     assert shapes == {
-        "global_orient": (3,), "body_pose": (69,), "transl": (3,), "betas": (10,), "open_body_betas": (10,),
-        "poses": (1, 156), "trans": (1, 3), "gender": (), "body_model": (), "mocap_framerate": (),
-        "mocap_frame_rate": (), "K": (3, 3), "box": (4,), "vertices": (13492, 3), "joints": (24, 3),
-        "joints_2d": (24, 2), "token_ids": (6,), "translation": (3,), "rotation_matrices": (24, 3, 3),
-    }  # fmt: skip
+        "global_orient": (3,),
+        "body_pose": (69,),
+        "transl": (3,),
+        "betas": (10,),
+        "open_body_betas": (10,),
+        "poses": (1, 156),
+        "trans": (1, 3),
+        "gender": (),
+        "body_model": (),
+        "mocap_framerate": (),
+        "mocap_frame_rate": (),
+        "K": (3, 3),
+        "box": (4,),
+        "vertices": (13492, 3),
+        "joints": (24, 3),
+        "joints_2d": (24, 2),
+        "token_ids": (6,),
+        "translation": (3,),
+        "rotation_matrices": (24, 3, 3),
+    }
     side = saved["box"][2:] - saved["box"][:2]
     assert side.tolist() == [96, 96], "1.2 times the longer side of the given box"
     numbers = ("global_orient", "body_pose", "transl", "poses", "trans")
@@ -75,9 +101,11 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     matrices = axis_angle_to_matrix(torch.from_numpy(pose))
     assert np.allclose(matrices, saved["rotation_matrices"], atol=1e-5)
     posed = open_body.vertices(
-        matrices[1:], root=matrices[0], betas=torch.from_numpy(saved["open_body_betas"]),
+        matrices[1:],
+        root=matrices[0],
+        betas=torch.from_numpy(saved["open_body_betas"]),
         translation=torch.from_numpy(saved["transl"]),
-    )  # fmt: skip
+    )
     assert np.allclose(posed, saved["vertices"], atol=1e-4)
     assert (saved["betas"] == 0).all() and saved["open_body_betas"].any(), "SMPL's shape is not the open body's"
     assert saved["gender"] == "neutral" and saved["body_model"] == "open"
@@ -112,8 +140,9 @@ def test_a_crowd_goes_through_in_parts(run, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(predict_files, "_AT_ONCE", 3)
     monkeypatch.setattr(predict_files, "_MOST_DRAWN", 5)
     monkeypatch.setattr(predict_files, "predict_crops", lambda *a: seen.append(len(a[2].boxes)) or plain(*a))
-    monkeypatch.setattr(predict_files, "overlay_picture", lambda image, vertices, *rest: seen.append(vertices.shape) or
-                        image)  # fmt: skip
+    monkeypatch.setattr(
+        predict_files, "overlay_picture", lambda image, vertices, *rest: seen.append(vertices.shape) or image
+    )
     assert run(photo, "--boxes", json_boxes).exit_code == 0
     assert seen[:3] == [3, 3, 1] and seen[3][0] == 5
     assert len(together) == 7

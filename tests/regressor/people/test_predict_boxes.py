@@ -50,12 +50,18 @@ ROWS = "image,x0,y0,x1,y1\r\nMärz.jpg,10,10.5,290,400\r\n"
 @pytest.mark.parametrize(
     "text",
     [
-        ROWS, ROWS.partition("\n")[2], ROWS.replace(",", ";"), ROWS.replace(",", ";").replace(".5", ",5"),
-        ROWS.replace(",", "\t"), "sep=;\r\n" + ROWS.replace(",", ";"), ROWS.replace("\r\n", ",,\r\n") + ",,,\r\n",
-        "filename,score,y1,x1,y2,x2\nMärz.jpg,.9,10.5,10,400,290\n", "image;x;y;w;h\nMärz.jpg;10;10,5;280;389,5\n",
+        ROWS,
+        ROWS.partition("\n")[2],
+        ROWS.replace(",", ";"),
+        ROWS.replace(",", ";").replace(".5", ",5"),
+        ROWS.replace(",", "\t"),
+        "sep=;\r\n" + ROWS.replace(",", ";"),
+        ROWS.replace("\r\n", ",,\r\n") + ",,,\r\n",
+        "filename,score,y1,x1,y2,x2\nMärz.jpg,.9,10.5,10,400,290\n",
+        "image;x;y;w;h\nMärz.jpg;10;10,5;280;389,5\n",
         "image,x0,y0,x1,y1\nC:\\photos\\März.jpg,10,10.5,290,400\n",
     ],
-)  # fmt: skip
+)
 def test_tables_as_spreadsheets_save_them(tmp_path, text, encoding):
     (tmp_path / "b.csv").write_bytes(text.encode(encoding))
     assert read_boxes(tmp_path / "b.csv", [Path("in/März.jpg")]) == [[(10, 10.5, 290, 400)]]
@@ -76,19 +82,23 @@ def test_json_of_other_programs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("b.json", [[1, 2, 3, 4]] * 3, "3 boxes, 2 images"), ("b.json", "{", "Cannot read boxes"),
+        ("b.json", [[1, 2, 3, 4]] * 3, "3 boxes, 2 images"),
+        ("b.json", "{", "Cannot read boxes"),
         ("b.json", {"a.jpg": []}, "no box for in/a.jpg, nor for the others; got boxes for nothing"),
         ("b.json", {"c.jpg": [1, 2, 3, 4]}, "no box for in/a.jpg, nor .* boxes for c.jpg"),
-        ("b.json", [[1, 2, 3, 4], [1, 2, 3]], "is no box"), ("b.json", 5, "No list of boxes"),
+        ("b.json", [[1, 2, 3, 4], [1, 2, 3]], "is no box"),
+        ("b.json", 5, "No list of boxes"),
         ("b.json", {"a.jpg": [1, 2, 3, 4], "b.jpg": [1, 2, 3, 4], "c.jpg": [1, 2, 3, 4]}, "not given; got c.jpg"),
         ("b.json", [{"bbox": [1, 2, 3, 4]}], "names no image"),
         ("b.json", {"version": 1.3, "people": []}, "holds annotation of OpenPose or COCO, no list of boxes; got keys"),
         ("b.json", {"images": [], "annotations": []}, "holds annotation of OpenPose or COCO, no list of boxes"),
         ("b.json", {"a.jpg": [[1, 2, 3, 4, 0.9]]}, "four numbers"),
-        ("b.csv", "image,cx,cy,r\n", "names no columns of boxes"), ("b.csv", "\0\xff", "Cannot read|no box"),
-        ("b.csv", "a.jpg,1,2,3\n", "line 1 is no box"), ("none.csv", None, "Cannot read boxes"),
+        ("b.csv", "image,cx,cy,r\n", "names no columns of boxes"),
+        ("b.csv", "\0\xff", "Cannot read|no box"),
+        ("b.csv", "a.jpg,1,2,3\n", "line 1 is no box"),
+        ("none.csv", None, "Cannot read boxes"),
     ],
-)  # fmt: skip
+)
 def test_unclear_box_files_are_refused(tmp_path, name, content, says):
     path = tmp_path / name if content is None else boxes_file(tmp_path / name, content)
     with pytest.raises(UserError, match=says):
@@ -153,9 +163,12 @@ def test_images_without_a_box_are_left_out_and_never_taken_whole(tmp_path):
 
 @pytest.mark.parametrize(
     ("boxes", "file", "whole", "got"),
-    [((), None, False, "no option that tells it"), (("1,2,3,4",), Path("b.json"), False, "--box and --boxes"),
-     (("1,2,3,4",), None, True, "--box and --whole")],
-)  # fmt: skip
+    [
+        ((), None, False, "no option that tells it"),
+        (("1,2,3,4",), Path("b.json"), False, "--box and --boxes"),
+        (("1,2,3,4",), None, True, "--box and --whole"),
+    ],
+)
 def test_where_people_are_must_be_clear(boxes, file, whole, got):
     with pytest.raises(UserError, match=f"got {got}. Give --box X0,Y0,X1,Y1 .* or --boxes FILE .* or --whole"):
         jobs_of([Path("me.jpg")], boxes, file, whole)

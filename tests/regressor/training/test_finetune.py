@@ -44,8 +44,24 @@ FEW = Settings(tals="none", steps=30, assignments=("optim.lr=3e-3",))
 
 def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_file):
     run = tmp_path / "run"
-    command = ["finetune", str(photographs), "--regressor", str(start), "--tokenizer", str(tokenizer_file), "--run",
-               str(run), "--steps", "30", "--tals", "none", "--set", "optim.lr=3e-3", "--device", "cpu"]  # fmt: skip
+    command = [
+        "finetune",
+        str(photographs),
+        "--regressor",
+        str(start),
+        "--tokenizer",
+        str(tokenizer_file),
+        "--run",
+        str(run),
+        "--steps",
+        "30",
+        "--tals",
+        "none",
+        "--set",
+        "optim.lr=3e-3",
+        "--device",
+        "cpu",
+    ]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     result = json.loads((run / "finetune.json").read_text())
@@ -63,17 +79,30 @@ def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_f
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 2 and "--resume" in again.output
     photo = str(photographs.parent / "0.jpg")
-    predicted = CliRunner().invoke(main, [
-        "predict", photo, "--whole", "--regressor", str(run / "regressor.pt"), "--tokenizer", str(tokenizer_file),
-        "--device", "cpu", "--out", str(tmp_path / "out"),
-    ])  # fmt: skip
+    predicted = CliRunner().invoke(
+        main,
+        [
+            "predict",
+            photo,
+            "--whole",
+            "--regressor",
+            str(run / "regressor.pt"),
+            "--tokenizer",
+            str(tokenizer_file),
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+    )
     assert predicted.exit_code == 0, predicted.output
 
 
 def test_a_killed_run_goes_on(tmp_path, photographs, start, tokenizer, open_body):
     def tune(run, **options):
-        return finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / run, FEW, device="cpu",
-                        **options)  # fmt: skip
+        return finetune(
+            Photographs((photographs,)), start, tokenizer, open_body, tmp_path / run, FEW, device="cpu", **options
+        )
 
     class Stop(Exception):
         pass
@@ -99,11 +128,19 @@ def test_a_killed_run_goes_on(tmp_path, photographs, start, tokenizer, open_body
 def test_a_prepared_folder_serves_too(tmp_path, photographs, start, tokenizer, open_body):
     for share, says in ((0.3, None), (0.0, r"nobody in val.*Prepare it with --val-share")):
         folder = tmp_path / f"shards{share}"
-        done = CliRunner().invoke(main, ["prepare", "coco", str(photographs), "--out", str(folder), "--workers", "1",
-                                         "--val-share", str(share)])  # fmt: skip
+        done = CliRunner().invoke(
+            main,
+            ["prepare", "coco", str(photographs), "--out", str(folder), "--workers", "1", "--val-share", str(share)],
+        )
         assert done.exit_code == 0, done.output
-        arguments = (Photographs((folder,)), start, tokenizer, open_body, tmp_path / f"run{share}",
-                     replace(FEW, steps=2))  # fmt: skip
+        arguments = (
+            Photographs((folder,)),
+            start,
+            tokenizer,
+            open_body,
+            tmp_path / f"run{share}",
+            replace(FEW, steps=2),
+        )
         if says is None:
             result = finetune(*arguments, device="cpu")
             assert Path(result.regressor).is_file() and not (tmp_path / f"run{share}" / "data").exists()
@@ -194,11 +231,15 @@ def test_other_data_are_mixed_into_training_alone(
     tmp_path, photographs, start, tokenizer, open_body, crops_file, monkeypatch
 ):
     trained, seen = [], []
-    monkeypatch.setattr(tuning, "train_regressor", lambda crops, *rest, **options: (
-        trained.append(crops), train_regressor(crops, *rest, **options))[1])  # fmt: skip
+    monkeypatch.setattr(
+        tuning,
+        "train_regressor",
+        lambda crops, *rest, **options: (trained.append(crops), train_regressor(crops, *rest, **options))[1],
+    )
     source = Photographs((photographs,), also=(f"{crops_file}=0.25",))
-    result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu",
-                      say=seen.append)  # fmt: skip
+    result = finetune(
+        source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu", say=seen.append
+    )
     (mixture,) = trained
     assert mixture.shares == pytest.approx({"data": 0.75, "crops": 0.25}) and mixture.count("train") > 12
     assert mixture.count("val") == result.val, "only photographs are held out"
@@ -207,8 +248,9 @@ def test_other_data_are_mixed_into_training_alone(
     kept = load_state(tmp_path / "run" / "regressor.pt")["provenance"]["crops_attributes"]
     assert kept["mixture"] == mixture.shares and set(kept["data_sets"]) == {"data", "crops"}
     with pytest.raises(UserError, match="other crops"):
-        finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu",
-                 resume=True)  # fmt: skip
+        finetune(
+            Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu", resume=True
+        )
     shared = finetune_config(preset("vit-h"), 300, Settings(), 0.75)
     assert shared.optim.steps == 500, "as many passes over the photographs as without the others"
 

@@ -81,8 +81,9 @@ def test_without_a_checkpoint_a_resume_wants_the_same_file(tmp_path, crops_file,
     for given in (None, crops_file):
         with pytest.raises(UserError, match=r"began with another regressor.*expected start\.pt"):
             train(store, tokenizer, run, still, open_body, start=given, resume=True)
-    assert (train(store, tokenizer, run, still, open_body, start=start, resume=True)["network"]["mean_betas"] == 0.25
-            ).all()  # fmt: skip
+    assert (
+        train(store, tokenizer, run, still, open_body, start=start, resume=True)["network"]["mean_betas"] == 0.25
+    ).all()
 
 
 def test_what_does_not_fit_is_told(tmp_path, crops_file, tokenizer, open_body, start, tiny_config):
@@ -93,8 +94,10 @@ def test_what_does_not_fit_is_told(tmp_path, crops_file, tokenizer, open_body, s
             train(store, tokenizer, run, config, open_body, start=file)
         assert not run.exists(), "refused before anything is written"
 
-    refused(r"another network.*got preset 'small' with decoder.width 32; expected preset 'small' with decoder.width 16",
-            replace(tiny_config, decoder=replace(tiny_config.decoder, width=32)))  # fmt: skip
+    refused(
+        r"another network.*got preset 'small' with decoder.width 32; expected preset 'small' with decoder.width 16",
+        replace(tiny_config, decoder=replace(tiny_config.decoder, width=32)),
+    )
     refused("head.pose rot6d", replace(tiny_config, head=HeadConfig(pose="rot6d")))
     refused("No file at|No regressor at", file=tmp_path / "none.pt")
     refused("no exported regressor", file=_changed(start, tmp_path, format="else"))
@@ -115,8 +118,12 @@ def test_settings_of_training_may_differ(start, tiny_config):
     """What changes no tensor is the user's to choose; the rest is the file's."""
     assert starting_config(start).optim.lr == 7e-4
     assert (starting_config(start).device, starting_config(start).precision) == ("auto", "auto")
-    other = replace(tiny_config, decoder=replace(tiny_config.decoder, dropout=0.4), seed=5,
-                    backbone=replace(tiny_config.backbone, trainable="none", drop_path=0.1))  # fmt: skip
+    other = replace(
+        tiny_config,
+        decoder=replace(tiny_config.decoder, dropout=0.4),
+        seed=5,
+        backbone=replace(tiny_config.backbone, trainable="none", drop_path=0.1),
+    )
     assert starting_config(start, other) == other
     with pytest.raises(UserError, match=r"image_size 128, backbone\.width 24"):
         starting_config(start, preset("small"))
@@ -127,16 +134,30 @@ def test_settings_of_training_may_differ(start, tiny_config):
 
 def test_the_command(tmp_path, crops_file, tokenizer_file, start):
     command = ["train", str(crops_file), "--tokenizer", str(tokenizer_file), "--start", str(start), "--device", "cpu"]
-    done = CliRunner().invoke(main, [
-        *command, "--run", str(tmp_path / "run"), "--set", "optim.steps=2", "--loss", "published", "--tals", "none",
-    ])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            *command,
+            "--run",
+            str(tmp_path / "run"),
+            "--set",
+            "optim.steps=2",
+            "--loss",
+            "published",
+            "--tals",
+            "none",
+        ],
+    )
     assert done.exit_code == 0, done.output
     config = load_regressor(tmp_path / "run" / "regressor.pt", tokenizer=tokenizer_file).config
     assert config.optim.lr == 7e-4, "the file's own, where nothing else is said"
     assert config.optim.steps == 2 and config.loss.form == "published" and not config.loss.tals.on
     assert to_dict(config)["decoder"] == load_state(start)["config"]["decoder"]
-    for extra, says in ((["--preset", "small"], "another network"), (["--set", "head.pose=rot6d"], "head.pose"),
-                        (["--backbone", str(start)], "one file")):  # fmt: skip
+    for extra, says in (
+        (["--preset", "small"], "another network"),
+        (["--set", "head.pose=rot6d"], "head.pose"),
+        (["--backbone", str(start)], "one file"),
+    ):
         done = CliRunner().invoke(main, [*command, "--run", str(tmp_path / "other"), *extra])
         assert done.exit_code == 2 and says in done.output, done.output
 
@@ -144,14 +165,19 @@ def test_the_command(tmp_path, crops_file, tokenizer_file, start):
 def test_the_backbone_is_noted_down_and_wanted_again(tmp_path, crops_file, tokenizer, open_body, tiny_config):
     """Killed before its first checkpoint, a run that goes on without its backbone would learn from nothing."""
     vit = replace(
-        preset("vit-s"), optim=replace(tiny_config.optim, steps=2), image_size=64, pictures=0, precision="fp32",
+        preset("vit-s"),
+        optim=replace(tiny_config.optim, steps=2),
+        image_size=64,
+        pictures=0,
+        precision="fp32",
         backbone=BackboneConfig(kind="vit", width=16, blocks=(1,), heads=2),
         decoder=DecoderConfig(kind="single", dim=8, heads=2, layers=1, width=16, hidden=16),
-    )  # fmt: skip
+    )
     weights = build_regressor(vit, tokenizer).network.backbone.state_dict()
     save_backbone(tmp_path / "b.pt", weights, vit, {"imported_from": "vitpose.pth"})
-    prepared = CliRunner().invoke(main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"),
-                                         "--workers", "1"])  # fmt: skip
+    prepared = CliRunner().invoke(
+        main, ["prepare", "synthetic", str(crops_file), "--out", str(tmp_path / "shards"), "--workers", "1"]
+    )
     assert prepared.exit_code == 0, prepared.output
 
     def go(**options):

@@ -19,10 +19,12 @@ from tokenizer.engine.training.checkpoint import load_state
 @pytest.fixture
 def vit_config(tiny_config):
     return replace(
-        tiny_config, image_size=64, backbone=BackboneConfig(kind="vit", width=16, blocks=(3,), heads=2),
+        tiny_config,
+        image_size=64,
+        backbone=BackboneConfig(kind="vit", width=16, blocks=(3,), heads=2),
         decoder=DecoderConfig(kind="single", dim=16, layers=1, heads=2, width=16, hidden=16),
         head=HeadConfig(logits="mixer"),
-    )  # fmt: skip
+    )
 
 
 def trained(network):
@@ -64,12 +66,14 @@ def test_without_layer_decay_there_are_two_groups_and_a_resnet_has_no_other(tiny
 
 
 @pytest.mark.parametrize("trainable", ["none", 1])
-def test_training_leaves_frozen_parts_as_they_were(
-    tmp_path, crops_file, tokenizer, tiny_config, open_body, trainable
-):  # fmt: skip
+def test_training_leaves_frozen_parts_as_they_were(tmp_path, crops_file, tokenizer, tiny_config, open_body, trainable):
     """Statistics of batch norm included."""
-    config = replace(tiny_config, device="cpu", backbone=replace(tiny_config.backbone, trainable=trainable),
-                     optim=replace(tiny_config.optim, steps=3))  # fmt: skip
+    config = replace(
+        tiny_config,
+        device="cpu",
+        backbone=replace(tiny_config.backbone, trainable=trainable),
+        optim=replace(tiny_config.optim, steps=3),
+    )
     torch.manual_seed(config.seed)
     before = build_regressor(config, tokenizer).network.state_dict()
     path = train_regressor(open_crops(crops_file), tokenizer, tmp_path / "run", config, open_body, export="last")

@@ -23,14 +23,21 @@ def too_much(*_, **__):
 @pytest.mark.parametrize(
     ("place", "name", "command", "says"),
     [
-        (train, "leave_gradients",
-         "train {crops} --run {out} --set image_size=32 --set optim.batch=2 --set data.workers=0",
-         ("in training", "optim.accumulate", "optim.batch", "backbone.recompute")),
+        (
+            train,
+            "leave_gradients",
+            "train {crops} --run {out} --set image_size=32 --set optim.batch=2 --set data.workers=0",
+            ("in training", "optim.accumulate", "optim.batch", "backbone.recompute"),
+        ),
         (evaluate, "score_batch", "evaluate {file} {crops}", ("in evaluation", "--precision bf16", "--device cpu")),
-        (predict_files, "predict_crops", "predict {photo} --whole --regressor {file} --out {out}",
-         ("photo.png", "--precision bf16", "--device cpu")),
+        (
+            predict_files,
+            "predict_crops",
+            "predict {photo} --whole --regressor {file} --out {out}",
+            ("photo.png", "--precision bf16", "--device cpu"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_memory_that_runs_out_is_one_message(
     tmp_path, monkeypatch, crops_file, tokenizer_file, tokenizer, tiny_config, place, name, command, says
 ):

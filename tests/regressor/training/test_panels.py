@@ -135,9 +135,25 @@ def test_tensorboard_gets_the_same_picture(tmp_path, crops, regressor, open_body
 
 
 def test_the_command_line_turns_them_off(tmp_path, crops, tokenizer_file):
-    done = CliRunner().invoke(main, [
-        "train", str(crops.path), "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / "run"), "--no-pictures",
-        "--set", "image_size=32", "--set", "optim.steps=1", "--set", "optim.batch=4", "--device", "cpu",
-    ])  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "train",
+            str(crops.path),
+            "--tokenizer",
+            str(tokenizer_file),
+            "--run",
+            str(tmp_path / "run"),
+            "--no-pictures",
+            "--set",
+            "image_size=32",
+            "--set",
+            "optim.steps=1",
+            "--set",
+            "optim.batch=4",
+            "--device",
+            "cpu",
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "run" / "pictures").exists()

@@ -47,9 +47,13 @@ def paper_like(tiny_config):
     """The paper's network, narrow and at 64 px."""
     paper = preset("vit-s")
     return replace(
-        tiny_config, image_size=64, head=paper.head, loss=paper.loss, decoder=replace(paper.decoder, dim=16, layers=2,
-        heads=2, width=16, hidden=16), backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
-    )  # fmt: skip
+        tiny_config,
+        image_size=64,
+        head=paper.head,
+        loss=paper.loss,
+        decoder=replace(paper.decoder, dim=16, layers=2, heads=2, width=16, hidden=16),
+        backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
+    )
 
 
 def weights_of(path):
@@ -63,11 +67,14 @@ def same(a, b):
 def test_it_learns_and_leaves_a_run_folder(tmp_path, crops, tokenizer, tiny_config, open_body):
     seen = []
     config = replace(
-        tiny_config, optim=replace(tiny_config.optim, steps=60, batch=12, lr=1e-2), checkpoint_every=60,
+        tiny_config,
+        optim=replace(tiny_config.optim, steps=60, batch=12, lr=1e-2),
+        checkpoint_every=60,
         augment=AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0),
-    )  # fmt: skip
-    path = train_regressor(crops, tokenizer, tmp_path / "run", config, open_body,
-                           progress=lambda *figures: seen.append(figures))  # fmt: skip
+    )
+    path = train_regressor(
+        crops, tokenizer, tmp_path / "run", config, open_body, progress=lambda *figures: seen.append(figures)
+    )
     assert path == tmp_path / "run" / "regressor.pt" and [step for step, _, _ in seen] == list(range(1, 61))
     first, last = (
         sum(figures[name] for name in figures.keys() - OTHER_FIGURES) for _, _, figures in (seen[0], seen[-1])
@@ -94,16 +101,22 @@ def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_confi
     with pytest.raises(Stop):
         train_regressor(crops, tokenizer, tmp_path / "broken", tiny_config, open_body, progress=stop)
     steps = []
-    resumed = train_regressor(crops, tokenizer, tmp_path / "broken", tiny_config, open_body, resume=True,
-                              progress=lambda step, *_: steps.append(step))  # fmt: skip
+    resumed = train_regressor(
+        crops,
+        tokenizer,
+        tmp_path / "broken",
+        tiny_config,
+        open_body,
+        resume=True,
+        progress=lambda step, *_: steps.append(step),
+    )
     assert steps == [5, 6, 7, 8], "from the checkpoint after step 4"
     assert same(weights_of(whole), weights_of(resumed))
 
 
 def test_a_figure_that_is_no_number_is_never_best(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     figures = iter([float("nan"), 3.0, float("nan"), 5.0])
-    monkeypatch.setattr(training, "score_predictions",
-                        lambda *_, **__: {"mpjpe_mm": torch.tensor([next(figures)])})  # fmt: skip
+    monkeypatch.setattr(training, "score_predictions", lambda *_, **__: {"mpjpe_mm": torch.tensor([next(figures)])})
     config = replace(tiny_config, validate_every=2, pictures=0)
     state = load_state(train_regressor(crops, tokenizer, tmp_path / "run", config, open_body))
     assert state["provenance"]["weights"] == "best, step 4" and state["provenance"]["metrics"] == {"val_mpjpe_mm": 3.0}
@@ -113,9 +126,13 @@ def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, 
     """From a scale that is too large the first steps overflow; a run broken among them ends as the whole one does."""
     monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**20))
     config = replace(
-        tiny_config, precision="fp16", optim=replace(tiny_config.optim, steps=60, batch=12, lr=1e-2),
-        validate_every=60, checkpoint_every=5, augment=AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0),
-    )  # fmt: skip
+        tiny_config,
+        precision="fp16",
+        optim=replace(tiny_config.optim, steps=60, batch=12, lr=1e-2),
+        validate_every=60,
+        checkpoint_every=5,
+        augment=AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0),
+    )
     seen = {}
 
     def train(run, until=None, **options):
@@ -162,9 +179,14 @@ def test_fp16_predicts_within_a_degree_of_fp32(tmp_path, tokenizer, tiny_config,
         assert 0 < turned.max() < 1
 
 
-@pytest.mark.parametrize(("zero", "unreached"), [
-    ((), set()), (("token", "pointed"), set()), (("keypoints_2d", "keypoints_3d"), {"camera.weight", "camera.bias"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("zero", "unreached"),
+    [
+        ((), set()),
+        (("token", "pointed"), set()),
+        (("keypoints_2d", "keypoints_3d"), {"camera.weight", "camera.bias"}),
+    ],
+)
 def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, unreached):
     """In the networks of all presets, narrower: with their own losses, and with weights of 0."""
     weights = {f"{name}_weight": 0.0 for name in zero}
@@ -231,10 +253,22 @@ def test_kill_dash_nine_and_resume(
     """The process dies without a word, at whatever instant; the resumed run ends with the same weights."""
     config = replace(tiny_config, optim=replace(tiny_config.optim, steps=40), device="cpu")
     (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
-    killed_after_a_checkpoint("regressor.commands.cli", [
-        "train", crops.path, "--tokenizer", tokenizer_file, "--run", tmp_path / "killed", "--config",
-        tmp_path / "config.json", "--device", "cpu",
-    ], tmp_path / "killed")  # fmt: skip
+    killed_after_a_checkpoint(
+        "regressor.commands.cli",
+        [
+            "train",
+            crops.path,
+            "--tokenizer",
+            tokenizer_file,
+            "--run",
+            tmp_path / "killed",
+            "--config",
+            tmp_path / "config.json",
+            "--device",
+            "cpu",
+        ],
+        tmp_path / "killed",
+    )
     assert not (tmp_path / "killed" / "regressor.pt").exists()
     resumed = train_regressor(crops, tokenizer, tmp_path / "killed", config, open_body, resume=True)
     whole = train_regressor(crops, tokenizer, tmp_path / "whole", config, open_body)
@@ -250,9 +284,13 @@ def test_the_suit_is_never_mirrored(tmp_path, crops, tokenizer, tiny_config, ope
         assert load_state(path)["config"]["augment"]["flip"] == flip
 
 
-@pytest.mark.parametrize(("assignment", "says"), [
-    ("backbone.trainable=99", "no such last blocks"), ("optim.layer_decay=0.5", "Only a ViT has learning rates"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("backbone.trainable=99", "no such last blocks"),
+        ("optim.layer_decay=0.5", "Only a ViT has learning rates"),
+    ],
+)
 def test_a_refusal_leaves_nothing_behind(tmp_path, crops, tokenizer, tiny_config, open_body, assignment, says):
     """Also one that comes after the run folder was made; and what stood in that folder before stays."""
     config = resolve(tiny_config, assignments=[assignment])
@@ -275,8 +313,9 @@ def test_a_run_that_has_something_to_show_stays(tmp_path, crops, tokenizer, tiny
 
     for step in (1, 2):
         with pytest.raises(UserError, match="broken"):
-            train_regressor(crops, tokenizer, tmp_path / f"run {step}", tiny_config, open_body,
-                            progress=fail_after(step))  # fmt: skip
+            train_regressor(
+                crops, tokenizer, tmp_path / f"run {step}", tiny_config, open_body, progress=fail_after(step)
+            )
     assert [path.name for path in tmp_path.iterdir()] == ["run 2"], "a checkpoint to go on from"
 
 
@@ -284,14 +323,31 @@ def test_what_is_compiled(tmp_path, crops_file, tokenizer_file, tiny_config, mon
     """The network that trains, and not the average of it, which is validated and exported."""
     compiled = []
     monkeypatch.setattr(training, "compile_in_place", lambda modules, device: compiled.extend(modules))
-    settings = {k: v for k, v in to_dict(replace(tiny_config, optim=replace(tiny_config.optim, steps=1, warmup=0),
-                                                 pictures=0)).items() if k != "device"}  # fmt: skip
+    settings = {
+        k: v
+        for k, v in to_dict(
+            replace(tiny_config, optim=replace(tiny_config.optim, steps=1, warmup=0), pictures=0)
+        ).items()
+        if k != "device"
+    }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     for given in ([], ["--compile"]):
-        done = CliRunner().invoke(main, [
-            "train", str(crops_file), "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / f"run{len(given)}"),
-            "--config", str(tmp_path / "settings.json"), "--device", "cpu", *given,
-        ])  # fmt: skip
+        done = CliRunner().invoke(
+            main,
+            [
+                "train",
+                str(crops_file),
+                "--tokenizer",
+                str(tokenizer_file),
+                "--run",
+                str(tmp_path / f"run{len(given)}"),
+                "--config",
+                str(tmp_path / "settings.json"),
+                "--device",
+                "cpu",
+                *given,
+            ],
+        )
         assert done.exit_code == 0, done.output
         assert [type(module).__name__ for module in compiled] == ["ResNet", "QueryDecoder", "TokenHead"] * len(given)
     assert json.loads((tmp_path / "run1" / "config.json").read_text())["regressor"]["compile"] is True
@@ -300,9 +356,11 @@ def test_what_is_compiled(tmp_path, crops_file, tokenizer_file, tiny_config, mon
 @pytest.mark.slow
 def test_a_compiled_training_is_that_of_the_plain_network(tmp_path, crops, tokenizer, tiny_config, open_body):
     config = replace(
-        tiny_config, optim=replace(tiny_config.optim, steps=2), pictures=0,
+        tiny_config,
+        optim=replace(tiny_config.optim, steps=2),
+        pictures=0,
         decoder=replace(tiny_config.decoder, dropout=0.0),
-    )  # fmt: skip
+    )
     plain, compiled = (
         train_regressor(crops, tokenizer, tmp_path / str(on), replace(config, compile=on), open_body)
         for on in (False, True)

@@ -110,13 +110,21 @@ with process_group():
 
 
 def configs(tiny):
-    tiny = replace(tiny, optim=OptimConfig(steps=20, batch=8, lr=1e-3, warmup=5), validate_every=10, device="cpu",
-                   checkpoint_every=10, augment=AugmentConfig())  # fmt: skip
+    tiny = replace(
+        tiny,
+        optim=OptimConfig(steps=20, batch=8, lr=1e-3, warmup=5),
+        validate_every=10,
+        device="cpu",
+        checkpoint_every=10,
+        augment=AugmentConfig(),
+    )
     vit = replace(
-        tiny, image_size=64, backbone=BackboneConfig(kind="vit", width=16, blocks=(3,), heads=2, drop_path=0.5),
+        tiny,
+        image_size=64,
+        backbone=BackboneConfig(kind="vit", width=16, blocks=(3,), heads=2, drop_path=0.5),
         decoder=DecoderConfig(kind="single", dim=16, layers=1, heads=2, width=16, hidden=16),
         head=HeadConfig(logits="mixer"),
-    )  # fmt: skip
+    )
     return {"resnet": tiny, "vit": vit}
 
 
@@ -211,8 +219,9 @@ def test_parameters_without_gradient_stay_where_they_are(folder, launched, token
 
 def test_a_resumed_run_of_two_processes_ends_the_same(folder, launched):
     """Every process goes on with the weights and the optimizer of the checkpoint that the first has read."""
-    whole, resumed = (load_state(folder / "two" / run / "checkpoints" / "step_000000020.pt") for run in
-                      ("vit", "resumed"))  # fmt: skip
+    whole, resumed = (
+        load_state(folder / "two" / run / "checkpoints" / "step_000000020.pt") for run in ("vit", "resumed")
+    )
     for part in ("network", "average"):
         assert all(torch.equal(value, resumed[part][name]) for name, value in whole[part].items())
     assert records(folder / "two" / "vit") == records(folder / "two" / "resumed")
@@ -235,8 +244,12 @@ def test_the_command_line_speaks_once(folder, launched):
     assert json.loads((folder / "cli" / "config.json").read_text())["regressor"]["best_by"] == "pa_mpjpe_mm"
     texts = both(folder, "refused")
     assert texts[0] == texts[1] and "already holds a run" in texts[0]
-    for says in ("7 images for 2 processes", "'cuda:99' cannot be used", "no such last blocks; got backbone",
-                 "more processes than GPUs; got local rank 1"):  # fmt: skip
+    for says in (
+        "7 images for 2 processes",
+        "'cuda:99' cannot be used",
+        "no such last blocks; got backbone",
+        "more processes than GPUs; got local rank 1",
+    ):
         assert launched.stderr.count(says) == 1
     assert [json.loads(text) for text in both(folder, "codes")] == [[2, 2, 2, 2]] * 2
 
@@ -253,10 +266,13 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(folder, tokenizer, t
     for parts in (1, 4):
         seen[parts] = []
         train_regressor(
-            open_crops(folder / "vit.h5"), tokenizer, folder / f"accumulate {parts}",
-            replace(config, optim=replace(config.optim, steps=6, accumulate=parts)), open_body,
+            open_crops(folder / "vit.h5"),
+            tokenizer,
+            folder / f"accumulate {parts}",
+            replace(config, optim=replace(config.optim, steps=6, accumulate=parts)),
+            open_body,
             progress=lambda step, steps, figures, parts=parts: seen[parts].append(figures),
-        )  # fmt: skip
+        )
     for ours, theirs in zip(seen[1], seen[4], strict=True):
         for name in ours.keys() - {"images_per_s", "data_wait"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-5), name

@@ -30,8 +30,9 @@ def without_bodies(sample, rows=slice(None)):
 def test_keypoint_distances_golden(annotated_people, open_body):
     sample = annotated_people(3)
     camera = translation_to_crop_camera(sample["translation"], sample["box"], sample["K"])
-    exact = Prediction(sample["global_orient"][:, None], sample["body_pose"], sample["betas"], camera, sample["box"],
-                       sample["K"])  # fmt: skip
+    exact = Prediction(
+        sample["global_orient"][:, None], sample["body_pose"], sample["betas"], camera, sample["box"], sample["K"]
+    )
     assert keypoint_distances(exact, sample, open_body).max() < 1e-4
     sample["keypoints_2d"][0, :, 0] += 0.03
     sample["keypoints_2d"][1, 0, 1] -= 0.4

@@ -25,8 +25,15 @@ def test_metrics_golden_and_invariant():
 @pytest.mark.parametrize("shape", ["point", "line", "plane", "speck"])
 def test_aligning_degenerate_points_stays_finite(shape):
     points = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    source = points * {"point": torch.zeros(3), "line": torch.tensor([1.0, 0, 0]), "plane": torch.tensor([1.0, 1, 0]),
-                       "speck": torch.full((3,), 1e-20)}[shape]  # fmt: skip
+    source = (
+        points
+        * {
+            "point": torch.zeros(3),
+            "line": torch.tensor([1.0, 0, 0]),
+            "plane": torch.tensor([1.0, 1, 0]),
+            "speck": torch.full((3,), 1e-20),
+        }[shape]
+    )
     assert torch.isfinite(metrics.pa_mpjpe(source, points)) and torch.isfinite(metrics.pa_mpjpe(points, source))
     assert float(metrics.pa_mpjpe(points, source * 0)) < 1e-6
 

@@ -121,8 +121,9 @@ def test_leading_dimensions_and_broadcasting(open_body):
 
 def test_no_poses_give_no_points(open_body):
     assert open_body.joints(torch.zeros(0, 21, 3, 3)).shape == (0, 24, 3)
-    assert open_body.vertices(torch.zeros(2, 0, 21, 3, 3), betas=torch.zeros(0, 10), subset=open_body.subset(9)).shape \
-        == (2, 0, 9, 3)  # fmt: skip
+    assert open_body.vertices(
+        torch.zeros(2, 0, 21, 3, 3), betas=torch.zeros(0, 10), subset=open_body.subset(9)
+    ).shape == (2, 0, 9, 3)
 
 
 def test_betas_given_one_by_one_or_shared_skin_alike(open_body):

@@ -77,8 +77,9 @@ def test_weights_place_the_visible_point_on_its_ray():
 def test_golden_square_covers_the_pixels_whose_centres_it_holds():
     """At depth 2 and focal length 2, x and y are pixels: a square from 1.4 to 4.4 holds the centres 1.5, 2.5, 3.5."""
     square = torch.tensor([[1.4, 1.4, 2.0], [4.4, 1.4, 2], [4.4, 4.4, 2], [1.4, 4.4, 2]])
-    raster = rasterize(square[None], torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.diag(torch.tensor([2.0, 2, 1]))[None],
-                       (6, 6))  # fmt: skip
+    raster = rasterize(
+        square[None], torch.tensor([[0, 1, 2], [0, 2, 3]]), torch.diag(torch.tensor([2.0, 2, 1]))[None], (6, 6)
+    )
     expected = torch.zeros(6, 6, dtype=torch.bool)
     expected[1:4, 1:4] = True
     assert torch.equal(raster.face[0] >= 0, expected)

@@ -45,9 +45,13 @@ def test_equal_to_smplx_on_the_same_arrays(tmp_path):
     np.savez(tmp_path / "SMPL_NEUTRAL.npz", **model)
     body = load_body(tmp_path)
     oracle = smplx.SMPL(
-        model_path="", data_struct=smplx.utils.Struct(**model), num_betas=10, create_transl=False,
-        use_hands=False, use_feet_keypoints=False,
-    )  # fmt: skip
+        model_path="",
+        data_struct=smplx.utils.Struct(**model),
+        num_betas=10,
+        create_transl=False,
+        use_hands=False,
+        use_feet_keypoints=False,
+    )
     rotations = axis_angle_to_matrix(0.6 * torch.randn(3, 24, 3))
     betas, shift = torch.randn(3, 10), torch.randn(3, 3)
     expected = oracle(
@@ -65,9 +69,16 @@ def test_open_arrays_equal_smplx_skinning(open_body):
 
     rotations, betas = axis_angle_to_matrix(0.5 * torch.randn(2, 24, 3)), torch.randn(2, 10)
     expected, joints = lbs(
-        betas, rotations, open_body.v_template, open_body.shapedirs, torch.zeros(207, len(open_body.v_template) * 3),
-        open_body.J_regressor, torch.tensor(open_body.parents), open_body.weights, pose2rot=False,
-    )  # fmt: skip
+        betas,
+        rotations,
+        open_body.v_template,
+        open_body.shapedirs,
+        torch.zeros(207, len(open_body.v_template) * 3),
+        open_body.J_regressor,
+        torch.tensor(open_body.parents),
+        open_body.weights,
+        pose2rot=False,
+    )
     arguments = {"root": rotations[:, 0], "betas": betas}
     assert (open_body.vertices(rotations[:, 1:], **arguments) - expected).abs().max() < 1e-5
     assert (open_body.joints(rotations[:, 1:], **arguments) - joints).abs().max() < 1e-5
@@ -77,8 +88,10 @@ def test_open_arrays_equal_smplx_skinning(open_body):
 def test_hands_of_larger_models(tmp_path, joints, kind):
     model = synthetic_model(joints)
     if kind == "smplx":
-        model = {k: np.concatenate([v, v[:4000]]) if k in ("v_template", "shapedirs", "posedirs", "weights") else v
-                 for k, v in model.items()}  # fmt: skip
+        model = {
+            k: np.concatenate([v, v[:4000]]) if k in ("v_template", "shapedirs", "posedirs", "weights") else v
+            for k, v in model.items()
+        }
         model["J_regressor"] = np.pad(model["J_regressor"], ((0, 0), (0, 4000)))
     np.savez(tmp_path / "model.npz", **model)
     body = load_body(tmp_path / "model.npz")
@@ -134,12 +147,14 @@ def test_files_that_do_not_fit_together_get_words(tmp_path):
         "unexpected shapes.*shapedirs": {"shapedirs": np.zeros(4)},
         "unexpected shapes.*<U1": {"weights": np.full((VERTICES, 24), "x")},
         "unexpected shapes.*7 joints": {
-            "kintree_table": model["kintree_table"][:, :7], "posedirs": model["posedirs"][..., :54],
-            "J_regressor": model["J_regressor"][:7], "weights": model["weights"][:, :7],
+            "kintree_table": model["kintree_table"][:, :7],
+            "posedirs": model["posedirs"][..., :54],
+            "J_regressor": model["J_regressor"][:7],
+            "weights": model["weights"][:, :7],
         },
         "joints before their parents": {"kintree_table": swapped},
         "faces of vertices it does not have": {"f": np.array([[0, 1, VERTICES]])},
-    }  # fmt: skip
+    }
     for match, change in broken.items():
         np.savez(tmp_path / "model.npz", **(model | change))
         with pytest.raises(UserError, match=match):
@@ -165,8 +180,11 @@ def test_every_damage_of_an_npz_is_one_message(tmp_path):
         except UserError:
             refused += 1
         else:
-            assert all(np.array_equal(values, np.arange(60.0).reshape(20, 3)) for key, values in arrays.items()
-                       if key == "v_template")  # fmt: skip
+            assert all(
+                np.array_equal(values, np.arange(60.0).reshape(20, 3))
+                for key, values in arrays.items()
+                if key == "v_template"
+            )
     assert refused > len(whole) / 3
     np.save(tmp_path / "b.npy", np.ones(3))
     for path in (tmp_path / "b.npy", tmp_path / "nowhere.npz", tmp_path):
@@ -176,9 +194,13 @@ def test_every_damage_of_an_npz_is_one_message(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "gender", "kind"),
-    [("SMPL_MALE.npz", "male", "smpl"), ("smpl/SMPL_NEUTRAL.npz", "neutral", "smpl"),
-     ("basicmodel_f_lbs_10_207_0_v1.1.0.npz", "female", "smpl"), ("smplh/male/model.npz", "male", "smplh")],
-)  # fmt: skip
+    [
+        ("SMPL_MALE.npz", "male", "smpl"),
+        ("smpl/SMPL_NEUTRAL.npz", "neutral", "smpl"),
+        ("basicmodel_f_lbs_10_207_0_v1.1.0.npz", "female", "smpl"),
+        ("smplh/male/model.npz", "male", "smplh"),
+    ],
+)
 def test_the_makers_file_names_are_found(tmp_path, name, gender, kind):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -45,10 +45,14 @@ def test_later_settings_win(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("inner.lrr=1", "Did you mean 'lr'"), ("inner.lr=fast", "wrong type"), ("inner=3", "is a group"),
-        ("inner.kind=c", "one of 'a', 'b'"), ("levels=[1.5]", "wrong type"), ("nothing", "key=value"),
+        ("inner.lrr=1", "Did you mean 'lr'"),
+        ("inner.lr=fast", "wrong type"),
+        ("inner=3", "is a group"),
+        ("inner.kind=c", "one of 'a', 'b'"),
+        ("levels=[1.5]", "wrong type"),
+        ("nothing", "key=value"),
     ],
-)  # fmt: skip
+)
 def test_bad_settings_say_what_is_wrong(text, says):
     with pytest.raises(UserError, match=says):
         options.resolve(Outer(), assignments=[text])

@@ -23,19 +23,30 @@ def smplh(frames: int = 6, seed: int = 0) -> dict[str, np.ndarray]:
     """What AMASS's SMPL-H files hold, marker NaNs included."""
     draw = np.random.default_rng(seed)
     return {
-        "poses": draw.normal(size=(frames, 156)) * 0.3, "trans": draw.normal(size=(frames, 3)),
-        "betas": draw.normal(size=16), "dmpls": draw.normal(size=(frames, 8)), "gender": np.array("female"),
-        "mocap_framerate": np.array(120.0), "marker_data": np.full((frames, 41, 3), np.nan),
-    }  # fmt: skip
+        "poses": draw.normal(size=(frames, 156)) * 0.3,
+        "trans": draw.normal(size=(frames, 3)),
+        "betas": draw.normal(size=16),
+        "dmpls": draw.normal(size=(frames, 8)),
+        "gender": np.array("female"),
+        "mocap_framerate": np.array(120.0),
+        "marker_data": np.full((frames, 41, 3), np.nan),
+    }
 
 
 def smplx(frames: int = 6) -> dict[str, np.ndarray]:
     poses = np.random.default_rng(1).normal(size=(frames, 165)) * 0.3
     return {
-        "poses": poses, "root_orient": poses[:, :3], "pose_body": poses[:, 3:66], "pose_hand": poses[:, 75:],
-        "trans": np.ones((frames, 3)), "betas": np.zeros(16), "num_betas": np.array(16), "gender": np.array("neutral"),
-        "mocap_frame_rate": np.array(60.0), "surface_model_type": np.array("smplx"),
-    }  # fmt: skip
+        "poses": poses,
+        "root_orient": poses[:, :3],
+        "pose_body": poses[:, 3:66],
+        "pose_hand": poses[:, 75:],
+        "trans": np.ones((frames, 3)),
+        "betas": np.zeros(16),
+        "num_betas": np.array(16),
+        "gender": np.array("neutral"),
+        "mocap_frame_rate": np.array(60.0),
+        "surface_model_type": np.array("smplx"),
+    }
 
 
 @pytest.fixture

@@ -116,12 +116,16 @@ GOOD = "0 0 0 0 0 0 0 0 0 0 0 0"
         ({"rows": [], "text": "PK\x03\x04"}, "no BVH file"),
         ({"rows": [], "text": "HIERARCHY\nROOT Hips\n"}, "no motion"),
         ({"rows": [], "text": "HIERARCHY\nCHANNELS 1 Xrotation\nMOTION\n"}, "line 2 is broken"),
-        ({"rows": [GOOD], "text": SMALL.format(order=ORDER, frames=1, rows=GOOD).replace("Twist", "Thigh")},
-         "line 10 repeats a joint; got Thigh"),
-        ({"rows": [GOOD], "text": SMALL.format(order=ORDER, frames=1, rows=GOOD).replace("0.05", "0")},
-         "no usable frame rate"),
+        (
+            {"rows": [GOOD], "text": SMALL.format(order=ORDER, frames=1, rows=GOOD).replace("Twist", "Thigh")},
+            "line 10 repeats a joint; got Thigh",
+        ),
+        (
+            {"rows": [GOOD], "text": SMALL.format(order=ORDER, frames=1, rows=GOOD).replace("0.05", "0")},
+            "no usable frame rate",
+        ),
     ],
-)  # fmt: skip
+)
 def test_broken_files_say_where(write, arguments, message):
     with pytest.raises(UserError, match=message):
         read_bvh(write(**arguments), MAP)
@@ -145,11 +149,11 @@ def test_a_map_is_read_from_json(tmp_path):
     path.write_text(json.dumps({"left_knee": "LeftLeg", "left_hip": ["LeftUpLeg", "LeftUpLegTwist"]}))
     assert read_joint_map(path) == {"left_knee": ("LeftLeg",), "left_hip": ("LeftUpLeg", "LeftUpLegTwist")}
     for text, message in (
-        ("{", "Cannot read"), ("[1]", "Cannot read"), ('{"left_knee": 3}', "Cannot read"),
+        ("{", "Cannot read"),
+        ("[1]", "Cannot read"),
+        ('{"left_knee": 3}', "Cannot read"),
         ('{"lft_knee": "a"}', "SMPL has not; got lft_knee"),
-    ):  # fmt: skip
+    ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             read_joint_map(path)
-
-

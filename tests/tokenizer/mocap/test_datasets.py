@@ -38,9 +38,24 @@ def test_the_paper_uses_names_that_are_known_once():
     assert len(PAPER_MIXTURE) == 13 and sum(PAPER_MIXTURE.values()) == pytest.approx(1)
     for name in (*PAPER_MIXTURE, "HumanEva", "HDM05", "SFU", "MPI-Mosh", "Transitions", "SSM"):
         assert dataset_of(f"amass/{name}/a.npz") == canonical_name(name) == name
-    by_split = {split: [n for n in ("humaneva", "mpi_hdm05", "SFU", "MPI_mosh", "Transitions_mocap", "SSM_synced",
-                                    "MOYO", "somebody's", *PAPER_MIXTURE) if paper_split(n) == split]
-                for split in SPLITS}  # fmt: skip
+    by_split = {
+        split: [
+            n
+            for n in (
+                "humaneva",
+                "mpi_hdm05",
+                "SFU",
+                "MPI_mosh",
+                "Transitions_mocap",
+                "SSM_synced",
+                "MOYO",
+                "somebody's",
+                *PAPER_MIXTURE,
+            )
+            if paper_split(n) == split
+        ]
+        for split in SPLITS
+    }
     assert by_split["val"] == ["humaneva", "mpi_hdm05", "SFU", "MPI_mosh"]
     assert by_split["test"] == ["Transitions_mocap", "SSM_synced"]
     assert set(PAPER_MIXTURE) | {"somebody's"} == set(by_split["train"])
@@ -62,10 +77,14 @@ def test_splits_by_data_set(amass, tmp_path):
     prepare([amass], tmp_path / "p.h5", PrepareOptions(split="by-dataset"), workers=1)
     splits = {source.name.removeprefix("amass/"): source.split for source in open_store(tmp_path / "p.h5").sources}
     assert splits == {
-        "CMU/01/a_poses.npz": "train", "CMU/02/a_poses.npz": "train", "HumanEva/S1/a_poses.npz": "val",
-        "SSM_synced/s/a_poses.npz": "test", "MOYO/train/a_poses.npz": "train", "MOYO/val/a_poses.npz": "val",
+        "CMU/01/a_poses.npz": "train",
+        "CMU/02/a_poses.npz": "train",
+        "HumanEva/S1/a_poses.npz": "val",
+        "SSM_synced/s/a_poses.npz": "test",
+        "MOYO/train/a_poses.npz": "train",
+        "MOYO/val/a_poses.npz": "val",
         "mine/a_poses.npz": "train",
-    }  # fmt: skip
+    }
 
 
 def test_the_table_of_data_sets(amass, tmp_path):
@@ -76,15 +95,29 @@ def test_the_table_of_data_sets(amass, tmp_path):
     done = CliRunner().invoke(main, list(map(str, words)))
     table = [line.split() for line in done.stdout.splitlines()[1:8]]
     assert table == [
-        ["data", "set", "clips", "train", "poses", "val", "poses", "test", "poses", "hours", "broken", "same", "no",
-         "motion"],
+        [
+            "data",
+            "set",
+            "clips",
+            "train",
+            "poses",
+            "val",
+            "poses",
+            "test",
+            "poses",
+            "hours",
+            "broken",
+            "same",
+            "no",
+            "motion",
+        ],
         ["CMU", "2", "30", "0", "0", "0.08", "1", "0", "0"],
         ["HumanEva", "1", "0", "15", "0", "0.04", "0", "0", "0"],
         ["MOYO", "2", "15", "15", "0", "0.08", "0", "1", "0"],
         ["SSM", "1", "0", "0", "15", "0.04", "0", "0", "0"],
         ["amass", "1", "15", "0", "0", "0.04", "0", "0", "1"],
         ["all", "7", "60", "30", "15", "0.29", "1", "1", "1"],
-    ]  # fmt: skip
+    ]
     assert "--split=by-dataset" in open_store(tmp_path / "p.h5").command
 
 

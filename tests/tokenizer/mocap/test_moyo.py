@@ -40,8 +40,14 @@ class _JoblibPickler(pickle._Pickler):
         if not isinstance(value, np.ndarray):
             return super().save(value, save_persistent_id)
         wrapper, fortran = NumpyArrayWrapper(), value.flags.f_contiguous and not value.flags.c_contiguous
-        vars(wrapper).update(subclass=np.ndarray, shape=value.shape, order="F" if fortran else "C", dtype=value.dtype,
-                             allow_mmap=not value.dtype.hasobject, numpy_array_alignment_bytes=16)  # fmt: skip
+        vars(wrapper).update(
+            subclass=np.ndarray,
+            shape=value.shape,
+            order="F" if fortran else "C",
+            dtype=value.dtype,
+            allow_mmap=not value.dtype.hasobject,
+            numpy_array_alignment_bytes=16,
+        )
         super().save(wrapper)
         if self.proto >= 4:
             self.framer.commit_frame(force=True)
@@ -65,25 +71,33 @@ def joblib_bytes(content: object, protocol: int = 4) -> bytes:
 def smpl_fit(frames: int = 6) -> dict[str, object]:
     draw = np.random.default_rng(0)
     return {
-        "global_orient": draw.normal(size=(frames, 3)), "body_pose": draw.normal(size=(frames, 69)) * 0.3,
-        "transl": np.asfortranarray(draw.normal(size=(frames, 3))), "betas": draw.normal(size=(frames, 11)),
-    }  # fmt: skip
+        "global_orient": draw.normal(size=(frames, 3)),
+        "body_pose": draw.normal(size=(frames, 69)) * 0.3,
+        "transl": np.asfortranarray(draw.normal(size=(frames, 3))),
+        "betas": draw.normal(size=(frames, 11)),
+    }
 
 
 def moshpp(frames: int = 6) -> dict[str, object]:
     draw = np.random.default_rng(1)
     return {
-        "fullpose": draw.normal(size=(frames, 165)) * 0.3, "trans": np.ones((frames, 3)), "betas": np.arange(16.0),
-        "markers_latent": {"ARIEL": 3}, "stageii_debug_details": {"mocap_frame_rate": 60, "stageii_errs": {}},
-    }  # fmt: skip
+        "fullpose": draw.normal(size=(frames, 165)) * 0.3,
+        "trans": np.ones((frames, 3)),
+        "betas": np.arange(16.0),
+        "markers_latent": {"ARIEL": 3},
+        "stageii_debug_details": {"mocap_frame_rate": 60, "stageii_errs": {}},
+    }
 
 
 def older_mosh(frames: int = 6) -> dict[str, object]:
     full = moshpp(frames)
     return {
-        "pose_est_fullposes": np.asarray(full["fullpose"])[:, :156], "pose_est_trans": full["trans"],
-        "shape_est_betas": full["betas"], "mocap_framerate": np.float64(120.0), "gender": b"male",
-    }  # fmt: skip
+        "pose_est_fullposes": np.asarray(full["fullpose"])[:, :156],
+        "pose_est_trans": full["trans"],
+        "shape_est_betas": full["betas"],
+        "mocap_framerate": np.float64(120.0),
+        "gender": b"male",
+    }
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -102,9 +116,13 @@ def test_smpl_fits_by_joblib(tmp_path, protocol, pack):
 
 def test_joblib_keeps_every_kind_of_value(tmp_path):
     content = {
-        "rows": np.arange(6).reshape(2, 3), "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "n": [1, "a"],
-        "objects": np.array(["x", None, np.arange(2)], dtype=object), "empty": np.zeros((0, 3)), "text": np.array("é"),
-    }  # fmt: skip
+        "rows": np.arange(6).reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "n": [1, "a"],
+        "objects": np.array(["x", None, np.arange(2)], dtype=object),
+        "empty": np.zeros((0, 3)),
+        "text": np.array("é"),
+    }
     path = tmp_path / "all.pkl"
     path.write_bytes(joblib_bytes(content))
     found = load_pickle(path)
@@ -120,8 +138,9 @@ def test_joblib_keeps_every_kind_of_value(tmp_path):
 def test_moshpp_and_what_came_before(tmp_path, protocol):
     path = tmp_path / "a_stageii.pkl"
     for content, poses, rate, gender in (
-        (moshpp(), "fullpose", 60, "neutral"), (older_mosh(), "pose_est_fullposes", 120, "male"),
-    ):  # fmt: skip
+        (moshpp(), "fullpose", 60, "neutral"),
+        (older_mosh(), "pose_est_fullposes", 120, "male"),
+    ):
         path.write_bytes(pickle.dumps(content, protocol))
         clip = read_clip(path)
         np.testing.assert_allclose(clip.pose_body.reshape(6, 63), content[poses][:, 3:66], atol=1e-6)
@@ -137,13 +156,16 @@ BROKEN = {
     "frame rate 0 of a fit": (smpl_fit, {"mocap_frame_rate": 0.0}, "frame rate; got 0"),
     "no frames": (smpl_fit, {key: value[:0] for key, value in smpl_fit().items()}, "no frames"),
     "NaN": (smpl_fit, {"body_pose": np.full((6, 69), np.nan)}, "poses that are not finite; got first in frame 0"),
-    "infinite betas of a frame": (smpl_fit, {"betas": np.where(np.arange(6)[:, None] == 4, np.inf, np.zeros((6, 9)))},
-                                  "betas that are not finite; got first in frame 4"),
+    "infinite betas of a frame": (
+        smpl_fit,
+        {"betas": np.where(np.arange(6)[:, None] == 4, np.inf, np.zeros((6, 9)))},
+        "betas that are not finite; got first in frame 4",
+    ),
     "short root": (smpl_fit, {"global_orient": np.zeros((5, 3))}, "root of another length"),
     "short betas": (smpl_fit, {"betas": np.zeros((5, 10))}, "betas of another length"),
     "text": (moshpp, {"fullpose": "none"}, "fullpose "),
     "no motion": (moshpp, {"fullpose": None}, "holds no poses known here; got keys trans"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -218,9 +240,11 @@ def reference_npz(path, frames: int = 9, **changes: object):
     draw = np.random.default_rng(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "pose_body": draw.normal(size=(frames, 63)), "betas": draw.normal(size=(frames, 10)),
-        "gender": np.array(["male"] * frames), "name": np.array(["CMU/01/01_01_poses.npz"] * frames),
-    }  # fmt: skip
+        "pose_body": draw.normal(size=(frames, 63)),
+        "betas": draw.normal(size=(frames, 10)),
+        "gender": np.array(["male"] * frames),
+        "name": np.array(["CMU/01/01_01_poses.npz"] * frames),
+    }
     np.savez(path, **{**content, **changes})
     return {**content, **changes}
 
@@ -232,8 +256,9 @@ def test_poses_prepared_by_the_reference_are_kept_frame_by_frame(tmp_path):
     store = open_store(tmp_path / "p.h5")
     np.testing.assert_allclose(
         np.sin(np.linalg.norm(store.poses("train"), axis=-1)) ** 2,
-        np.sin(np.linalg.norm(content["pose_body"].reshape(40, 21, 3), axis=-1)) ** 2, atol=1e-5,
-    )  # fmt: skip
+        np.sin(np.linalg.norm(content["pose_body"].reshape(40, 21, 3), axis=-1)) ** 2,
+        atol=1e-5,
+    )
     np.testing.assert_allclose(store.betas("train"), content["betas"], atol=1e-6)
     assert [(source.frames, source.fps) for source in store.sources] == [(40, 0.0)]
 

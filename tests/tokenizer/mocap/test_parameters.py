@@ -45,44 +45,111 @@ def _tensors(content):
 
 
 PREDICT_TODAY = {
-    "about": np.array("{}"), "global_orient": MATRICES[0, 0], "body_pose": MATRICES[0, 1:], "poses": POSES[0],
-    "betas": np.zeros(10), "translation": TRANS[0], "K": np.eye(3), "box": np.zeros(4), "joints": np.zeros((24, 3)),
-}  # fmt: skip
+    "about": np.array("{}"),
+    "global_orient": MATRICES[0, 0],
+    "body_pose": MATRICES[0, 1:],
+    "poses": POSES[0],
+    "betas": np.zeros(10),
+    "translation": TRANS[0],
+    "K": np.eye(3),
+    "box": np.zeros(4),
+    "joints": np.zeros((24, 3)),
+}
 PREDICT_NEXT = {
-    "global_orient": POSES[0, :3], "body_pose": POSES[0, 3:], "poses": POSES[0], "transl": TRANS[0], "trans": TRANS[0],
-    "betas": np.zeros(10), "gender": np.array("neutral"), "open_body_betas": np.zeros(11),
-}  # fmt: skip
+    "global_orient": POSES[0, :3],
+    "body_pose": POSES[0, 3:],
+    "poses": POSES[0],
+    "transl": TRANS[0],
+    "trans": TRANS[0],
+    "betas": np.zeros(10),
+    "gender": np.array("neutral"),
+    "open_body_betas": np.zeros(11),
+}
 KNOWN = {
     "aist": (".pkl", {"smpl_loss": 0.1, "smpl_poses": POSES, "smpl_scaling": np.array([2.0]), "smpl_trans": 2 * TRANS}),
     "gvhmr": (".pt", {"smpl_params_incam": OTHER, "smpl_params_global": APART, "K_fullimg": np.eye(3)}),
     "gvhmr pkl": (".pkl", {"smpl_params_global": {**APART, "body_pose": POSES[:, 3:66]}}),
-    "wham": (".pkl", {0: {"pose": POSES + 1, "trans": TRANS, "pose_world": POSES, "trans_world": TRANS,
-                          "betas": np.zeros((N, 10)), "verts": np.zeros((N, 2, 3)), "frame_ids": np.arange(N)}}),
-    "romp": (".npz", {"results": np.array({"smpl_thetas": POSES, "cam_trans": TRANS, "smpl_betas": np.zeros((N, 11))},
-                                          dtype=object)}),
-    "romp by frames": (".npz", {"results": np.array(
-        {f"{i:06d}.jpg": {"smpl_thetas": POSES[i : i + 1], "cam_trans": TRANS[i : i + 1],
-                          "smpl_betas": np.zeros((1, 10))} for i in range(N)}, dtype=object)}),
+    "wham": (
+        ".pkl",
+        {
+            0: {
+                "pose": POSES + 1,
+                "trans": TRANS,
+                "pose_world": POSES,
+                "trans_world": TRANS,
+                "betas": np.zeros((N, 10)),
+                "verts": np.zeros((N, 2, 3)),
+                "frame_ids": np.arange(N),
+            }
+        },
+    ),
+    "romp": (
+        ".npz",
+        {
+            "results": np.array(
+                {"smpl_thetas": POSES, "cam_trans": TRANS, "smpl_betas": np.zeros((N, 11))}, dtype=object
+            )
+        },
+    ),
+    "romp by frames": (
+        ".npz",
+        {
+            "results": np.array(
+                {
+                    f"{i:06d}.jpg": {
+                        "smpl_thetas": POSES[i : i + 1],
+                        "cam_trans": TRANS[i : i + 1],
+                        "smpl_betas": np.zeros((1, 10)),
+                    }
+                    for i in range(N)
+                },
+                dtype=object,
+            )
+        },
+    ),
     "rotations": (".pkl", {"pred_rotmat": MATRICES, "pred_shape": np.zeros((N, 10)), "pred_trans": TRANS[:, None]}),
-    "rotations apart": (".pt", {"pred_smpl_params": {"global_orient": MATRICES[:, :1], "body_pose": MATRICES[:, 1:],
-                                                     "betas": np.zeros((N, 10))}, "pred_cam_t": TRANS}),
+    "rotations apart": (
+        ".pt",
+        {
+            "pred_smpl_params": {
+                "global_orient": MATRICES[:, :1],
+                "body_pose": MATRICES[:, 1:],
+                "betas": np.zeros((N, 10)),
+            },
+            "pred_cam_t": TRANS,
+        },
+    ),
     "rotations, flat": (".npz", {"poses": MATRICES.reshape(N, 216), "trans": TRANS}),
     "by joint": (".npz", {"poses": POSES.reshape(N, 24, 3), "trans": TRANS, "fps": 30}),
     "smplx": (".npz", APART),
     "prefixes": (".pth", {"smpl_global_orient": POSES[:, :3], "smpl_body_pose": POSES[:, 3:66], "smpl_transl": TRANS}),
-    "emdb": (".pkl", {"smpl": {"poses_root": POSES[:, :3], "poses_body": POSES[:, 3:], "trans": TRANS,
-                               "betas": np.zeros(10)}, "gender": "female"}),
+    "emdb": (
+        ".pkl",
+        {
+            "smpl": {"poses_root": POSES[:, :3], "poses_body": POSES[:, 3:], "trans": TRANS, "betas": np.zeros(10)},
+            "gender": "female",
+        },
+    ),
     "npy of a dictionary": (".npy", APART),
     "motion-x": (".npy", np.concatenate([POSES[:, :66], np.zeros((N, 243)), TRANS, np.zeros((N, 10))], 1)),
     "body with its root": (".npz", {"body_pose": POSES, "transl": TRANS}),
-    "a batch of one": (".pt", {"global_orient": POSES[None, :, :3], "body_pose": POSES[None, :, 3:66],
-                               "transl": TRANS[None], "betas": np.zeros((1, N, 10))}),
+    "a batch of one": (
+        ".pt",
+        {
+            "global_orient": POSES[None, :, :3],
+            "body_pose": POSES[None, :, 3:66],
+            "transl": TRANS[None],
+            "betas": np.zeros((1, N, 10)),
+        },
+    ),
     "a batch by joint": (".npz", {"poses": POSES.reshape(1, N, 24, 3), "trans": TRANS[None]}),
     "a batch of rotations": (".pkl", {"rotmat": MATRICES[None], "trans": TRANS[None]}),
     "one person a frame": (".npz", {"poses": POSES[:, None], "trans": TRANS[:, None]}),
-    "an object nobody needs": (".npz", {"poses": POSES, "trans": TRANS, "fps": 30.0,
-                                        "labels": np.array({"C7": 5}, dtype=object)}),
-}  # fmt: skip
+    "an object nobody needs": (
+        ".npz",
+        {"poses": POSES, "trans": TRANS, "fps": 30.0, "labels": np.array({"C7": 5}, dtype=object)},
+    ),
+}
 
 
 @pytest.mark.parametrize("case", KNOWN)
@@ -116,8 +183,14 @@ def test_of_several_people_the_longest_is_read_and_the_others_are_named(tmp_path
 
 
 def test_lists_of_people_as_3dpw_has_them_are_read(tmp_path):
-    content = {"poses": [POSES[:4] + 1, POSES], "trans": [TRANS[:4], TRANS], "betas": [np.ones(10), np.zeros(10)],
-               "genders": ["m", "f"], "cam_poses": np.zeros((N, 4, 4)), "sequence": "walk"}  # fmt: skip
+    content = {
+        "poses": [POSES[:4] + 1, POSES],
+        "trans": [TRANS[:4], TRANS],
+        "betas": [np.ones(10), np.zeros(10)],
+        "genders": ["m", "f"],
+        "cam_poses": np.zeros((N, 4, 4)),
+        "sequence": "walk",
+    }
     clip = read_clip(saved(tmp_path, content, ".pkl"))
     np.testing.assert_allclose(clip.pose_body.reshape(N, 63), POSES[:, 3:66], atol=1e-6)
     assert clip.gender == "female" and not clip.betas.any() and "2 people: 1, with most" in clip.notes[-1]
@@ -130,16 +203,25 @@ def test_half_precision_is_read_without_a_warning(tmp_path, recwarn):
 
 
 REFUSED = {
-    "several people a frame": (".pkl", {f"{i}.jpg": [{"pose": POSES[i]}, {"pose": POSES[i]}] for i in range(N)},
-                               "several people a frame"),
-    "two people in an array": (".npz", {"body_pose": np.stack([POSES[:, 3:66]] * 2)},
-                               r"several people, or videos, in one array; got body_pose \(2, 9, 63\)"),
+    "several people a frame": (
+        ".pkl",
+        {f"{i}.jpg": [{"pose": POSES[i]}, {"pose": POSES[i]}] for i in range(N)},
+        "several people a frame",
+    ),
+    "two people in an array": (
+        ".npz",
+        {"body_pose": np.stack([POSES[:, 3:66]] * 2)},
+        r"several people, or videos, in one array; got body_pose \(2, 9, 63\)",
+    ),
     "two roots": (".npz", {"body_pose": POSES, "global_orient": POSES[:, :3] + 1}, "has two roots"),
     "6D": (".npz", {"poses": np.zeros((N, 144))}, "rotations by 6 numbers"),
     "no rotations": (".pkl", {"rotmat": np.zeros((N, 24, 3, 3))}, "no rotations; got rotmat, first in frame 0"),
     "mirrored": (".pkl", {"rotmat": MATRICES * [[[[-1.0, 1, 1]]]]}, "no rotations"),
-    "NaN in rotations": (".pkl", {"rotmat": np.where(np.arange(N)[:, None, None, None] == 5, np.nan, MATRICES)},
-                         "not finite, or no rotations; got rotmat, first in frame 5"),
+    "NaN in rotations": (
+        ".pkl",
+        {"rotmat": np.where(np.arange(N)[:, None, None, None] == 5, np.nan, MATRICES)},
+        "not finite, or no rotations; got rotmat, first in frame 5",
+    ),
     "NaN": (".npz", {"poses": np.where(np.arange(N)[:, None] == 5, np.nan, POSES)}, "first in frame 5"),
     "text": (".npz", {"poses": np.full((N, 72), "0.1")}, "poses that are no numbers; got poses of <U3"),
     "no frames": (".npz", {"poses": np.zeros((0, 72))}, "holds no frames"),
@@ -152,7 +234,7 @@ REFUSED = {
     "HumanML3D npz": (".npz", {"arr_0": np.zeros((N, 263))}, "array without names"),
     "a rate of 0": (".npz", {"poses": POSES, "fps": 0}, "no usable frame rate; got 0"),
     "tensors alone": (".pt", {"a": np.zeros(3)}, "no poses known here; got keys a"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)

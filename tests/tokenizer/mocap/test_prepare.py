@@ -93,9 +93,11 @@ def test_data_sets_are_trimmed_each_to_its_share(tmp_path):
         save_clip(tmp_path / place / "a_poses.npz", frames=20, seed=len(place))
     sources = ("amass", "moyo_data")
     expected = {
-        "0.6,moyo=0.8": (12, 12, 16), "Moyo=0.5": (20, 20, 10), "1,BioMotionLab_NTroje=.5, kit=.1": (10, 2, 20),
+        "0.6,moyo=0.8": (12, 12, 16),
+        "Moyo=0.5": (20, 20, 10),
+        "1,BioMotionLab_NTroje=.5, kit=.1": (10, 2, 20),
         "0.5": (10, 10, 10),
-    }  # fmt: skip
+    }
     for text, frames in expected.items():
         done = run(*(tmp_path / name for name in sources), "--out", tmp_path / "p.h5", "--trim", text, "--workers", 1)
         assert done.exit_code == 0, done.output
@@ -153,9 +155,13 @@ def test_folders_decide_the_split(tmp_path):
         save_clip(tmp_path / "m" / f"{name}_poses.npz", seed=len(name) + int(name[-1]))
     splits = {file.name[2:-10]: file.split for file in find_files([tmp_path / "m"])}
     assert splits == {
-        "train/a/1": "train", "train/b/2": "train", "val/a/3": "val", "test/4": "test", "other/5": None,
+        "train/a/1": "train",
+        "train/b/2": "train",
+        "val/a/3": "val",
+        "test/4": "test",
+        "other/5": None,
         "val/train/6": "train",
-    }  # fmt: skip
+    }
     assert {file.split for file in find_files([tmp_path / "m" / "val" / "a"])} == {None}
     assert {file.split for file in find_files([tmp_path / "m" / "train"])} == {None}, "no val there: some are drawn"
 
@@ -192,8 +198,12 @@ def test_broken_and_useless_files_are_listed_and_the_rest_is_kept(folder, tmp_pa
     (folder / "short_poses.npz").write_bytes(whole.read_bytes()[:3000])
     save_clip(folder / "nan_poses.npz", poses=np.full((4, 156), np.nan), trans=np.zeros((4, 3)))
     save_clip(folder / "norate_poses.npz", mocap_framerate=0.0)
-    save_clip(folder / "wild_poses.npz", frames=60, poses=np.random.default_rng(0).normal(size=(60, 156)),
-              mocap_framerate=120.0)  # fmt: skip
+    save_clip(
+        folder / "wild_poses.npz",
+        frames=60,
+        poses=np.random.default_rng(0).normal(size=(60, 156)),
+        mocap_framerate=120.0,
+    )
     (folder / "text.bvh").write_text("nothing")
     np.savez(folder / "neutral_stagei.npz", betas=np.zeros(16))
     shutil.copy(whole, folder / "zz_copy_poses.npz")
@@ -203,10 +213,14 @@ def test_broken_and_useless_files_are_listed_and_the_rest_is_kept(folder, tmp_pa
     assert "5 files broken:" in done.stderr and "2 files skipped:" in done.stderr
     lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
     for name, reason in {
-        "short_poses.npz": "Cannot read", "nan_poses.npz": "not finite", "norate_poses.npz": "frame rate",
-        "wild_poses.npz": "jumps", "text.bvh": "no BVH", "neutral_stagei.npz": "no motion",
+        "short_poses.npz": "Cannot read",
+        "nan_poses.npz": "not finite",
+        "norate_poses.npz": "frame rate",
+        "wild_poses.npz": "jumps",
+        "text.bvh": "no BVH",
+        "neutral_stagei.npz": "no motion",
         "zz_copy_poses.npz": "same poses as an earlier file",
-    }.items():  # fmt: skip
+    }.items():
         assert any(name in line and reason in line for line in lines), (name, lines)
     assert len(lines) == 7 and len(open_store(tmp_path / "poses.h5").sources) == 6
     assert "Read " in done.stdout and f"Wrote {tmp_path / 'poses.h5'}" in done.stdout

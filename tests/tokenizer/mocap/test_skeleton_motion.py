@@ -19,8 +19,12 @@ SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "mocap"
 
 # Joint, parent, offset in cm: a T-pose that faces +z.
 TRUNK = [
-    ("Hips", None, (0, 0, 0)), ("Spine", "Hips", (0, 10, 0)), ("Spine1", "Spine", (0, 12, 0)),
-    ("Spine2", "Spine1", (0, 12, 0)), ("Neck", "Spine2", (0, 20, 0)), ("Head", "Neck", (0, 10, 0)),
+    ("Hips", None, (0, 0, 0)),
+    ("Spine", "Hips", (0, 10, 0)),
+    ("Spine1", "Spine", (0, 12, 0)),
+    ("Spine2", "Spine1", (0, 12, 0)),
+    ("Neck", "Spine2", (0, 20, 0)),
+    ("Head", "Neck", (0, 10, 0)),
 ]
 
 
@@ -31,7 +35,8 @@ def humanoid(arm_deg: float = 0.0, leg_deg: float = 0.0) -> list[tuple[str, str 
         arm = sign * np.cos(np.radians(arm_deg)), -np.sin(np.radians(arm_deg))
         leg = sign * np.sin(np.radians(leg_deg)), -np.cos(np.radians(leg_deg))
         joints += [
-            (f"{side}Shoulder", "Spine2", (sign * 4.0, 15, 0)), (f"{side}Arm", f"{side}Shoulder", (sign * 14.0, 0, 0)),
+            (f"{side}Shoulder", "Spine2", (sign * 4.0, 15, 0)),
+            (f"{side}Arm", f"{side}Shoulder", (sign * 14.0, 0, 0)),
             (f"{side}ForeArm", f"{side}Arm", (28 * arm[0], 28 * arm[1], 0)),
             (f"{side}Hand", f"{side}ForeArm", (25 * arm[0], 25 * arm[1], 0)),
             (f"{side}UpLeg", "Hips", (sign * 9.0, -4, 0)),
@@ -211,8 +216,14 @@ def test_maps_are_symmetric_and_name_every_body_joint_that_moves():
 def test_a_map_is_proposed_by_likeness():
     guess = propose(["Pelvis", "Spine_01", "L_Thigh", "R_Thigh", "L_Calf", "R_Calf", "upperarm_l", "hand_r", "Thumb"])
     assert guess == {
-        "pelvis": "Pelvis", "spine1": "Spine_01", "left_hip": "L_Thigh", "right_hip": "R_Thigh", "left_knee": "L_Calf",
-        "right_knee": "R_Calf", "left_shoulder": "upperarm_l", "right_wrist": "hand_r",
+        "pelvis": "Pelvis",
+        "spine1": "Spine_01",
+        "left_hip": "L_Thigh",
+        "right_hip": "R_Thigh",
+        "left_knee": "L_Calf",
+        "right_knee": "R_Calf",
+        "left_shoulder": "upperarm_l",
+        "right_wrist": "hand_r",
     }
 
 
@@ -262,10 +273,31 @@ def write_asf(folder: Path, frames: list[dict[str, str]], name: str = "07_01.amc
         add(f"{side}radius", f"{side}humerus", out, f"180 {-30 * sign} {-90 * sign}", "rx", 3.4)
         add(f"{side}wrist", f"{side}radius", out, f"0 {90 * sign} {90 * sign}", "ry", 1.7)
     (folder / "07.asf").write_text(ASF.format(bones="\n".join(bones), hierarchy="\n".join(hierarchy)))
-    counts = {words.split()[0]: words for words in (
-        line for line in ("lfemur 0 0 0", "rfemur 0 0 0", "ltibia 0", "rtibia 0", "lfoot 0 0", "rfoot 0 0", "ltoes 0",
-                          "rtoes 0", "lclavicle 0 0", "rclavicle 0 0", "lhumerus 0 0 0", "rhumerus 0 0 0", "lradius 0",
-                          "rradius 0", "lwrist 0", "rwrist 0", *(f"{bone} 0 0 0" for bone in TRUNK_BONES)))}
+    counts = {
+        words.split()[0]: words
+        for words in (
+            line
+            for line in (
+                "lfemur 0 0 0",
+                "rfemur 0 0 0",
+                "ltibia 0",
+                "rtibia 0",
+                "lfoot 0 0",
+                "rfoot 0 0",
+                "ltoes 0",
+                "rtoes 0",
+                "lclavicle 0 0",
+                "rclavicle 0 0",
+                "lhumerus 0 0 0",
+                "rhumerus 0 0 0",
+                "lradius 0",
+                "rradius 0",
+                "lwrist 0",
+                "rwrist 0",
+                *(f"{bone} 0 0 0" for bone in TRUNK_BONES),
+            )
+        )
+    }
     lines = ["#!OML:ASF x.ASF", ":FULLY-SPECIFIED", ":DEGREES"]
     for number, frame in enumerate(frames, 1):
         rows = {"root": "root 9 17 -34 0 0 0", **counts, **frame}

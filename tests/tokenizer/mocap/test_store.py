@@ -48,8 +48,10 @@ def test_what_goes_in_comes_out(path):
     np.testing.assert_allclose(store.betas("train")[:, 9], [0.0] * 5 + [0.2] * 4)
     np.testing.assert_array_equal(store.source_index("train"), [0] * 5 + [2] * 4)
     assert [(s.name, s.split, s.frames, s.fps, s.licence) for s in store.sources] == [
-        ("a", "train", 5, 30.0, "none"), ("b", "val", 3, 30.0, "none"), ("c", "train", 4, 30.0, "none"),
-    ]  # fmt: skip
+        ("a", "train", 5, 30.0, "none"),
+        ("b", "val", 3, 30.0, "none"),
+        ("c", "train", 4, 30.0, "none"),
+    ]
     assert store.poses("test").shape == (0, 21, 3) and store.command == "test"
     assert list(path.parent.iterdir()) == [path]
 
@@ -335,10 +337,21 @@ def damage(path: Path, how: str) -> str:
 @pytest.mark.parametrize(
     "how",
     [
-        "absent", "text", "short", "newer", "unversioned", "other format", "missing", "misshapen", "renamed split",
-        "soft link", "external link", "link in a group", "external storage",
+        "absent",
+        "text",
+        "short",
+        "newer",
+        "unversioned",
+        "other format",
+        "missing",
+        "misshapen",
+        "renamed split",
+        "soft link",
+        "external link",
+        "link in a group",
+        "external storage",
     ],
-)  # fmt: skip
+)
 def test_a_damaged_store_gets_one_clear_message(path, how):
     if how == "external link":
         write(path.with_name("other.h5"), [("a", "train", 12)])

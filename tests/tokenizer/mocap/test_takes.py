@@ -31,10 +31,14 @@ def mirrored(poses: np.ndarray) -> np.ndarray:
 
 
 VARIANTS = {
-    "half the rate": lambda poses: poses[::2], "another quarter": lambda poses: poses[3::4], "mirrored": mirrored,
-    "saved again": lambda poses: poses.astype(np.float32).round(4), "a frame less": lambda poses: poses[1:],
-    "a frame cut out": lambda poses: np.delete(poses, 100, 0), "mirrored, a third": lambda poses: mirrored(poses)[::3],
-}  # fmt: skip
+    "half the rate": lambda poses: poses[::2],
+    "another quarter": lambda poses: poses[3::4],
+    "mirrored": mirrored,
+    "saved again": lambda poses: poses.astype(np.float32).round(4),
+    "a frame less": lambda poses: poses[1:],
+    "a frame cut out": lambda poses: np.delete(poses, 100, 0),
+    "mirrored, a third": lambda poses: mirrored(poses)[::3],
+}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -98,8 +102,10 @@ def test_folders_that_part_a_take_are_overruled_for_the_held_out_split(tmp_path)
     save(tmp_path / "m" / "val" / "c_poses.npz", mirrored(motion(1))[::4], 30)
     report = prepare([tmp_path / "m"], tmp_path / "p.h5", PrepareOptions(), workers=1)
     assert splits(tmp_path / "p.h5") == {
-        "m/train/a_poses.npz": "val", "m/train/b_poses.npz": "train", "m/val/c_poses.npz": "val",
-    }  # fmt: skip
+        "m/train/a_poses.npz": "val",
+        "m/train/b_poses.npz": "train",
+        "m/val/c_poses.npz": "val",
+    }
     assert report.near == [(tmp_path / "m/val/c_poses.npz", tmp_path / "m/train/a_poses.npz", "val")]
     assert report.total.poses == {"train": 60, "val": 120}
 
@@ -111,7 +117,10 @@ def test_what_no_folder_decides_follows_the_take_that_one_does(tmp_path):
         save(tmp_path / "a" / f"{seed}_poses.npz", mirrored(motion(seed))[::2], 60)
     prepare([tmp_path / "a", tmp_path / "m"], tmp_path / "p.h5", PrepareOptions(val_fraction=0.5), workers=1)
     assert splits(tmp_path / "p.h5") == {
-        "a/1_poses.npz": "train", "a/2_poses.npz": "val", "m/train/x_poses.npz": "train", "m/val/y_poses.npz": "val",
+        "a/1_poses.npz": "train",
+        "a/2_poses.npz": "val",
+        "m/train/x_poses.npz": "train",
+        "m/val/y_poses.npz": "val",
     }
 
 

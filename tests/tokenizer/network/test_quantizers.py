@@ -12,8 +12,12 @@ from tokenizer.network.quantizers import EmaVQ, LayeredFSQ, ResidualVQ, join_dig
 
 def test_digits_golden_and_round_trip():
     assert split_ids(torch.tensor([0, 1, 7, 8, 2047]), (8, 8, 8, 4)).tolist() == [
-        [0, 0, 0, 0], [1, 0, 0, 0], [7, 0, 0, 0], [0, 1, 0, 0], [7, 7, 7, 3],
-    ]  # fmt: skip
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+        [7, 0, 0, 0],
+        [0, 1, 0, 0],
+        [7, 7, 7, 3],
+    ]
     ids = torch.arange(2048)
     assert torch.equal(join_digits(split_ids(ids, (8, 8, 8, 4)), (8, 8, 8, 4)), ids)
 

@@ -26,10 +26,14 @@ from tokenizer.report.poses import Reconstruction, frame_names, reconstruct, wor
 from tokenizer.training.train import train_tokenizer
 
 CONFIG = TokenizerConfig(
-    network=NetworkConfig(width=32, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
-    optim=OptimConfig(steps=60, batch=64, lr=3e-3, warmup=10), precision="fp32", device="cpu", validate_every=30,
+    network=NetworkConfig(width=32, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
+    optim=OptimConfig(steps=60, batch=64, lr=3e-3, warmup=10),
+    precision="fp32",
+    device="cpu",
+    validate_every=30,
     checkpoint_every=30,
-)  # fmt: skip
+)
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -99,8 +103,10 @@ def test_the_page_is_whole_and_stands_alone(html):
     page = Page(html)
     assert not re.search(r"url\(|@import|<script", html)
     assert page.pictures == {
-        "Poses before and after tokens": 12, "The worst poses": 40, "What single tokens mean": 2 * 6,
-    }  # fmt: skip
+        "Poses before and after tokens": 12,
+        "The worst poses": 40,
+        "What single tokens mean": 2 * 6,
+    }
     assert html.count('class="missing"') == 1, "nothing but the benchmark is lacking"
     assert html.count("<polyline") == 4 + 4 + 3, "figures; loss terms and gradient; codes of all and of each layer"
     assert HOSTILE in " ".join(page.text), "names are shown as they are, as text"

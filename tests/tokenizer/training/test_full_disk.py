@@ -23,9 +23,14 @@ from tokenizer.training.train import train_tokenizer
 
 FULL = OSError(28, "No space left on device")
 SMALL = TokenizerConfig(
-    network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
-    optim=OptimConfig(steps=4, batch=8, warmup=1), device="cpu", precision="fp32", validate_every=2, checkpoint_every=2,
-)  # fmt: skip
+    network=NetworkConfig(width=16, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
+    optim=OptimConfig(steps=4, batch=8, warmup=1),
+    device="cpu",
+    precision="fp32",
+    validate_every=2,
+    checkpoint_every=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +111,9 @@ def test_the_command_line_says_it_in_one_line(store, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
-        done = CliRunner().invoke(main, ["train", str(store.path), "--run", str(tmp_path / "run"), "--config",
-                                         str(tmp_path / "config.json")])  # fmt: skip
+        done = CliRunner().invoke(
+            main, ["train", str(store.path), "--run", str(tmp_path / "run"), "--config", str(tmp_path / "config.json")]
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (message,) = [line for line in done.output.splitlines() if line.startswith("error: ")]

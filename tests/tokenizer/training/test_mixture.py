@@ -101,9 +101,13 @@ def test_a_mixture_that_cannot_be_had_is_one_error(store, text, message):
 
 
 SMALL = TokenizerConfig(
-    network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=8, layers=1),
-    optim=OptimConfig(steps=12, batch=16, warmup=2), precision="fp32", validate_every=12, checkpoint_every=5,
-)  # fmt: skip
+    network=NetworkConfig(width=16, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=8, layers=1),
+    optim=OptimConfig(steps=12, batch=16, warmup=2),
+    precision="fp32",
+    validate_every=12,
+    checkpoint_every=5,
+)
 
 
 def test_training_draws_by_the_mixture_and_resumes_with_it(store, tmp_path, open_body):

@@ -26,8 +26,10 @@ SMALL = TokenizerConfig(
     network=NetworkConfig(width=32, blocks=1),
     quantizer=QuantizerConfig(levels=(4, 4, 4), groups=8, layers=2),
     optim=OptimConfig(steps=60, batch=64, lr=3e-3, warmup=40),
-    precision="fp32", validate_every=30, checkpoint_every=10,
-)  # fmt: skip
+    precision="fp32",
+    validate_every=30,
+    checkpoint_every=10,
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +111,20 @@ def test_an_interrupted_run_ends_bit_identical(store, tmp_path, open_body, kind)
 def test_kill_dash_nine_and_resume(store, tmp_path, open_body, killed_after_a_checkpoint):
     """The process dies without a word, at whatever instant; the resumed run ends with the same weights."""
     (tmp_path / "config.json").write_text(json.dumps(to_dict(SMALL)))
-    killed_after_a_checkpoint("tokenizer.commands.cli", [
-        "train", store.path, "--run", tmp_path / "killed", "--config", tmp_path / "config.json", "--device", "cpu",
-    ], tmp_path / "killed")  # fmt: skip
+    killed_after_a_checkpoint(
+        "tokenizer.commands.cli",
+        [
+            "train",
+            store.path,
+            "--run",
+            tmp_path / "killed",
+            "--config",
+            tmp_path / "config.json",
+            "--device",
+            "cpu",
+        ],
+        tmp_path / "killed",
+    )
     assert not (tmp_path / "killed" / "tokenizer.h5").exists()
     resumed = train_tokenizer(store, tmp_path / "killed", SMALL, open_body, resume=True)
     whole = train_tokenizer(store, tmp_path / "whole", replace(SMALL, device="cpu"), open_body)

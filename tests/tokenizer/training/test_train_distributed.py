@@ -30,8 +30,11 @@ SMALL = TokenizerConfig(
     loss=LossConfig(vertices_weight=1.0, num_vertices=8),
     augment=AugmentConfig(swap=0.5, noise_deg=3, mask=0.3),
     optim=OptimConfig(steps=30, batch=16, lr=1e-3, warmup=20),
-    device="cpu", precision="fp32", validate_every=15, checkpoint_every=10,
-)  # fmt: skip
+    device="cpu",
+    precision="fp32",
+    validate_every=15,
+    checkpoint_every=10,
+)
 RUNS = {
     "fsq": replace(SMALL, quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2)),
     "ema_vq": replace(SMALL, quantizer=QuantizerConfig(kind="ema_vq", num_tokens=4, num_codes=24, dim=4, decay=0.9)),

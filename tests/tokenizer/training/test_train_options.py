@@ -29,8 +29,11 @@ SMALL = TokenizerConfig(
     network=NetworkConfig(width=16, blocks=1),
     quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
     optim=OptimConfig(steps=12, batch=16, warmup=4),
-    device="cpu", precision="fp32", validate_every=2, checkpoint_every=3,
-)  # fmt: skip
+    device="cpu",
+    precision="fp32",
+    validate_every=2,
+    checkpoint_every=3,
+)
 VQ = replace(SMALL, quantizer=QuantizerConfig(kind="ema_vq", num_tokens=4, num_codes=16, dim=4))
 
 
@@ -127,8 +130,13 @@ def test_fp16_trains_with_a_scale_that_is_saved(store, tmp_path, open_body, monk
     """The first steps overflow at too large a scale, and are left out."""
     monkeypatch.setattr(train, "LossScale", partial(LossScale, first=2.0**40))
     seen = []
-    half = train_tokenizer(store, tmp_path / "run", replace(VQ, precision="fp16"), open_body,
-                           progress=lambda step, steps, figures: seen.append("gradient_norm" in figures))  # fmt: skip
+    half = train_tokenizer(
+        store,
+        tmp_path / "run",
+        replace(VQ, precision="fp16"),
+        open_body,
+        progress=lambda step, steps, figures: seen.append("gradient_norm" in figures),
+    )
     saved = load_latest(tmp_path / "run" / "checkpoints")["scale"]
     assert not seen[0] and saved["skipped"] == seen.count(False) and saved["scale"] == 2.0 ** (40 - saved["skipped"])
     assert (tmp_path / "run" / "metrics.jsonl").read_text().count("skipped_steps") == 1 and half.exists()

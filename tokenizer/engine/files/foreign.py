@@ -21,9 +21,13 @@ from .torch_files import check_torch_file
 # Settings of yacs and OmegaConf come as objects. Their classes are only named, never imported: dictionaries take their
 # place, and keep their state as attributes.
 _SETTINGS = (
-    "yacs.config.CfgNode", "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig",
-    "omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode",
-)  # fmt: skip
+    "yacs.config.CfgNode",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.nodes.AnyNode",
+)
 _WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
 
 
@@ -64,8 +68,11 @@ def foreign_tensors(content: Mapping[Any, Any], key: str, path: str | Path, *, e
         else {}
     )
     if not tensors:
-        raise fail(f"{path} holds no tensors under {key!r}", got=f"the keys {', '.join(map(str, list(content)[:6]))}",
-                   expected=expected)  # fmt: skip
+        raise fail(
+            f"{path} holds no tensors under {key!r}",
+            got=f"the keys {', '.join(map(str, list(content)[:6]))}",
+            expected=expected,
+        )
     bare = {_WRAPPERS.sub("", name): value for name, value in tensors.items()}
     return bare if len(bare) == len(tensors) else tensors
 

@@ -33,8 +33,12 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
                 raise fail(f"{path} is no {what}", got=kind_of(path), expected=f"a {what}", next_step=next_step)
             found = int(file.attrs["format_version"])
             if found > version:
-                raise fail(f"{path} was written by a newer version", got=f"format_version {found}",
-                           expected=f"at most {version}", next_step="Upgrade pose-token-hmr")  # fmt: skip
+                raise fail(
+                    f"{path} was written by a newer version",
+                    got=f"format_version {found}",
+                    expected=f"at most {version}",
+                    next_step="Upgrade pose-token-hmr",
+                )
             yield file
     except UserError:
         raise
@@ -58,14 +62,22 @@ def plain_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
         for name in group:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise fail(f"{file.filename} holds a link", got=f"{type(link).__name__} {prefix}{name}",
-                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
+                raise fail(
+                    f"{file.filename} holds a link",
+                    got=f"{type(link).__name__} {prefix}{name}",
+                    expected="plain data sets only",
+                    next_step="Do not use this file",
+                )
             item = group[name]
             if isinstance(item, h5py.Group) and not prefix:
                 groups.append((f"{name}/", item))
             elif not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
-                raise fail(f"{file.filename} holds data outside itself, or nested groups", got=f"{prefix}{name}",
-                           expected="plain data sets only", next_step="Do not use this file")  # fmt: skip
+                raise fail(
+                    f"{file.filename} holds data outside itself, or nested groups",
+                    got=f"{prefix}{name}",
+                    expected="plain data sets only",
+                    next_step="Do not use this file",
+                )
             else:
                 found[f"{prefix}{name}"] = item
     _check_sizes(file, found)

@@ -86,8 +86,11 @@ class WholeFile(h5py.File):
 def refuse_other(path: Path, file_format: str) -> None:
     """Raise ``UserError`` where ``path`` holds something that is not of ``file_format``, which must not be replaced."""
     if path.exists() and format_of(path) != file_format:
-        raise fail(f"{path} exists and is something else", expected=f"a file of format {file_format!r}",
-                   next_step="Choose another --out")  # fmt: skip
+        raise fail(
+            f"{path} exists and is something else",
+            expected=f"a file of format {file_format!r}",
+            next_step="Choose another --out",
+        )
 
 
 @contextmanager

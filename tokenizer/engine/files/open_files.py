@@ -20,7 +20,11 @@ def allow_open_files(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = float("inf") if hard == resource.RLIM_INFINITY else hard
     if most < count + 100:
-        raise fail("Too many shards would be open at a time", got=f"{count:,}",
-                   expected=f"files within `ulimit -Hn`, {most:,}", next_step="Lower data.window")  # fmt: skip
+        raise fail(
+            "Too many shards would be open at a time",
+            got=f"{count:,}",
+            expected=f"files within `ulimit -Hn`, {most:,}",
+            next_step="Lower data.window",
+        )
     if soft != resource.RLIM_INFINITY and soft < count + _OTHERS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(count + _OTHERS, most)), hard))

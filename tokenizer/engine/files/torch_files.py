@@ -20,9 +20,20 @@ from .pickle_program import Budget, Known, Program, Unfinished
 from .safe_pickle import find_plain
 
 _BYTES = {
-    "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1,
-    "ComplexDouble": 16, "ComplexFloat": 8, "Untyped": 1,
-}  # fmt: skip
+    "Double": 8,
+    "Float": 4,
+    "Half": 2,
+    "BFloat16": 2,
+    "Long": 8,
+    "Int": 4,
+    "Short": 2,
+    "Char": 1,
+    "Byte": 1,
+    "Bool": 1,
+    "ComplexDouble": 16,
+    "ComplexFloat": 8,
+    "Untyped": 1,
+}
 _PLAIN_CLASSES = ("dict", "list", "tuple", "int", "long", "float", "bool", "str", "unicode")
 _MOST_PICKLE = 1 << 28
 _MOST_SHARED = 1 << 20

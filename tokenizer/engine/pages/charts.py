@@ -72,9 +72,13 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x_label: str, y
 
 
 def heat_map(
-    values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], *, unit: str,
+    values: Sequence[Sequence[float]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    unit: str,
     full: float | Sequence[float] = 0.0,
-) -> str:  # fmt: skip
+) -> str:
     """A table of numbers as shades, from nothing at 0 to the darkest at ``full`` (0: the largest of them), which may be
     given for each column.
 

@@ -153,10 +153,15 @@ class Schedule:
     def state_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
         return {
-            "progress": self.progress, "since": self._since, "base": self._base, "planned": self._planned,
-            "next": self._next, "pace": self._pace, "seconds": self._watch.seconds() if self._first else 0.0,
+            "progress": self.progress,
+            "since": self._since,
+            "base": self._base,
+            "planned": self._planned,
+            "next": self._next,
+            "pace": self._pace,
+            "seconds": self._watch.seconds() if self._first else 0.0,
             "costs": dict(self._watch.costs),
-        }  # fmt: skip
+        }
 
     def _decide(self) -> dict[str, Any]:
         decision = self._recorded.get(self.step)
@@ -183,8 +188,10 @@ class Schedule:
         elif pace is None:
             left, interval = most, 1
         else:
-            ahead = sum(cost * (math.ceil((1 - self.progress) / self._plan.share(event)) - 1)
-                        for event, cost in self._watch.costs.items())  # fmt: skip
+            ahead = sum(
+                cost * (math.ceil((1 - self.progress) / self._plan.share(event)) - 1)
+                for event, cost in self._watch.costs.items()
+            )
             left = min(most, int((rest - min(ahead, rest / 2)) / pace))
             interval = max(1, int(min(_INTERVAL * budget, _INTERVAL_OF_REST * rest) / pace))
         return Decision(self.step, left, self.step + interval, seconds, pace)
@@ -229,9 +236,14 @@ def _of_older_checkpoint(plan: Plan, step: int, state: Mapping[str, Any] | None)
     seconds = float((state or {}).get("seconds", 0.0))
     since = step if plan.budget_s else 0
     return {
-        "since": since, "base": 0.0, "planned": plan.steps - since, "next": step + 1, "pace": None, "costs": {},
+        "since": since,
+        "base": 0.0,
+        "planned": plan.steps - since,
+        "next": step + 1,
+        "pace": None,
+        "costs": {},
         "seconds": seconds,
-    }  # fmt: skip
+    }
 
 
 def _read(path: Path) -> dict[int, Decision]:
@@ -250,11 +262,12 @@ def _read(path: Path) -> dict[int, Decision]:
             possible = False
         if not possible:
             raise fail(
-                f"{path} does not hold what a training has decided", got=f"another text in line {number}",
+                f"{path} does not hold what a training has decided",
+                got=f"another text in line {number}",
                 expected="one decision a line",
                 next_step="Restore the file; or remove it: the training then goes on from its newest checkpoint and "
-                          "decides anew by the clock",
-            )  # fmt: skip
+                "decides anew by the clock",
+            )
         decisions[decision.step] = decision
     return decisions
 

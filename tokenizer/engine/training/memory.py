@@ -27,8 +27,9 @@ def memory_errors(doing: str, next_step: str) -> Iterator[None]:
         text = str(error)
         if not isinstance(error, MemoryError) and not any(sign in text for sign in _SIGNS):
             raise
-        raise fail(f"Memory ran out {doing}", got=text.strip().splitlines()[0] if text.strip() else None,
-                   next_step=next_step) from None  # fmt: skip
+        raise fail(
+            f"Memory ran out {doing}", got=text.strip().splitlines()[0] if text.strip() else None, next_step=next_step
+        ) from None
 
 
 DISK_STEP = "Free some disk space, then go on with --resume"

@@ -56,8 +56,11 @@ def resolve_precision(choice: Precision, device: torch.device) -> ResolvedPrecis
                 with autocast(device, choice):
                     conv2d(torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 1, 1, device=device))
         except (RuntimeError, UserWarning) as error:
-            raise fail(f"{device} does not compute in {choice}", got=str(error).splitlines()[0],
-                       next_step="Choose fp32, or auto") from None  # fmt: skip
+            raise fail(
+                f"{device} does not compute in {choice}",
+                got=str(error).splitlines()[0],
+                next_step="Choose fp32, or auto",
+            ) from None
     return choice
 
 
@@ -71,8 +74,10 @@ def slow_precision(choice: Precision, device: torch.device) -> str | None:
     times = _product_seconds(HALF[choice]) / _product_seconds(torch.float32)
     if times < 1:
         return None
-    return (f"{choice} takes {times:.1f} times as long as fp32 on this CPU ({processor_described()}), which has no "
-            "instructions for it: choose fp32, or auto")  # fmt: skip
+    return (
+        f"{choice} takes {times:.1f} times as long as fp32 on this CPU ({processor_described()}), which has no "
+        "instructions for it: choose fp32, or auto"
+    )
 
 
 def _fastest(device: torch.device) -> Literal["fp32", "bf16"]:

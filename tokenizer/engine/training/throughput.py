@@ -27,8 +27,10 @@ class Throughput:
         """``images_per_s`` and ``data_wait``, a share of the time; empty before the first step."""
         if not self._seconds:
             return {}
-        return {"images_per_s": round(self._samples / self._seconds, 2),
-                "data_wait": round(self._waiting / self._seconds, 4)}  # fmt: skip
+        return {
+            "images_per_s": round(self._samples / self._seconds, 2),
+            "data_wait": round(self._waiting / self._seconds, 4),
+        }
 
 
 def pace_described(figures: dict[str, float]) -> str | None:

@@ -62,10 +62,16 @@ def recorded_sample(golden, name="plain"):
         "keypoints_2d": torch.from_numpy(golden[f"{name}/keypoints_2d"])[None],
         "keypoints_3d": torch.from_numpy(golden[f"{name}/keypoints_3d"])[None],
         "global_orient": axis_angle_to_matrix(torch.from_numpy(golden[f"{name}/global_orient"])[None]),
-        "body_pose": pose, "betas": torch.zeros(1, 10), "translation": torch.zeros(1, 3), "has_global_orient": known,
-        "has_body_pose": known, "has_betas": known, "box": box, "image_size": torch.tensor([[640.0, 480.0]]),
+        "body_pose": pose,
+        "betas": torch.zeros(1, 10),
+        "translation": torch.zeros(1, 3),
+        "has_global_orient": known,
+        "has_body_pose": known,
+        "has_betas": known,
+        "box": box,
+        "image_size": torch.tensor([[640.0, 480.0]]),
         "K": torch.tensor([[[1000.0, 0, 320], [0, 1000, 240], [0, 0, 1]]]),
-    }  # fmt: skip
+    }
 
 
 @recorded

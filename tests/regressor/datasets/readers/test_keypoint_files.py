@@ -22,12 +22,44 @@ from tokenizer.body.skeleton import KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import UserError
 
 WIDTH, HEIGHT = 120, 160
-H36M = ("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine", "thorax",
-        "neck_base", "head_top", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow",
-        "right_wrist")  # fmt: skip
-DOG = ("left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw",
-       "right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee", "left_back_paw", "right_hip",
-       "right_knee", "right_back_paw")  # fmt: skip
+H36M = (
+    "pelvis",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "spine",
+    "thorax",
+    "neck_base",
+    "head_top",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+)
+DOG = (
+    "left_eye",
+    "right_eye",
+    "nose",
+    "neck",
+    "root_of_tail",
+    "left_shoulder",
+    "left_elbow",
+    "left_front_paw",
+    "right_shoulder",
+    "right_elbow",
+    "right_front_paw",
+    "left_hip",
+    "left_knee",
+    "left_back_paw",
+    "right_hip",
+    "right_knee",
+    "right_back_paw",
+)
 
 
 def place(name):
@@ -76,7 +108,7 @@ def read(source, images=None):
     points = [
         {name: tuple(map(float, row)) for name, row in zip(KEYPOINT_NAMES, one.keypoints_2d) if row[2]}
         for one in people
-    ]  # fmt: skip
+    ]
     return points, [one.box.tolist() for one in people], [item for item in items if isinstance(item, LeftOut)]
 
 
@@ -100,13 +132,26 @@ def test_keypoints_are_read_by_the_names_of_their_category(tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ("LBigToe", "left_big_toe"), ("left big-toe", "left_big_toe"), ("RShoulder", "right_shoulder"),
-        ("rightKnee", "right_knee"), ("l_hip", "left_hip"), ("Lhip", "left_hip"), ("hip_left", "left_hip"),
-        ("Nose", "nose"), ("MidHip", "mid_hip"), ("lbt", "left_big_toe"), ("rst", "right_small_toe"),
-        ("REar", "right_ear"), ("leftshoulder", "left_shoulder"), ("LWri", "left_wrist"), ("LEFT_EYE", "left_eye"),
-        ("root_of_tail", "root_of_tail"), ("right_smalltoe", "right_small_toe"), ("RHeel", "right_heel"),
+        ("LBigToe", "left_big_toe"),
+        ("left big-toe", "left_big_toe"),
+        ("RShoulder", "right_shoulder"),
+        ("rightKnee", "right_knee"),
+        ("l_hip", "left_hip"),
+        ("Lhip", "left_hip"),
+        ("hip_left", "left_hip"),
+        ("Nose", "nose"),
+        ("MidHip", "mid_hip"),
+        ("lbt", "left_big_toe"),
+        ("rst", "right_small_toe"),
+        ("REar", "right_ear"),
+        ("leftshoulder", "left_shoulder"),
+        ("LWri", "left_wrist"),
+        ("LEFT_EYE", "left_eye"),
+        ("root_of_tail", "root_of_tail"),
+        ("right_smalltoe", "right_small_toe"),
+        ("RHeel", "right_heel"),
     ],
-)  # fmt: skip
+)
 def test_spellings_of_names(theirs, ours):
     assert plain_name(theirs) == ours
 
@@ -190,16 +235,18 @@ def test_alphapose_and_results_of_detectors(tmp_path):
     items = [
         {"image_id": "a.jpg", "category_id": 1, "keypoints": flat(halpe, 0.5), "score": 2.9, "box": [10, 20, 80, 120]},
         {"image_id": 42, "category_id": 1, "keypoints": flat(COCO17, 0.25), "score": 0.9},
-        {"image_id": "a.jpg", "category_id": 18, "keypoints": flat(COCO17)}, {"keypoints": flat(COCO17)},
+        {"image_id": "a.jpg", "category_id": 18, "keypoints": flat(COCO17)},
+        {"keypoints": flat(COCO17)},
         {"image_id": "gone.jpg", "category_id": 1, "keypoints": flat(COCO17)},
-    ]  # fmt: skip
+    ]
     (tmp_path / "alphapose-results.json").write_text(json.dumps(items), encoding="utf-8")
     points, boxes, left = read(tmp_path / "alphapose-results.json")
     assert points == [by_name(HALPE26, 0.5), by_name(COCO17, 0.25), by_name(COCO17)]
     assert boxes[0] == pytest.approx([50 - 48, 80 - 72, 50 + 48, 80 + 72])
     assert [item.reason for item in left] == ["has no image_id", "its category is 18, not 1, which is a person in COCO"]
-    out = prepare_shards("coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(),
-                         workers=1)  # fmt: skip
+    out = prepare_shards(
+        "coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(), workers=1
+    )
     assert out.people == {"train": 2} and "No image at" in out.broken[-1][1]
 
 
@@ -214,17 +261,22 @@ def test_alphapose_in_the_forms_of_cmu_and_openpose(tmp_path, people, points):
     assert found == [by_name(COCO18, 0.5)] * 2
     assert [item.name for item in left] == ["a.jpg, person 1", "gone.jpg, person 1"]
     assert read(tmp_path / "a.json")[0] == found[:1]
-    out = prepare_shards("coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(),
-                         workers=1)  # fmt: skip
+    out = prepare_shards(
+        "coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(), workers=1
+    )
     assert out.people == {"train": 1}
 
 
 def test_openpose_is_a_file_an_image(tmp_path):
     write_jpeg(tmp_path / "photos" / "März.JPG")
     (tmp_path / "json").mkdir()
-    people = [{"pose_keypoints_2d": flat(BODY25, 0.75)}, {"pose_keypoints_2d": flat(COCO18, 0.5)},
-              {"pose_keypoints_2d": [0.5, 0.25, 0.9] * 25}, {"pose_keypoints_2d": flat(BODY25[:15])},
-              {"pose_keypoints_2d": [0.0] * 75}]  # fmt: skip
+    people = [
+        {"pose_keypoints_2d": flat(BODY25, 0.75)},
+        {"pose_keypoints_2d": flat(COCO18, 0.5)},
+        {"pose_keypoints_2d": [0.5, 0.25, 0.9] * 25},
+        {"pose_keypoints_2d": flat(BODY25[:15])},
+        {"pose_keypoints_2d": [0.0] * 75},
+    ]
     for name in ("März_keypoints.json", "Mai_keypoints.json"):
         (tmp_path / "json" / name).write_text(json.dumps({"version": 1.3, "people": people}), encoding="utf-8-sig")
     points, _, left = read(tmp_path / "json", tmp_path / "photos")
@@ -240,10 +292,11 @@ def test_the_pixels_that_were_annotated(tmp_path):
     images = [
         {"id": 1, "file_name": "a.jpg", "width": 2 * WIDTH, "height": 2 * HEIGHT},
         {"id": 2, "file_name": "phone.jpg", "width": WIDTH, "height": HEIGHT},
-        {"id": 3, "file_name": "phone2.jpg", "width": HEIGHT, "height": WIDTH}, {"id": 4, "file_name": "b.jpg"},
+        {"id": 3, "file_name": "phone2.jpg", "width": HEIGHT, "height": WIDTH},
+        {"id": 4, "file_name": "b.jpg"},
         {"id": 5, "file_name": "c.jpg", "width": 0, "height": "?"},
         {"id": 6, "file_name": "d.jpg", "width": HEIGHT, "height": WIDTH},
-    ]  # fmt: skip
+    ]
     source = coco(tmp_path, [person(image_id=number, bbox=None) for number in range(1, 7)], images=images)
     for name, turned in (("phone", True), ("phone2", True), ("b", False), ("c", False), ("d", False)):
         write_jpeg(tmp_path / f"{name}.jpg", turned=turned)

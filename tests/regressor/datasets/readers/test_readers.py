@@ -49,11 +49,17 @@ def fitted_person(**changes):
     points = np.tile([100.0, 75.0, 1.0], (44, 1))
     points_3d = np.concatenate([draw.normal(size=(44, 3)), draw.random((44, 1))], 1)
     return {
-        "keypoints_2d": points.astype(np.float32), "keypoints_3d": points_3d.astype(np.float32),
-        "center": np.array([100.0, 75.0]), "scale": np.array([0.3, 0.4]), "body_pose": 0.2 * draw.normal(size=72),
-        "betas": draw.normal(size=10), "has_body_pose": np.array(1.0), "has_betas": np.array(1.0),
-        "extra_info": {"detection_npz_idx": 0}, **changes,
-    }  # fmt: skip
+        "keypoints_2d": points.astype(np.float32),
+        "keypoints_3d": points_3d.astype(np.float32),
+        "center": np.array([100.0, 75.0]),
+        "scale": np.array([0.3, 0.4]),
+        "body_pose": 0.2 * draw.normal(size=72),
+        "betas": draw.normal(size=10),
+        "has_body_pose": np.array(1.0),
+        "has_betas": np.array(1.0),
+        "extra_info": {"detection_npz_idx": 0},
+        **changes,
+    }
 
 
 class Hostile:
@@ -65,10 +71,17 @@ def test_tars_of_4d_humans(tmp_path):
     people = [fitted_person(), fitted_person(has_body_pose=np.array(0.0)), fitted_person(has_betas=np.array(0.0))]
     masks = io.BytesIO()
     np.savez(masks, masks=np.zeros((1, 4, 4), bool))
-    write_tar(tmp_path / "000000.tar", [
-        ("a/x.jpg", jpeg()), ("a/x.detection.npz", masks.getvalue()), ("a/x.data.pyd", pickle.dumps(people)),
-        ("a/y.data.pyd", pickle.dumps([])), ("a/y.png", jpeg()), ("notes.txt", b"hello"),
-    ])  # fmt: skip
+    write_tar(
+        tmp_path / "000000.tar",
+        [
+            ("a/x.jpg", jpeg()),
+            ("a/x.detection.npz", masks.getvalue()),
+            ("a/x.data.pyd", pickle.dumps(people)),
+            ("a/y.data.pyd", pickle.dumps([])),
+            ("a/y.png", jpeg()),
+            ("notes.txt", b"hello"),
+        ],
+    )
     report = prepare("4dhumans", [tmp_path], tmp_path / "out")
     assert (report.people, report.broken, report.skipped) == ({"train": 3}, [], {"nobody in the picture": 1})
     sample = open_crops(tmp_path / "out").sample(np.arange(3), "train")
@@ -88,22 +101,37 @@ def test_who_of_4d_humans_counts(tmp_path):
     unsure["keypoints_2d"][:40, 2] = 0.29
     few["keypoints_2d"][:41, 2] = 0.29
     people = [
-        fitted_person(), unsure, few, fitted_person(extra_info={"fitting_loss": np.array(31_000.0)}),
+        fitted_person(),
+        unsure,
+        few,
+        fitted_person(extra_info={"fitting_loss": np.array(31_000.0)}),
         fitted_person(extra_info={"fitting_loss": np.array([31_001.0])}),
-    ]  # fmt: skip
+    ]
     one = pickle.dumps([fitted_person()])
-    write_tar(tmp_path / "0.tar", [
-        ("a/x.jpg", jpeg()), ("a/x.data.pyd", pickle.dumps(people)), ("a/bad.jpg", jpeg()), ("a/bad.data.pyd", one),
-        ("b/worse.jpg", jpeg()), ("b/worse.data.pyd", one),
-    ])  # fmt: skip
+    write_tar(
+        tmp_path / "0.tar",
+        [
+            ("a/x.jpg", jpeg()),
+            ("a/x.data.pyd", pickle.dumps(people)),
+            ("a/bad.jpg", jpeg()),
+            ("a/bad.data.pyd", one),
+            ("b/worse.jpg", jpeg()),
+            ("b/worse.data.pyd", one),
+        ],
+    )
     rules = FitRules(corrupt=frozenset({"bad", "b/worse"}))
     report = prepare("4dhumans", [tmp_path / "0.tar"], tmp_path / "out", fits=rules)
     assert report.people == {"train": 3}
     known = (open_crops(tmp_path / "out").sample(np.arange(3), "train")["keypoints_2d"][..., 2] > 0).sum(1)
     assert known.tolist() == [44, 4, 44]
     listed = (tmp_path / "out" / "left_out.txt").read_text()
-    for expected in ("person 2 has too few 2D keypoints; got 3 from confidence 0.3", "person 4 was fitted badly",
-                     "31001", "a/bad\tlisted as corrupt", "b/worse\tlisted as corrupt"):  # fmt: skip
+    for expected in (
+        "person 2 has too few 2D keypoints; got 3 from confidence 0.3",
+        "person 4 was fitted badly",
+        "31001",
+        "a/bad\tlisted as corrupt",
+        "b/worse\tlisted as corrupt",
+    ):
         assert expected in listed, expected
     assert "31000" in report.about["note"] and "0.3" in report.about["note"]
     everybody = FitRules(0.0, 0, float("inf"))
@@ -125,27 +153,56 @@ def test_bodies_of_human36m_were_measured(tmp_path, tar, measured):
 
 def test_what_is_wrong_in_a_tar_is_listed(tmp_path):
     people = pickle.dumps([fitted_person()])
-    write_tar(tmp_path / "0.tar", [
-        ("good.jpg", jpeg()), ("good.data.pyd", people),
-        ("hostile.jpg", jpeg()), ("hostile.data.pyd", pickle.dumps(Hostile())),
-        ("text.jpg", b"no image"), ("text.data.pyd", people),
-        ("alone.jpg", jpeg()), ("lost.data.pyd", people),
-        ("dict.jpg", jpeg()), ("dict.data.pyd", pickle.dumps({"a": 1})),
-        ("some.jpg", jpeg()), ("some.data.pyd", pickle.dumps([
-            fitted_person(), 5, fitted_person(keypoints_2d=np.zeros((25, 3))), fitted_person(scale=np.array([0.0, 0])),
-            fitted_person(betas=np.full(10, np.nan), has_betas=np.array(1.0)), {"center": np.zeros(2)},
-        ])),
-        ("cut.jpg", jpeg()), ("cut.data.pyd", people),
-    ])  # fmt: skip
+    write_tar(
+        tmp_path / "0.tar",
+        [
+            ("good.jpg", jpeg()),
+            ("good.data.pyd", people),
+            ("hostile.jpg", jpeg()),
+            ("hostile.data.pyd", pickle.dumps(Hostile())),
+            ("text.jpg", b"no image"),
+            ("text.data.pyd", people),
+            ("alone.jpg", jpeg()),
+            ("lost.data.pyd", people),
+            ("dict.jpg", jpeg()),
+            ("dict.data.pyd", pickle.dumps({"a": 1})),
+            ("some.jpg", jpeg()),
+            (
+                "some.data.pyd",
+                pickle.dumps(
+                    [
+                        fitted_person(),
+                        5,
+                        fitted_person(keypoints_2d=np.zeros((25, 3))),
+                        fitted_person(scale=np.array([0.0, 0])),
+                        fitted_person(betas=np.full(10, np.nan), has_betas=np.array(1.0)),
+                        {"center": np.zeros(2)},
+                    ]
+                ),
+            ),
+            ("cut.jpg", jpeg()),
+            ("cut.data.pyd", people),
+        ],
+    )
     data = (tmp_path / "0.tar").read_bytes()
     cut = data.rindex(b"cut.data.pyd") + 600
     (tmp_path / "0.tar").write_bytes(data[:cut])
     report = prepare("4dhumans", [tmp_path / "0.tar"], tmp_path / "out")
     assert report.people == {"train": 2}
     reasons = "\n".join(f"{name}: {reason}" for name, reason in report.broken)
-    for expected in ("could run code", "text is no image", "alone: has no data.pyd", "lost: has no picture",
-                     "no list of people", "some, person 1 is no dictionary", r"(25, 3)", "no area", "not finite",
-                     "is incomplete", "cut short or damaged after"):  # fmt: skip
+    for expected in (
+        "could run code",
+        "text is no image",
+        "alone: has no data.pyd",
+        "lost: has no picture",
+        "no list of people",
+        "some, person 1 is no dictionary",
+        r"(25, 3)",
+        "no area",
+        "not finite",
+        "is incomplete",
+        "cut short or damaged after",
+    ):
         assert expected in reasons, expected
     assert len(report.broken) == 11
     assert not os.path.exists("/tmp/pose_token_hmr_was_here")  # noqa: PTH110
@@ -182,12 +239,22 @@ def bedlam_person(open_body, width=200, height=150):
     external = np.eye(4)
     external[:3, 3] = (0.1, 0.2, 3.0)
     person = {
-        "center": np.array([width / 2, height / 2]), "scale": 0.5, "pose_cam": pose, "shape": np.linspace(-1, 1, 11),
-        "trans_cam": np.array([0.05, 0.1, 1.0]), "cam_ext": external, "cam_int": K, "gender": "female",
-    }  # fmt: skip
+        "center": np.array([width / 2, height / 2]),
+        "scale": 0.5,
+        "pose_cam": pose,
+        "shape": np.linspace(-1, 1, 11),
+        "trans_cam": np.array([0.05, 0.1, 1.0]),
+        "cam_ext": external,
+        "cam_int": K,
+        "gender": "female",
+    }
     turns = torch.from_numpy(Rotation.from_rotvec(pose.reshape(-1, 3)).as_matrix()).float()
-    joints = open_body.joints(turns[None, 1:], root=turns[:1], betas=torch.linspace(-1, 0.8, 10)[None],
-                              translation=torch.tensor([[0.15, 0.3, 4.0]]))[0].numpy()  # fmt: skip
+    joints = open_body.joints(
+        turns[None, 1:],
+        root=turns[:1],
+        betas=torch.linspace(-1, 0.8, 10)[None],
+        translation=torch.tensor([[0.15, 0.3, 4.0]]),
+    )[0].numpy()
     pixels = joints @ K.T
     person["gtkps"] = np.concatenate([pixels[:, :2] / pixels[:, 2:], np.zeros((21, 2))])
     return person
@@ -224,13 +291,25 @@ def test_bedlam_is_true_to_its_camera(form, open_body, tmp_path):
 def test_bedlam_of_smplx_and_of_cameras_on_their_side(open_body, tmp_path):
     upright = bedlam_person(open_body, 150, 200)
     upright["pose_cam"] = np.concatenate([upright["pose_cam"][:66], np.ones(99)])
-    write_tar(tmp_path / "0.tar", [
-        ("s_closeup/1.png", jpeg()), ("s_closeup/1.data.pyd", pickle.dumps([upright])),
-        ("t/2.png", jpeg()), ("t/2.data.pyd", pickle.dumps([
-            {**upright, "pose_cam": np.zeros(66)}, {**upright, "gtkps": np.zeros((24, 2))},
-            {**upright, "shape": np.zeros(3)}, {**upright, "cam_int": np.full((3, 3), np.inf)},
-        ])),
-    ])  # fmt: skip
+    write_tar(
+        tmp_path / "0.tar",
+        [
+            ("s_closeup/1.png", jpeg()),
+            ("s_closeup/1.data.pyd", pickle.dumps([upright])),
+            ("t/2.png", jpeg()),
+            (
+                "t/2.data.pyd",
+                pickle.dumps(
+                    [
+                        {**upright, "pose_cam": np.zeros(66)},
+                        {**upright, "gtkps": np.zeros((24, 2))},
+                        {**upright, "shape": np.zeros(3)},
+                        {**upright, "cam_int": np.full((3, 3), np.inf)},
+                    ]
+                ),
+            ),
+        ],
+    )
     report = prepare("bedlam", [tmp_path / "0.tar"], tmp_path / "out")
     assert report.people == {"train": 1} and len(report.broken) == 4
     sample = open_crops(tmp_path / "out").sample(np.arange(1), "train")
@@ -261,11 +340,18 @@ def sequence_of_3dpw(frames=4):
             points[:, :2, row], points[:, 2, row] = pixels[:, SMPL24.index(name)], 0.8
     poses, trans = 0.3 * draw.normal(size=(frames, 72)), draw.normal(size=(frames, 3))
     content = {
-        "sequence": "walk_00", "cam_poses": cameras, "cam_intrinsics": K, "img_frame_ids": np.arange(frames),
-        "poses": [poses, poses], "trans": [trans, trans], "betas": [np.arange(10.0), np.arange(300.0)],
-        "genders": ["m", "f"], "poses2d": [points.copy(), points.copy()], "jointPositions": [world.reshape(-1, 72)] * 2,
+        "sequence": "walk_00",
+        "cam_poses": cameras,
+        "cam_intrinsics": K,
+        "img_frame_ids": np.arange(frames),
+        "poses": [poses, poses],
+        "trans": [trans, trans],
+        "betas": [np.arange(10.0), np.arange(300.0)],
+        "genders": ["m", "f"],
+        "poses2d": [points.copy(), points.copy()],
+        "jointPositions": [world.reshape(-1, 72)] * 2,
         "campose_valid": [np.ones(frames), np.ones(frames)],
-    }  # fmt: skip
+    }
     return content, seen, points
 
 
@@ -338,14 +424,27 @@ def write_emdb(root, name="walk", frames=4, **changes):
     camera = np.tile(np.eye(4), (frames, 1, 1))
     camera[:, :3, :3] = Rotation.from_rotvec(draw.normal(size=(frames, 3))).as_matrix()
     content = {
-        "gender": "female", "name": f"P1_{name}", "emdb1": True, "emdb2": False, "n_frames": frames,
+        "gender": "female",
+        "name": f"P1_{name}",
+        "emdb1": True,
+        "emdb2": False,
+        "n_frames": frames,
         "good_frames_mask": np.array([True] * (frames - 1) + [False]),
-        "camera": {"intrinsics": np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]]), "extrinsics": camera,
-                   "width": 200, "height": 150},
-        "smpl": {"poses_root": draw.normal(size=(frames, 3)), "poses_body": 0.2 * draw.normal(size=(frames, 69)),
-                 "trans": draw.normal(size=(frames, 3)), "betas": draw.normal(size=10)},
-        "bboxes": {"bboxes": np.tile([80.0, 50, 120, 110], (frames, 1)), "invalid_idxs": np.array([1])}, **changes,
-    }  # fmt: skip
+        "camera": {
+            "intrinsics": np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]]),
+            "extrinsics": camera,
+            "width": 200,
+            "height": 150,
+        },
+        "smpl": {
+            "poses_root": draw.normal(size=(frames, 3)),
+            "poses_body": 0.2 * draw.normal(size=(frames, 69)),
+            "trans": draw.normal(size=(frames, 3)),
+            "betas": draw.normal(size=10),
+        },
+        "bboxes": {"bboxes": np.tile([80.0, 50, 120, 110], (frames, 1)), "invalid_idxs": np.array([1])},
+        **changes,
+    }
     folder = root / "P1" / name
     (folder / "images").mkdir(parents=True)
     for frame in range(frames):
@@ -366,8 +465,9 @@ def test_emdb_in_camera_axes(tmp_path):
     sample = store.sample(np.arange(2), "test")
     for row, frame in enumerate((0, 2)):
         root = Rotation.from_rotvec(content["smpl"]["poses_root"][frame]).as_matrix()
-        np.testing.assert_allclose(sample["global_orient"][row], content["camera"]["extrinsics"][frame, :3, :3] @ root,
-                                   atol=1e-5)  # fmt: skip
+        np.testing.assert_allclose(
+            sample["global_orient"][row], content["camera"]["extrinsics"][frame, :3, :3] @ root, atol=1e-5
+        )
         np.testing.assert_allclose(sample["betas"][row], content["smpl"]["betas"], rtol=1e-6)
     np.testing.assert_allclose(sample["box"][0], [64, 44, 136, 116], atol=1e-4)
     assert sample["gender"].tolist() == [1, 1] and sample["has_body_pose"].all()
@@ -399,10 +499,14 @@ def test_bedlam_scenes_lie_as_they_are_unpacked(open_body, tmp_path):
     person = bedlam_person(open_body)
     labels = {name: np.array([value]) for name, value in person.items()}
     for scene, folder in (
-        ("a_batch01", "images/a_batch01/png"), ("b_batch02", "images/b_batch02"), ("c", "images"),
-        ("d_batch03", "images/d_batch03_6fps/png"), ("e_30fps", "images/e/png"), ("f", "images/f_30fps"),
+        ("a_batch01", "images/a_batch01/png"),
+        ("b_batch02", "images/b_batch02"),
+        ("c", "images"),
+        ("d_batch03", "images/d_batch03_6fps/png"),
+        ("e_30fps", "images/e/png"),
+        ("f", "images/f_30fps"),
         ("g", "images/g_6fps/png"),
-    ):  # fmt: skip
+    ):
         (tmp_path / "images" / "g" / "png").mkdir(parents=True, exist_ok=True)  # the same scene at another frame rate
         (tmp_path / folder / "seq_0").mkdir(parents=True)
         (tmp_path / folder / "seq_0" / f"{scene}.png").write_bytes(jpeg())
@@ -413,9 +517,24 @@ def test_bedlam_scenes_lie_as_they_are_unpacked(open_body, tmp_path):
 
 
 WRONG = (
-    None, "x", b"x", [], {}, np.nan, 1e30, 10**400, [1, [2]], ["x"] * 4, np.zeros(0), np.zeros((3, 3, 3)),
-    np.array("x"), np.array([None]), np.full((2, 2), np.nan), np.zeros(4, complex), "absent",
-)  # fmt: skip
+    None,
+    "x",
+    b"x",
+    [],
+    {},
+    np.nan,
+    1e30,
+    10**400,
+    [1, [2]],
+    ["x"] * 4,
+    np.zeros(0),
+    np.zeros((3, 3, 3)),
+    np.array("x"),
+    np.array([None]),
+    np.full((2, 2), np.nan),
+    np.zeros(4, complex),
+    "absent",
+)
 
 
 def places(content, before=()):
@@ -474,11 +593,17 @@ def coco_of(content, folder):
 
 def evaluation_arrays():
     return {
-        "imgname": np.array(["a.jpg"]), "center": np.full((1, 2), 15.0), "scale": np.full(1, 30.0),
-        "body_pose": np.zeros((1, 72)), "has_body_pose": np.ones(1), "betas": np.zeros((1, 10)),
-        "has_betas": np.ones(1), "body_keypoints_2d": np.ones((1, 25, 3)),
-        "extra_keypoints_3d": np.ones((1, 19, 4)), "gender": np.array(["f"]),
-    }  # fmt: skip
+        "imgname": np.array(["a.jpg"]),
+        "center": np.full((1, 2), 15.0),
+        "scale": np.full(1, 30.0),
+        "body_pose": np.zeros((1, 72)),
+        "has_body_pose": np.ones(1),
+        "betas": np.zeros((1, 10)),
+        "has_betas": np.ones(1),
+        "body_keypoints_2d": np.ones((1, 25, 3)),
+        "extra_keypoints_3d": np.ones((1, 19, 4)),
+        "gender": np.array(["f"]),
+    }
 
 
 def coco_content():

@@ -51,9 +51,11 @@ def test_keypoints_are_those_of_the_annotated_body(painted, open_body, poses):
 def test_suit_colours_lie_where_the_keypoints_say(open_body, poses):
     arrays = Painter(replace(SMALL, occluded=0.0, size=128)).paint("train", 0, poses[:16])
     joints = open_body.joints(
-        torch.from_numpy(arrays["body_pose"]), root=torch.from_numpy(arrays["global_orient"]),
-        betas=torch.from_numpy(arrays["betas"]), translation=torch.from_numpy(arrays["translation"]),
-    )  # fmt: skip
+        torch.from_numpy(arrays["body_pose"]),
+        root=torch.from_numpy(arrays["global_orient"]),
+        betas=torch.from_numpy(arrays["betas"]),
+        translation=torch.from_numpy(arrays["translation"]),
+    )
     pixels = pixels_to_crop(project(joints, torch.from_numpy(arrays["K"])), torch.from_numpy(arrays["box"]))
     at = ((pixels + 0.5) * 128).long().clamp(0, 127)
     seen = {}
@@ -90,8 +92,15 @@ def test_any_number_of_workers_gives_the_same_store(poses, tmp_path):
     counts = {"train": 18, "val": 3, "test": 2}
     told = []
     for workers in (1, 2):
-        make_crops(dict.fromkeys(counts, poses), counts, tmp_path / f"{workers}.h5", replace(SMALL, size=32),
-                   provenance={"poses": "x"}, workers=workers, progress=told.append)  # fmt: skip
+        make_crops(
+            dict.fromkeys(counts, poses),
+            counts,
+            tmp_path / f"{workers}.h5",
+            replace(SMALL, size=32),
+            provenance={"poses": "x"},
+            workers=workers,
+            progress=told.append,
+        )
     one, two = open_crops(tmp_path / "1.h5"), open_crops(tmp_path / "2.h5")
     assert one.digest == two.digest and sum(told) == 2 * 23
     assert [one.count(split) for split in counts] == [18, 3, 2]
@@ -107,8 +116,14 @@ def test_val_and_test_share_no_pose():
 
 def test_no_poses_for_a_split(tmp_path, poses):
     with pytest.raises(UserError, match="No poses for the test split"):
-        make_crops({"train": poses, "test": poses[:0]}, {"train": 2, "test": 1}, tmp_path / "x.h5", SMALL,
-                   provenance={}, workers=1)  # fmt: skip
+        make_crops(
+            {"train": poses, "test": poses[:0]},
+            {"train": 2, "test": 1},
+            tmp_path / "x.h5",
+            SMALL,
+            provenance={},
+            workers=1,
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -123,8 +138,22 @@ def test_contact_sheet_marks_every_other_crop(painted):
 
 def test_the_command_writes_store_and_sheet(tmp_path):
     write_samples(tmp_path / "poses.h5", 40, seed=0)
-    arguments = ["synthesize", str(tmp_path / "poses.h5"), "--train", "4", "--val", "2", "--test", "2", "--size", "32",
-                 "--workers", "1", "--out", str(tmp_path / "crops.h5")]  # fmt: skip
+    arguments = [
+        "synthesize",
+        str(tmp_path / "poses.h5"),
+        "--train",
+        "4",
+        "--val",
+        "2",
+        "--test",
+        "2",
+        "--size",
+        "32",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "crops.h5"),
+    ]
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert open_crops(tmp_path / "crops.h5").count("train") == 4

@@ -122,11 +122,19 @@ def test_sparse_matrices_become_dense(tmp_path, form):
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     "values",
-    [np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
-     np.array(3, dtype=">i2"), np.array(["ab", "c"]), np.array([b"ab", b"c"]), np.zeros((0, 3)), np.ones(3, bool),
-     np.array([1 + 2j]), np.array([[1, "x"], [None, 2.5]], dtype=object)],
+    [
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
+        np.array(3, dtype=">i2"),
+        np.array(["ab", "c"]),
+        np.array([b"ab", b"c"]),
+        np.zeros((0, 3)),
+        np.ones(3, bool),
+        np.array([1 + 2j]),
+        np.array([[1, "x"], [None, 2.5]], dtype=object),
+    ],
     ids=["fortran", "transposed", "big-endian", "text", "bytes", "empty", "bool", "complex", "objects"],
-)  # fmt: skip
+)
 def test_arrays_of_every_kind_and_protocol_come_back(tmp_path, values, protocol):
     (tmp_path / "p.pkl").write_bytes(pickle.dumps([values, (values,)], protocol=protocol))
     first, (second,) = load_pickle(tmp_path / "p.pkl")

@@ -42,8 +42,13 @@ def test_scatter_places_better_points_lower_left_and_skips_what_has_no_logarithm
 
 
 def test_numbers_are_short():
-    assert [short(v) for v in (1413.4, 16.08, 0.006059, 0.0, 2_000_000)] == ["1,413", "16.1", "0.00606", "0",
-                                                                            "2,000,000"]  # fmt: skip
+    assert [short(v) for v in (1413.4, 16.08, 0.006059, 0.0, 2_000_000)] == [
+        "1,413",
+        "16.1",
+        "0.00606",
+        "0",
+        "2,000,000",
+    ]
     assert nice_ticks(0, 10) == [0, 2.5, 5, 7.5, 10]
 
 

@@ -165,11 +165,24 @@ FIRST = {"step": 1, "left": 9, "next": 2, "seconds": 1.0, "pace": None}
 @pytest.mark.parametrize(
     "damage",
     [
-        {"seconds": None}, {"left": 2.5}, {"next": 1}, {"left": math.nan}, {"pace": "x"}, {"seconds": math.inf},
-        {"step": "1"}, {"step": True}, {"left": -1}, {"seconds": -1.0}, b"\xff\n", b"\0\n", b"\n", b"[]\n", b"{}\n",
+        {"seconds": None},
+        {"left": 2.5},
+        {"next": 1},
+        {"left": math.nan},
+        {"pace": "x"},
+        {"seconds": math.inf},
+        {"step": "1"},
+        {"step": True},
+        {"left": -1},
+        {"seconds": -1.0},
+        b"\xff\n",
+        b"\0\n",
+        b"\n",
+        b"[]\n",
+        b"{}\n",
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_damaged_decisions_are_one_message(tmp_path, damage):
     file = tmp_path / "decisions.jsonl"
     good = json.dumps(FIRST).encode() + b"\n"
@@ -240,10 +253,15 @@ def test_what_is_decided_is_repeated_whatever_the_clock_shows(tmp_path, clock):
 
 
 SMALL = TokenizerConfig(
-    network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
-    optim=OptimConfig(steps=1000, budget_s=10.0, batch=8, warmup=4, lr=0.01), device="cpu", precision="fp32",
-    val_poses=8, validate_every=250, checkpoint_every=150,
-)  # fmt: skip
+    network=NetworkConfig(width=16, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
+    optim=OptimConfig(steps=1000, budget_s=10.0, batch=8, warmup=4, lr=0.01),
+    device="cpu",
+    precision="fp32",
+    val_poses=8,
+    validate_every=250,
+    checkpoint_every=150,
+)
 
 
 @pytest.fixture

@@ -82,8 +82,11 @@ def test_without_autocast_the_context_does_not_count():
 def test_auto_takes_no_emulated_bf16(monkeypatch):
     """A card before Ampere says that it supports bf16, and emulates it; asked without emulation it says no."""
     for native in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported",
-                            lambda including_emulation=True, native=native: including_emulation or native)  # fmt: skip
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, native=native: including_emulation or native,
+        )
         assert resolve_precision("auto", torch.device("cuda")) == ("bf16" if native else "fp32")
 
 
