@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from regressor.config import PUBLISHED_TALS, TalsConfig
 from regressor.datasets.synthetic.render import Painter, SyntheticConfig
 from regressor.drift import RATES, Curve, PoseSpace, best_rate, descend
 from regressor.geometry.camera_models import CameraModel, camera_model
 from regressor.losses.calibrate import camera_errors
-from regressor.losses.tals import PUBLISHED, TalsConfig
 from regressor.sample import Sample
 from tokenizer import load_tokenizer
 from tokenizer.body.skeleton import KEYPOINT_NAMES
@@ -150,7 +150,7 @@ def run_drift(
                 rates[space] = best_rate(
                     tried, painter.body, model, space, tokenizer=tokenizer, steps=steps, progress=progress
                 )
-        tals, source = (PUBLISHED, "published") if thresholds == "published" else _derived(others, model, samples)
+        tals, source = (PUBLISHED_TALS, "published") if thresholds == "published" else _derived(others, model, samples)
         for space in SPACES:
             for weight in (None, *WEIGHTS):
                 curves.append(

@@ -22,8 +22,9 @@ from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 
+from .config import TalsConfig
 from .geometry.camera_models import CameraModel, fit_translation
-from .losses.tals import TalsConfig, keypoints_2d_scale
+from .losses.tals import keypoints_2d_scale
 from .sample import Sample
 
 CROP_PIXELS = 256

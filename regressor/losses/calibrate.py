@@ -20,13 +20,13 @@ from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import fail
 
+from ..config import TalsConfig
 from ..datasets.crop_store import CropStore
 from ..datasets.posed_keypoints import with_posed_keypoints
 from ..geometry.camera import project_to_crop
 from ..geometry.camera_models import CameraModel, fit_translation
 from ..network.model import Regressor, normalise
 from ..sample import Sample, is_true_3d, to_device
-from .tals import TalsConfig
 
 _FEWEST = 4
 """2D keypoints below which a fitted camera says nothing: it has three unknowns."""

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from regressor import drift as experiment
+from regressor.config import TalsConfig
 from regressor.drift import Curve, best_rate, descend
 from regressor.geometry.camera_models import camera_model
-from regressor.losses.tals import TalsConfig
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 
 

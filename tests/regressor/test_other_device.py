@@ -15,13 +15,12 @@ from other_device import NAME, Elsewhere, OtherDevice
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import LossConfig, preset
+from regressor.config import PUBLISHED_TALS, LossConfig, preset
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.drift import descend
 from regressor.geometry.camera_models import camera_model
 from regressor.losses.calibrate import camera_errors
-from regressor.losses.tals import PUBLISHED
 from regressor.network.model import build_regressor
 from regressor.sample import to_device
 from regressor.training.gradients import leave_gradients
@@ -210,7 +209,7 @@ def test_calibrate(both, regressor_file, crops_file, camera):
 @pytest.fixture(scope="module", params=["small", "paper"])
 def to_train(request, tiny_config, annotated_people, tmp_path_factory):
     """A configuration of either kind, all terms of its loss on, the JSON of it, and a crop store of its size."""
-    config = replace(tiny_config, loss=replace(LossConfig(vertices_weight=1.0), tals=PUBLISHED))
+    config = replace(tiny_config, loss=replace(LossConfig(vertices_weight=1.0), tals=PUBLISHED_TALS))
     if request.param == "paper":
         paper = preset("vit-s")
         config = replace(
@@ -276,7 +275,7 @@ def one_step(elsewhere, config, tokenizer_file, annotated_people):
     regressor = build_regressor(config, tokenizer).to(elsewhere.device).train()
     batch = to_device(annotated_people(config.optim.batch, size=config.image_size), elsewhere.device)
     for compat in (False, True) if config.loss.form == "published" else (False,):
-        again = replace(config, loss=replace(config.loss, compat_reference=compat, tals=PUBLISHED))
+        again = replace(config, loss=replace(config.loss, compat_reference=compat, tals=PUBLISHED_TALS))
         scale = LossScale(elsewhere.device, "fp32")
         leave_gradients(regressor, batch, body, tokenizer, again, 0, scale)  # what is made once is made here
         with elsewhere.counting():
@@ -329,7 +328,7 @@ def test_drift(elsewhere, annotated_people, tokenizer_file, space):
                     tokenizer=tokenizer,
                     rate=0.1,
                     steps=3,
-                    tals=PUBLISHED,
+                    tals=PUBLISHED_TALS,
                 )
             )
             errors.append(camera_errors(there, camera_model("fov=60")))

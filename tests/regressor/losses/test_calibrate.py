@@ -11,12 +11,11 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import RegressorConfig, with_loss
+from regressor.config import RegressorConfig, TalsConfig, with_loss
 from regressor.datasets.crop_store import open_crops, write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.geometry.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.losses.calibrate import Calibration, Row, baseline_errors, calibrate, camera_errors
-from regressor.losses.tals import TalsConfig
 from tokenizer.body.camera import project
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index

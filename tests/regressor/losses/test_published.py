@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.config import PUBLISHED_LOSS, LossConfig, RegressorConfig, preset, with_loss
+from regressor.config import PUBLISHED_LOSS, PUBLISHED_TALS, LossConfig, RegressorConfig, TalsConfig, preset, with_loss
 from regressor.losses.published import published_terms
-from regressor.losses.tals import PUBLISHED, TalsConfig
 from regressor.losses.terms import regression_loss, token_cross_entropy, vertices_loss
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
@@ -68,9 +67,9 @@ def weighted_sum(terms, config):
 
 @recorded
 def test_published_thresholds_and_weights_are_the_recorded_ones(golden):
-    values = torch.tensor([PUBLISHED.keypoints_2d[name] for name in KEYPOINT_NAMES])
+    values = torch.tensor([PUBLISHED_TALS.keypoints_2d[name] for name in KEYPOINT_NAMES])
     assert torch.equal(values, torch.from_numpy(golden["thresh/kp2D"]))
-    turns = torch.tensor([PUBLISHED.rotations[name] for name in JOINT_NAMES])
+    turns = torch.tensor([PUBLISHED_TALS.rotations[name] for name in JOINT_NAMES])
     expected = np.concatenate([golden["thresh/global_orient"], golden["thresh/body_pose"]])
     assert torch.equal(turns, torch.from_numpy(expected))
     weights = [
@@ -84,8 +83,8 @@ def test_published_thresholds_and_weights_are_the_recorded_ones(golden):
 @pytest.mark.parametrize(
     ("case", "tals", "training"),
     [
-        ("loose1_train1", PUBLISHED, True),
-        ("loose1_train0", PUBLISHED, False),
+        ("loose1_train1", PUBLISHED_TALS, True),
+        ("loose1_train0", PUBLISHED_TALS, False),
         ("loose0_train1", OFF, True),
         ("loose0_train0", OFF, False),
     ],
@@ -207,7 +206,7 @@ def test_choices_of_the_command_line(tmp_path):
     assert with_loss(preset("vit-b"), form="means").loss == LossConfig()
     assert with_loss(config, compat_reference=True).loss == COMPAT
     assert with_loss(config, form="published", tals="none").loss.tals == OFF
-    assert with_loss(config, tals="published").loss == LossConfig(tals=PUBLISHED)
+    assert with_loss(config, tals="published").loss == LossConfig(tals=PUBLISHED_TALS)
     file = tmp_path / "t.json"
     file.write_text('{"loss": {"tals": {"keypoints_2d": {"nose": 0.01}}}}')
     assert with_loss(config, tals=str(file)).loss.tals == TalsConfig(keypoints_2d={"nose": 0.01})

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from regressor.config import LossConfig
+from regressor.config import LossConfig, TalsConfig
 from regressor.losses import terms as losses
-from regressor.losses.tals import TalsConfig, keypoints_2d_scale, loss_scales, rotations_scale
+from regressor.losses.tals import keypoints_2d_scale, loss_scales, rotations_scale
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, index, keypoint_index
 from tokenizer.engine.config import from_dict, to_dict
