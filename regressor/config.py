@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from tokenizer.engine.config import require_at_least, resolve
@@ -15,11 +15,13 @@ class BackboneConfig:
     """Image to feature map. ``blocks``: of each stage; a ViT has one stage.
 
     Of the ResNet alone, ``channels``: the width of its fused map. Of the ViT alone: ``heads``; ``drop_path``, the
-    probability by which training leaves out the last block, rising evenly from 0 at the first; ``recompute``, to spend
-    time instead of memory in training.
+    probability by which training leaves out the last block, rising evenly from 0 at the first;
+    ``gradient_checkpointing``, to spend time instead of memory in training.
 
     ``trainable``: all of it, none (only what is behind it learns), or its last N blocks.
     """
+
+    RENAMED: ClassVar[dict[str, str]] = {"recompute": "gradient_checkpointing"}
 
     kind: Literal["resnet", "vit"] = "resnet"
     width: int = 24
@@ -27,7 +29,7 @@ class BackboneConfig:
     channels: int = 64
     heads: int = 16
     drop_path: float = 0.0
-    recompute: bool = False
+    gradient_checkpointing: bool = False
     trainable: Literal["all", "none"] | int = "all"
 
     @property
@@ -200,6 +202,8 @@ class LossConfig:
     habits of its code where ``compat_reference`` is set. ``tals``: thresholds below which errors hardly count.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"pointed_weight": "soft_argmax_weight"}
+
     form: Literal["means", "published"] = "means"
     compat_reference: bool = False
     tals: TalsConfig = field(default_factory=TalsConfig)
@@ -210,7 +214,7 @@ class LossConfig:
     vertices_weight: float = 0.0
     keypoints_3d_weight: float = 0.0
     keypoints_2d_weight: float = 5.0
-    pointed_weight: float = 5.0
+    soft_argmax_weight: float = 5.0
     betas_weight: float = 0.05
     token_weight: float = 0.1
     label_smoothing: float = 0.0
@@ -225,7 +229,7 @@ PUBLISHED_LOSS = LossConfig(
     body_joints_weight=0.0,
     keypoints_3d_weight=0.05,
     keypoints_2d_weight=0.01,
-    pointed_weight=0.0,
+    soft_argmax_weight=0.0,
     betas_weight=5e-4,
     token_weight=0.0,
 )
@@ -269,21 +273,23 @@ class DataConfig:
     """Which samples make a batch. ``mix``: shares of data sets, ``name=weight,…``, ``mix_tokenhmr`` or ``mix_all``;
     empty: all alike.
 
-    ``window``: shards among which samples are shuffled. ``lanes``: parts of a batch with shards of their own, so that
-    processes need not read the same; 0: one for each process where data are fetched from elsewhere, else one.
+    ``shuffle_buffer``: shards among which samples are shuffled. ``rank_partitions``: parts of a batch with shards of
+    their own, so that processes read different ones; 0: one for each process where data come from a URL, else one.
     ``workers``: processes that prepare batches, for each that trains; -1: as the machine has room. ``val_samples``: at
     most so many are validated on, spread evenly; under a time budget of less than two minutes as much fewer.
     """
 
+    RENAMED: ClassVar[dict[str, str]] = {"window": "shuffle_buffer", "lanes": "rank_partitions"}
+
     mix: str = ""
-    window: int = 16
-    lanes: int = 0
+    shuffle_buffer: int = 16
+    rank_partitions: int = 0
     workers: int = -1
     val_samples: int = 2000
 
     def __post_init__(self) -> None:
         """Raises ``UserError`` for numbers too small."""
-        require_at_least(self, "data.", window=1, lanes=0, workers=-1, val_samples=1)
+        require_at_least(self, "data.", shuffle_buffer=1, rank_partitions=0, workers=-1, val_samples=1)
 
 
 @dataclass(frozen=True)

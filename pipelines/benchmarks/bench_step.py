@@ -108,14 +108,14 @@ def step_flops(config: RegressorConfig, frozen: FrozenTokenizer) -> int:
 
     Counted on one sample without content, hence the same on every device and at once.
     """
-    plain = replace(config, backbone=replace(config.backbone, recompute=False))
+    plain = replace(config, backbone=replace(config.backbone, gradient_checkpointing=False))
     network = build_regressor(plain, frozen, empty=True).network.to("meta")
     frozen_parts(network, config.backbone.trainable)
     images = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
     with FlopCounterMode(display=False) as counter:
         raw = network(images, torch.empty(1, 3, device="meta"))
         pose = raw.pose if isinstance(raw.pose, list) else [raw.pose]
-        outputs = [raw.orientation6d, raw.betas, raw.camera, *pose, raw.pointed, raw.hands6d]
+        outputs = [raw.orientation6d, raw.betas, raw.camera, *pose, raw.soft_argmax_keypoints, raw.hands6d]
         torch.stack([output.sum() for output in outputs if output is not None]).sum().backward()
     return config.optim.batch * counter.get_total_flops()
 

@@ -49,7 +49,8 @@ class Stream(Dataset[Any]):
         self._config, self._own = config, own
         self._stores = [mixture.stores[name] for name in mixture.shares]
         self._lanes = [
-            Lane(self._stores, list(mixture.shares.values()), config, lane) for lane in range(max(1, config.data.lanes))
+            Lane(self._stores, list(mixture.shares.values()), config, lane)
+            for lane in range(max(1, config.data.rank_partitions))
         ]
         self._pelvis = _rest_pelvis(body)
         self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
@@ -57,7 +58,7 @@ class Stream(Dataset[Any]):
         # Each lane is in one window of shards, or between two of them; others may lie closed.
         windows = len(np.unique(self._turns(0, own)[1])) + 1
         shards = [store for store in self._stores if isinstance(store, ShardStore)]
-        allow_open_files(sum(store.keep_open(windows * config.data.window) for store in shards))
+        allow_open_files(sum(store.keep_open(windows * config.data.shuffle_buffer) for store in shards))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_held": {}}

@@ -102,9 +102,9 @@ class Lane:
         self, stores: Sequence[CropStore], weights: Sequence[float], config: RegressorConfig, lane: int
     ) -> None:
         self._turns = Turns(weights, [config.seed, TURNS, lane])
-        self._parts = [own_parts(store.part_counts("train"), lane, config.data.lanes) for store in stores]
+        self._parts = [own_parts(store.part_counts("train"), lane, config.data.rank_partitions) for store in stores]
         self._orders = [
-            Order([count for _, count in parts], [config.seed, ORDER, lane, number], config.data.window)
+            Order([count for _, count in parts], [config.seed, ORDER, lane, number], config.data.shuffle_buffer)
             for number, parts in enumerate(self._parts)
         ]
 

@@ -126,7 +126,7 @@ def _weights(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
         "betas": has_neutral_betas(sample),
         "token": posed & is_true_3d(sample),
         "keypoints_2d": confidence_2d,
-        "pointed": confidence_2d,
+        "soft_argmax": confidence_2d,
         "keypoints_3d": confidence_3d * confidence_3d[:, pelvis : pelvis + 1],
     }
 
@@ -223,9 +223,11 @@ def regression_loss(
         ),
         "betas": betas_loss(prediction.betas, sample["betas"], weights["betas"], total=totals["betas"]),
     }
-    if prediction.pointed is not None:
+    if prediction.soft_argmax_keypoints is not None:
         # Where the queries look is no body seen through a camera: TALS has nothing to say about it.
-        terms["pointed"] = keypoints_2d_loss(prediction.pointed, sample["keypoints_2d"], total=totals["pointed"])
+        terms["soft_argmax"] = keypoints_2d_loss(
+            prediction.soft_argmax_keypoints, sample["keypoints_2d"], total=totals["soft_argmax"]
+        )
     if config.vertices_weight:
         with torch.no_grad():
             true_mesh = body.vertices(true_pose, betas=true_betas) - true_pelvis

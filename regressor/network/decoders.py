@@ -14,11 +14,14 @@ from .vit import MLP, dropout
 
 @dataclass
 class Decoded:
-    """readout (B,width): what the heads read; pointed (B,Q,2): where each query looked, crop units in [-0.5, 0.5], or
-    None where queries stand for no place."""
+    """What the heads read.
+
+    readout (B,width); soft_argmax_keypoints (B,Q,2): the place of each keypoint query, crop units in [-0.5, 0.5], or
+    None from a decoder whose queries have no place.
+    """
 
     readout: Tensor
-    pointed: Tensor | None
+    soft_argmax_keypoints: Tensor | None
 
 
 class PointingAttention(nn.Module):
@@ -110,16 +113,16 @@ class QueryDecoder(nn.Module):
     def forward(self, features: Tensor, geometry: Tensor) -> Decoded:
         """Features (B,channels,H,W), geometry (B,G) of the crop → ``Decoded``."""
         tokens = features.flatten(2).transpose(1, 2)
-        queries, pointed = self.pointing(tokens, self.grid)
+        queries, places = self.pointing(tokens, self.grid)
         if self.layers:
             tokens = tokens + self.position
             for layer in self.layers:
                 queries = layer(queries, tokens)
-        x = torch.cat([self.norm(queries).flatten(1), 4 * pointed.flatten(1), geometry], -1)
+        x = torch.cat([self.norm(queries).flatten(1), 4 * places.flatten(1), geometry], -1)
         x = self.enter(x)
         for block in self.blocks:
             x = block(x)
-        return Decoded(self.leave(x), pointed)
+        return Decoded(self.leave(x), places)
 
 
 class MLPBlock(nn.Module):
@@ -199,7 +202,7 @@ class SingleQueryDecoder(nn.Module):
         self.layers = nn.ModuleList(Layer(width, channels, heads, head_dim, hidden) for _ in range(layers))
 
     def forward(self, features: Tensor) -> Decoded:
-        """Features (B,channels,H,W) → ``Decoded`` without pointed places."""
+        """Features (B,channels,H,W) → ``Decoded`` without soft-argmax keypoints."""
         tokens = features.flatten(2).transpose(1, 2)
         x = self.query.expand(len(tokens), -1)
         for layer in self.layers:

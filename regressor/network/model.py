@@ -40,15 +40,18 @@ def normalise(images: Tensor) -> Tensor:
 
 @dataclass
 class RawPrediction:
-    """What the network itself gives, float32: orientation6d (B,6), see ``HeadConfig.orientation``; betas (B,10); camera
-    (B,3) s, tx, ty; pose: logits (B,T,L_f) per factor, or 6D (B,21,6); pointed (B,44,2) crop units, or None; hands6d
-    (B,2,6), or None where they rest."""
+    """Output of the network itself, float32.
+
+    orientation6d (B,6), see ``HeadConfig.orientation``; betas (B,10); camera (B,3) as s, tx, ty; pose: logits (B,T,L_f)
+    per factor, or 6D (B,21,6); soft_argmax_keypoints (B,44,2) crop units, or None; hands6d (B,2,6), or None where the
+    hands rest.
+    """
 
     orientation6d: Tensor
     betas: Tensor
     camera: Tensor
     pose: list[Tensor] | Tensor
-    pointed: Tensor | None
+    soft_argmax_keypoints: Tensor | None
     hands6d: Tensor | None = None
 
 
@@ -111,7 +114,7 @@ class RegressorNetwork(nn.Module):
             betas=self.mean_betas + _within(self.shape(readout).float(), self.betas_reach),
             camera=self.mean_camera + _within(self.camera(readout).float(), self.camera_reach),
             pose=pose if isinstance(pose, list) else self.mean_pose6d + pose,
-            pointed=decoded.pointed,
+            soft_argmax_keypoints=decoded.soft_argmax_keypoints,
             hands6d=hands,
         )
 
@@ -187,7 +190,7 @@ class Regressor(nn.Module):
             box=box,
             K=K,
             factor_logits=raw.pose if isinstance(raw.pose, list) else None,
-            pointed=raw.pointed,
+            soft_argmax_keypoints=raw.soft_argmax_keypoints,
         )
 
     def _body_pose6d(self, raw: RawPrediction) -> Tensor:
@@ -235,7 +238,7 @@ def _backbone(config: RegressorConfig) -> ResNet | ViT:
         settings.blocks[0],
         settings.heads,
         drop_path=settings.drop_path,
-        recompute=settings.recompute,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 

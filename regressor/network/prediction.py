@@ -19,8 +19,8 @@ class Prediction:
 
     global_orient (B,1,3,3): body to camera; body_pose (B,23,3,3); betas (B,10); camera (B,3) as s, tx, ty: the
     crop's weak perspective, see ``camera.crop_camera_to_translation``; box (B,4) px and K (B,3,3) px: of the full
-    image, as given; factor_logits: one (B,T,L_f) per factor of the artifact's code ids, None from a 6D head; pointed
-    (B,44,2): where the keypoint queries looked, crop units.
+    image, as given; factor_logits: one (B,T,L_f) per factor of the artifact's code ids, None from a 6D head;
+    soft_argmax_keypoints (B,44,2): the places of the keypoint queries, crop units.
     """
 
     global_orient: Tensor
@@ -30,7 +30,7 @@ class Prediction:
     box: Tensor
     K: Tensor
     factor_logits: list[Tensor] | None = None
-    pointed: Tensor | None = None
+    soft_argmax_keypoints: Tensor | None = None
 
     @property
     def token_logits(self) -> Tensor:

@@ -49,17 +49,24 @@ class ViT(nn.Module):
     """Patches of the middle three quarters of a square crop, ``depth`` blocks, a norm; no class token.
 
     ``positions`` (N,width): one learned offset a patch. What travels from block to block stays float32 under autocast;
-    only products are rounded. ``recompute`` keeps only each block's input for the backward pass, and computes the rest
-    again.
+    only products are rounded. ``gradient_checkpointing`` keeps only each block's input for the backward pass, and
+    computes the rest again.
     """
 
     stride = PATCH
 
     def __init__(
-        self, size: int, width: int, depth: int, heads: int, *, drop_path: float = 0.0, recompute: bool = False
+        self,
+        size: int,
+        width: int,
+        depth: int,
+        heads: int,
+        *,
+        drop_path: float = 0.0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.out_channels, self.recompute = width, recompute
+        self.out_channels, self.gradient_checkpointing = width, gradient_checkpointing
         self.size, self.grid = size, grid_of(size)
         # Two rows and columns of zeros around the image, of which the last patch leaves out as many: the weights of
         # HMR2.0 and its successors were trained so.
@@ -87,7 +94,7 @@ class ViT(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         x = self.embed(images) + self.positions
         for block in self.blocks:
-            if self.recompute and torch.is_grad_enabled():
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)

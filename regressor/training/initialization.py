@@ -51,7 +51,7 @@ def start_from_means(
         network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
 
 
-_OF_TRAINING = ("backbone.drop_path", "backbone.recompute", "backbone.trainable", "decoder.dropout")
+_OF_TRAINING = ("backbone.drop_path", "backbone.gradient_checkpointing", "backbone.trainable", "decoder.dropout")
 """Settings in the groups of the network that change no weight's name, shape or meaning."""
 
 

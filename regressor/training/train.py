@@ -56,7 +56,7 @@ from .validation import judged_by, note_on_genders, score_predictions
 
 MEMORY_STEP = (
     "Start another run with --set optim.accumulate=4 (the same steps, a quarter of the batch at a time) or a smaller "
-    "optim.batch; a ViT needs far less with --set backbone.recompute=true"
+    "optim.batch; a ViT needs far less with --set backbone.gradient_checkpointing=true"
 )
 _KNOWN_FROM = 4096
 """Samples whose annotation says where training begins."""
@@ -283,13 +283,13 @@ def _open_run(
             next_step="Change optim.batch",
             got=f"{config.optim.batch} images for {world_size()} processes, optim.accumulate {config.optim.accumulate}",
         )
-    if not run and not config.data.lanes:
-        config = replace(config, data=replace(config.data, lanes=world_size() if mixture.remote else 1))
-    if config.optim.batch % config.data.lanes:
+    if not run and not config.data.rank_partitions:
+        config = replace(config, data=replace(config.data, rank_partitions=world_size() if mixture.remote else 1))
+    if config.optim.batch % config.data.rank_partitions:
         raise fail(
             "The batch cannot be divided among lanes",
-            got=f"{config.optim.batch} images, {config.data.lanes} lanes",
-            next_step="Change data.lanes",
+            got=f"{config.optim.batch} images, {config.data.rank_partitions} lanes",
+            next_step="Change data.rank_partitions",
         )
     counts = {split: mixture.count(split) for split in ("train", "val")}
     if not all(counts.values()):

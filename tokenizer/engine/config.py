@@ -1,4 +1,8 @@
-"""Configuration: frozen dataclasses are the schema, files are JSON, ``a.b=value`` strings override."""
+"""Configuration: frozen dataclasses are the schema, files are JSON, ``a.b=value`` strings override.
+
+A dataclass lists the former names of its fields in ``RENAMED`` (former → present), a ``ClassVar``: files and settings
+that still use them are read.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import click
 
 from .errors import UserError, fail
 from .files.text_files import read_json
@@ -35,64 +41,98 @@ def require_at_least(config: Any, where: str, **least: float) -> None:
             raise fail(f"{where}{name} is too small", got=value, expected=f"{bound} or more")
 
 
-def from_dict(schema: type[C], values: Mapping[str, Any], *, base: C | None = None, where: str = "") -> C:
+def from_dict(
+    schema: type[C],
+    values: Mapping[str, Any],
+    *,
+    base: C | None = None,
+    where: str = "",
+    on_renamed: Callable[[str, str], None] | None = None,
+) -> C:
     """Build ``schema`` from ``values`` over the defaults (or over ``base``).
 
-    Raises ``UserError`` for an unknown key (naming the nearest) or a value of the wrong type.
+    ``on_renamed`` is called with the former and the present key where a former one is used. Raise ``UserError`` for an
+    unknown key (naming the nearest), a key given under both of its names, or a value of the wrong type.
     """
     hints = typing.get_type_hints(schema)
-    current = {f.name: getattr(base, f.name) for f in dataclasses.fields(schema)} if base is not None else {}  # type: ignore[arg-type]
-    for key, value in values.items():
+    names = [f.name for f in dataclasses.fields(schema)]  # type: ignore[arg-type]
+    current = {name: getattr(base, name) for name in names} if base is not None else {}
+    for key, value in _present_keys(schema, values, where, on_renamed).items():
         path = f"{where}.{key}" if where else key
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(sorted(hints))}"
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(sorted(names))}"
             raise fail(f"Unknown configuration key {path!r}", next_step=hint)
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise fail(f"Configuration key {path!r} is a group", got=repr(value), expected="a JSON object")
-            current[key] = from_dict(kind, value, base=current.get(key), where=path)  # type: ignore[arg-type]
+            group = current.get(key)
+            current[key] = from_dict(kind, value, base=group, where=path, on_renamed=on_renamed)  # type: ignore[arg-type]
         else:
             current[key] = _coerce(kind, value, path)
     return schema(**current)
 
 
+def _present_keys(
+    schema: type, values: Mapping[str, Any], where: str, on_renamed: Callable[[str, str], None] | None
+) -> dict[str, Any]:
+    """Return ``values`` with every former key of ``schema`` replaced by the present one."""
+    former_keys: Mapping[str, str] = getattr(schema, "RENAMED", {})
+    present: dict[str, Any] = {}
+    for key, value in values.items():
+        name = former_keys.get(key, key)
+        if name in present:
+            raise fail(f"Configuration key {name!r} is given twice, the second time as {key!r}", next_step="Give one")
+        if name != key and on_renamed is not None:
+            prefix = f"{where}." if where else ""
+            on_renamed(prefix + key, prefix + name)
+        present[name] = value
+    return present
+
+
 def _coerce(kind: Any, value: Any, path: str) -> Any:
+    """Return ``value`` as the annotated ``kind``. Raise ``UserError`` where its type is another."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        for option in args:
-            if option is type(None):
-                if value is None:
-                    return None
-                continue
-            try:
-                return _coerce(option, value, path)
-            except UserError:
-                continue
-    elif origin is typing.Literal:
-        if value in args:
+    try:
+        if origin in (typing.Union, types.UnionType):
+            return _coerce_union(args, value, path)
+        if origin is tuple and isinstance(value, (list, tuple)):
+            return tuple(_coerce(args[0] if args else Any, item, path) for item in value)
+        if origin is dict and isinstance(value, Mapping):
+            return {str(key): _coerce(args[1], item, f"{path}.{key}") for key, item in value.items()}
+        if origin is typing.Literal and value in args:
             return value
-    elif origin is tuple:
-        if isinstance(value, (list, tuple)):
-            element = args[0] if args else Any
-            return tuple(_coerce(element, item, path) for item in value)
-    elif origin is dict:
-        if isinstance(value, Mapping):
-            return {str(k): _coerce(args[1], v, f"{path}.{k}") for k, v in value.items()}
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif kind is Any or (isinstance(kind, type) and isinstance(value, kind)):
-        return value
+        if origin is None:
+            return _coerce_plain(kind, value)
+    except TypeError:
+        pass
     expected = f"one of {', '.join(map(repr, args))}" if origin is typing.Literal else getattr(kind, "__name__", kind)
     raise fail(f"Configuration key {path!r} has the wrong type", got=repr(value), expected=expected)
+
+
+def _coerce_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
+    for option in options:
+        if option is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _coerce(option, value, path)
+        except UserError:
+            continue
+    raise TypeError
+
+
+def _coerce_plain(kind: Any, value: Any) -> Any:
+    """An int serves where a float is asked for; a bool is never a number."""
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise TypeError
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -124,7 +164,7 @@ def _plain_value(raw: str) -> Any:
 
 
 def resolve(preset: C, *, file: str | Path | None = None, assignments: Iterable[str] = ()) -> C:
-    """Preset, then the JSON ``file``, then ``key=value`` assignments; later wins.
+    """Preset, then the JSON ``file``, then ``key=value`` assignments; later wins. Former keys are read, with a note.
 
     Raises ``UserError`` for a file that is no JSON object, an unknown key or a mistyped value.
     """
@@ -136,5 +176,9 @@ def resolve(preset: C, *, file: str | Path | None = None, assignments: Iterable[
             raise fail(f"Cannot read configuration {file}", got=error, expected="a JSON object") from None
         if not isinstance(values, dict):
             raise fail(f"Configuration {file}", got=type(values).__name__, expected="a JSON object")
-        config = from_dict(type(config), values, base=config)
-    return from_dict(type(config), parse_assignments(assignments), base=config)
+        config = from_dict(type(config), values, base=config, on_renamed=_note_renamed)
+    return from_dict(type(config), parse_assignments(assignments), base=config, on_renamed=_note_renamed)
+
+
+def _note_renamed(former: str, present: str) -> None:
+    click.echo(f"note: {former} is now {present}", err=True)

@@ -30,7 +30,7 @@ def test_flops_are_those_of_the_formula(vocabulary):
     blocks = 3 * 12 * patches * (24 * width**2 + 4 * patches * width)
     embedding = 2 * 2 * patches * 16 * 16 * 3 * width
     assert 1 < step_flops(config, vocabulary) / (2 * (blocks + embedding)) < 1.02
-    again = replace(config, backbone=replace(config.backbone, recompute=True))
+    again = replace(config, backbone=replace(config.backbone, gradient_checkpointing=True))
     assert step_flops(again, vocabulary) == step_flops(config, vocabulary), "computing it again is no use of it"
     frozen = replace(config, backbone=replace(config.backbone, trainable="none"))
     assert 0.33 < step_flops(frozen, vocabulary) / step_flops(config, vocabulary) < 0.36

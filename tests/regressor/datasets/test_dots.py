@@ -98,7 +98,7 @@ def test_dots_are_where_keypoints_are(painted, tiny_config, open_body, size):
         tiny_config,
         augment=EXTREME,
         image_size=size,
-        data=DataConfig(window=2, lanes=2),
+        data=DataConfig(shuffle_buffer=2, rank_partitions=2),
         optim=replace(tiny_config.optim, batch=PEOPLE),
     )
     stream = Stream(open_mixture([str(painted)]).at_size(size), config, open_body, slice(0, PEOPLE))

@@ -52,7 +52,10 @@ def data(tmp_path_factory, annotated_people):
 @pytest.fixture(scope="module")
 def config(tiny_config):
     return replace(
-        tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8), data=DataConfig(window=2, lanes=2)
+        tiny_config,
+        augment=STILL,
+        optim=replace(tiny_config.optim, batch=8),
+        data=DataConfig(shuffle_buffer=2, rank_partitions=2),
     )
 
 
@@ -80,7 +83,9 @@ def test_a_pass_has_everybody_once_and_their_own_pictures(data, config, open_bod
 
 def test_processes_have_parts_of_one_batch(data, config, open_body):
     """Whatever their number, and with every change switched on."""
-    config = replace(config, augment=AugmentConfig(flip=0.5, extreme=0.3, patch=0.5), data=DataConfig(lanes=4))
+    config = replace(
+        config, augment=AugmentConfig(flip=0.5, extreme=0.3, patch=0.5), data=DataConfig(rank_partitions=4)
+    )
     paths = ("one.h5", "shards/two")
     whole = stream_of(data, config, open_body, *paths)[5]
     assert {number // 100 for number in numbers(whole)} == {0, 1}
@@ -175,7 +180,7 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
     data, tmp_path, config, tokenizer, open_body, monkeypatch
 ):
     prepare_shards("synthetic", [data / "two.h5"], tmp_path / "two", ReadOptions(people=2), StoreOptions(), workers=1)
-    config = replace(config, checkpoint_every=1, data=DataConfig(window=1, workers=0))
+    config = replace(config, checkpoint_every=1, data=DataConfig(shuffle_buffer=1, workers=0))
     whole = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "whole", config, open_body)
     lost = sorted((tmp_path / "two").glob("train-*.h5"))[0]
     keep_open = ShardStore.keep_open
@@ -245,7 +250,7 @@ def test_the_domain_of_synthetic_people_stays_known(crops_file, annotated_people
 
 
 @pytest.mark.parametrize(
-    "setting", ["data.window=0", "data.lanes=-1", "data.workers=-2", "data.val_samples=0", "seed=-1"]
+    "setting", ["data.shuffle_buffer=0", "data.rank_partitions=-1", "data.workers=-2", "data.val_samples=0", "seed=-1"]
 )
 def test_settings_that_cannot_be_are_named(setting):
     with pytest.raises(UserError, match=setting.partition("=")[0].removeprefix("data.")):
@@ -257,12 +262,18 @@ def test_as_many_shards_stay_open_as_are_drawn_from(data, config, open_body, mon
     opened = []
     real = ShardStore._opening
     monkeypatch.setattr(ShardStore, "_opening", lambda self, shard: opened.append(shard.file) or real(self, shard))
-    config = replace(config, data=DataConfig(window=2, lanes=1), optim=replace(config.optim, batch=2))
+    config = replace(config, data=DataConfig(shuffle_buffer=2, rank_partitions=1), optim=replace(config.optim, batch=2))
     stream = stream_of(data, config, open_body, "shards/two", own=slice(0, 2))
     for step in range(6):
         stream[step]
     assert len(opened) == len(set(opened)) == 6, "one pass opens every shard once"
     store = stream._stores[0]
     assert len(store._open) == 4
-    stream_of(data, replace(config, data=DataConfig(window=2, lanes=2)), open_body, "shards/two", own=slice(0, 2))
+    stream_of(
+        data,
+        replace(config, data=DataConfig(shuffle_buffer=2, rank_partitions=2)),
+        open_body,
+        "shards/two",
+        own=slice(0, 2),
+    )
     assert store.keep_open(100) == len(store.shards)

@@ -85,7 +85,10 @@ def status(code, **headers):
 def test_each_process_fetches_its_own_shards_once(folder, tiny_config, open_body, served, tmp_path):
     server, url = served
     config = replace(
-        tiny_config, augment=STILL, optim=replace(tiny_config.optim, batch=8), data=DataConfig(window=2, lanes=2)
+        tiny_config,
+        augment=STILL,
+        optim=replace(tiny_config.optim, batch=8),
+        data=DataConfig(shuffle_buffer=2, rank_partitions=2),
     )
     near = Stream(open_mixture([str(folder / "two words")]).at_size(32), config, open_body, slice(0, 8))
     there = open_mixture([url], "", Cache(tmp_path, 10**9))

@@ -42,7 +42,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(monkeypatch):
     allow_open_files(3900)
     kind = resource.RLIMIT_NOFILE
     assert asked == [(kind, (3000, 4096)), (kind, (4096, 4096))]
-    with pytest.raises(UserError, match=r"got 4,000.*4,096.*data\.window"):
+    with pytest.raises(UserError, match=r"got 4,000.*4,096.*data\.shuffle_buffer"):
         allow_open_files(4000)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     allow_open_files(10**6)

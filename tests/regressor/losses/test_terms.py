@@ -90,7 +90,7 @@ def test_terms_respect_what_is_known_and_change_nothing(regressor, sample, open_
         "body_joints",
         "keypoints_3d",
         "keypoints_2d",
-        "pointed",
+        "soft_argmax",
         "betas",
         "token",
     }
@@ -103,7 +103,7 @@ def test_terms_respect_what_is_known_and_change_nothing(regressor, sample, open_
     terms = losses.regression_loss(prediction, unknown, open_body, tokenizer, config)
     for name in ("orientation", "body_pose", "joints", "body_joints", "betas", "token"):
         assert float(terms[name].detach()) == 0.0, name
-    for name in ("keypoints_2d", "keypoints_3d", "pointed"):
+    for name in ("keypoints_2d", "keypoints_3d", "soft_argmax"):
         assert torch.allclose(terms[name], full[name]), name
 
     half = dict(sample)

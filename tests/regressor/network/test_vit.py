@@ -114,9 +114,9 @@ def test_crops_one_after_another_come_to_the_same():
 def test_recomputing_changes_nothing_and_blocks_are_left_out_in_training_alone():
     images = torch.randn(2, 3, 64, 64)
     gradients = []
-    for recompute in (False, True):
+    for gradient_checkpointing in (False, True):
         torch.manual_seed(1)
-        vit = lively(ViT(64, 16, 2, 4, drop_path=0.5, recompute=recompute)).train()
+        vit = lively(ViT(64, 16, 2, 4, drop_path=0.5, gradient_checkpointing=gradient_checkpointing)).train()
         torch.manual_seed(2)
         vit(images).square().sum().backward()
         gradients.append([p.grad for p in vit.parameters()])
@@ -141,7 +141,7 @@ def test_the_decoder_equals_whole_attention_over_keys_and_values():
         x = x + layer.cross.out(attention(layer.cross.query(layer.norms[1](x)), keys, values, 2))
         x = x + layer.mlp(layer.norms[2](x))
     decoded = decoder(features)
-    assert decoded.pointed is None and torch.allclose(decoded.readout, x[:, 0], atol=1e-4)
+    assert decoded.soft_argmax_keypoints is None and torch.allclose(decoded.readout, x[:, 0], atol=1e-4)
 
 
 def test_mixer_head_begins_at_frequencies():

@@ -27,7 +27,7 @@ def too_much(*_, **__):
             train,
             "leave_gradients",
             "train {crops} --run {out} --set image_size=32 --set optim.batch=2 --set data.workers=0",
-            ("in training", "optim.accumulate", "optim.batch", "backbone.recompute"),
+            ("in training", "optim.accumulate", "optim.batch", "backbone.gradient_checkpointing"),
         ),
         (evaluate, "score_batch", "evaluate {file} {crops}", ("in evaluation", "--precision bf16", "--device cpu")),
         (

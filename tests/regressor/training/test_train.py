@@ -183,7 +183,7 @@ def test_fp16_predicts_within_a_degree_of_fp32(tmp_path, tokenizer, tiny_config,
     ("zero", "unreached"),
     [
         ((), set()),
-        (("token", "pointed"), set()),
+        (("token", "soft_argmax"), set()),
         (("keypoints_2d", "keypoints_3d"), {"camera.weight", "camera.bias"}),
     ],
 )
@@ -210,7 +210,7 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_c
     others = other_crops(tmp_path / "others.h5", annotated_people, {"train": 4})
     refused("other crops", others, resume=True)
     refused("4 train and 0 val", others, run="none")
-    uneven = replace(tiny_config, data=replace(tiny_config.data, lanes=3))
+    uneven = replace(tiny_config, data=replace(tiny_config.data, rank_partitions=3))
     refused("4 images, 3 lanes", crops, uneven, run="lanes")
     refused("32 px", crops, replace(tiny_config, image_size=64), run="large")
     settings = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -24,9 +24,12 @@ from tokenizer.engine.training.checkpoint import load_state
 ROOT = Path(__file__).resolve().parents[3]
 LOSSES = ("orientation", "body_pose", "keypoints_2d", "betas", "token", "gradient_norm", "val_mpjpe_mm")
 VARIANTS = {
-    "no 2D": ("resnet", ["loss.keypoints_2d_weight=0", "loss.pointed_weight=0"]),
-    "no tokens": ("resnet", ["loss.token_weight=0", "loss.pointed_weight=0"]),
-    "frozen": ("vit", ["loss.token_weight=0", "backbone.trainable=1", "backbone.recompute=true", "optim.accumulate=2"]),
+    "no 2D": ("resnet", ["loss.keypoints_2d_weight=0", "loss.soft_argmax_weight=0"]),
+    "no tokens": ("resnet", ["loss.token_weight=0", "loss.soft_argmax_weight=0"]),
+    "frozen": (
+        "vit",
+        ["loss.token_weight=0", "backbone.trainable=1", "backbone.gradient_checkpointing=true", "optim.accumulate=2"],
+    ),
 }
 """Runs with parameters that get no gradient: the camera head of the first, the frozen blocks of the last."""
 SCRIPT = """

@@ -24,7 +24,7 @@ def allow_open_files(count: int) -> None:
             "Too many shards would be open at a time",
             got=f"{count:,}",
             expected=f"files within `ulimit -Hn`, {most:,}",
-            next_step="Lower data.window",
+            next_step="Lower data.shuffle_buffer",
         )
     if soft != resource.RLIM_INFINITY and soft < count + _OTHERS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(count + _OTHERS, most)), hard))
