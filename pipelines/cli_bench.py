@@ -116,7 +116,7 @@ def bench_vit_command(
 
     import torch
 
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
     from tokenizer.engine.training.precision import slow_precision
 
     from .benchmarks.bench_vit import bench_vit, to_markdown
@@ -146,7 +146,7 @@ def bench_crops_command(image: Path | None, count: int, repeats: int, size: int,
     """
     import json
 
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
 
     from .benchmarks.bench_crops import bench_crops, to_markdown
 
@@ -184,7 +184,7 @@ def bench_step_command(
     """Time training steps of a regressor on made-up samples; the share of the device's matrix rate that they reach."""
     import json
 
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
 
     from .benchmarks.bench_step import bench_step, to_text
 

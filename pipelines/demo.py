@@ -15,9 +15,9 @@ from typing import Any
 
 from tokenizer import __version__
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.files.cache import locked
 from tokenizer.engine.processes import available_cores
-from tokenizer.engine.training.checkpoint import write_text_atomically
 
 from .history import attempt, last_finished, take_over
 from .stages import Settings, Stage, stages

@@ -12,17 +12,17 @@ import torch
 
 from regressor.config import PUBLISHED_TALS, TalsConfig
 from regressor.datasets.synthetic.render import Painter, SyntheticConfig
-from regressor.drift import RATES, Curve, PoseSpace, best_rate, descend
 from regressor.geometry.camera_models import CameraModel, camera_model
 from regressor.losses.calibrate import camera_errors
 from regressor.sample import Sample
 from tokenizer import load_tokenizer
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 from tokenizer.engine.errors import fail
-from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.mocap import prior
 
 from .demo import surroundings
+from .descent import RATES, Curve, PoseSpace, best_rate, descend
 from .drift_chart import drift_chart
 
 SPACES: tuple[PoseSpace, ...] = ("free 6D", "tokens")

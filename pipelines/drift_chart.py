@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from regressor.drift import Curve
 from tokenizer.engine.pages.charts import nice_ticks
+
+from .descent import Curve
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 800, 430, 60, 240, 44, 52
 _DASHES = {"plain": "", "TALS, weight 0.05": "7 4", "TALS, weight 0": "2 3"}

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from regressor.datasets.crop_store import CropStore
+from regressor.datasets.crop_dataset import CropDataset
 from regressor.export.overlay import overlay, side_view
 from regressor.geometry.camera import crop_intrinsics
 from regressor.network.model import Regressor, normalise
@@ -24,7 +24,7 @@ _INK = (46, 40, 36)
 
 
 @torch.no_grad()
-def overview(store: CropStore, regressor: Regressor, body: Body, numbers: list[int]) -> np.ndarray:
+def overview(store: CropDataset, regressor: Regressor, body: Body, numbers: list[int]) -> np.ndarray:
     """A row for each of the test images ``numbers`` → (H,W,3) uint8 RGB: the image, its predicted token ids with a
     colour for each code, the predicted body where it stands, and the same from its side."""
     sample = store.sample(np.array(numbers), "test")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.export.mesh import write_image
 from regressor.geometry.camera import square_box
 from tokenizer.engine.errors import fail

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from regressor.checkpoints.regressor_file import load_regressor
-from regressor.datasets.crop_store import CropStore, open_crops
+from regressor.datasets.crop_dataset import CropDataset, open_crops
 from regressor.datasets.cropping import read_image
 from regressor.network.model import Regressor
 from regressor.people.predict import synthetic_warning
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.pages.charts import line_chart, rank_chart
 from tokenizer.engine.pages.page import (
     PREDICTED_KEY,
@@ -32,7 +33,6 @@ from tokenizer.engine.pages.page import (
     tiles,
 )
 from tokenizer.engine.pages.pictures import data_uri
-from tokenizer.engine.training.checkpoint import write_text_atomically
 from tokenizer.engine.training.run import read_metrics
 from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
@@ -61,7 +61,7 @@ class Chain:
         return load_tokenizer(self.runs / "tokenizer.h5")
 
     @cached_property
-    def crops(self) -> CropStore:
+    def crops(self) -> CropDataset:
         """``crops.h5``."""
         return open_crops(self.runs / "crops.h5")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from regressor.datasets.crop_store import CropStore
+from regressor.datasets.crop_dataset import CropDataset
 from regressor.export.overlay import both_sides
 from regressor.geometry.camera import crop_intrinsics
 from regressor.network.model import Regressor, normalise
@@ -21,7 +21,7 @@ _CROP = 224
 
 
 @torch.no_grad()
-def predicted_images(store: CropStore, regressor: Regressor, body: Body, count: int = 8) -> str:
+def predicted_images(store: CropDataset, regressor: Regressor, body: Body, count: int = 8) -> str:
     """The first test images: as they are, with the true and with the predicted body, and both from the side (html)."""
     sample = store.sample(np.arange(min(count, store.count("test"))), "test")
     prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])

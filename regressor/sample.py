@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokenizer.engine.errors import fail
+
 GENDERS = ("neutral", "female", "male")
 _MOST_SURE = 1.1
 """Scores of detectors are heights of peaks, which come out a little above 1 now and then."""
@@ -73,6 +75,25 @@ def capped_confidences(points: np.ndarray) -> np.ndarray:
     """Keypoints (...,J,D) whose last column, confidences, ends at 1 where a detector went up to a tenth beyond it."""
     sure = points[..., -1:]
     return np.concatenate([points[..., :-1], np.where((sure > 1) & (sure <= _MOST_SURE), 1, sure)], -1)
+
+
+def checked_confidences(values: Tensor) -> Tensor:
+    """Return confidences (B,J) as they are. Raise ``UserError`` for any outside [0, 1], NaN included.
+
+    Only a CPU is asked: elsewhere an answer would stop the queue of the device, so that wrong ones become NaN, and so
+    does the loss, which training refuses.
+    """
+    fine = (values >= 0) & (values <= 1)
+    if values.device.type != "cpu":
+        return torch.where(fine, values, torch.nan)
+    if not fine.all():
+        raise fail(
+            "Confidences of keypoints are none",
+            got=f"{float(values[~fine][0]):g}",
+            expected="0 to 1",
+            next_step="Prepare these data again; 0 is a keypoint that is not known",
+        )
+    return values
 
 
 def num_samples(sample: Sample) -> int:

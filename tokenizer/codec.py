@@ -19,10 +19,10 @@ from .body.model import Body
 from .body.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
 from .body.skeleton import BODY_JOINT_NAMES, body_index
 from .engine.errors import fail
+from .engine.files.atomic import write_atomically
 from .engine.files.npz import read_npz
 from .engine.files.npz_streams import NpzReader, NpzWriter
 from .engine.files.own_inputs import refuse_own_inputs
-from .engine.training.checkpoint import write_atomically
 from .frozen import FrozenTokenizer
 from .mocap.clip_file import BATCH, BODY, open_clip
 from .mocap.joint_maps import JointMap

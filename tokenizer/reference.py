@@ -15,7 +15,7 @@ from torch import Tensor
 from .config import TokenizerConfig, preset
 from .engine.errors import fail
 from .engine.files.foreign import check_names_and_shapes, foreign_tensors, load_foreign
-from .engine.training.checkpoint import save_state
+from .engine.files.state_files import save_state
 from .network.model import PoseTokenizer, build_tokenizer
 
 _STEPS = {"stretch": ("encoder", (0, 3, 6, 9, 12)), "shrink": ("decoder", (0, 3, 6, 9, 12))}

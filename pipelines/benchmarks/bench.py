@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.files.atomic import write_text_atomically
 
 from ..demo import PROGRAMS, run_command, surroundings
 from ..stages import PRESETS

@@ -17,7 +17,7 @@ import torch
 from tokenizer import Body, load_body, load_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import fail
-from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.run import read_metrics
 from tokenizer.evaluation.locality import effective_number, tokens_to_joints
 from tokenizer.evaluation.reconstruction import Tokenizes, evaluate_tokenizer, id_stability

@@ -16,7 +16,7 @@ from tokenizer import __version__
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.foreign import check_names_and_shapes, foreign_tensors, load_foreign
-from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.files.state_files import load_state, save_state
 
 from ..config import PRESETS, RegressorConfig
 from ..network.empty_weights import empty_weights

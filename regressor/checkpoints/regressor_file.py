@@ -13,7 +13,7 @@ from tokenizer import FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.config import from_dict, to_dict
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.file_kinds import kind_of
-from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
 
 from ..config import RegressorConfig

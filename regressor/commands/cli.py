@@ -101,7 +101,7 @@ def synthesize(
 
     from tokenizer.mocap.store import open_store
 
-    from ..datasets.crop_store import open_crops
+    from ..datasets.crop_dataset import open_crops
     from ..datasets.synthetic.contact_sheet import contact_sheet
     from ..datasets.synthetic.render import SyntheticConfig, make_crops, split_poses
     from ..export.mesh import write_image
@@ -237,8 +237,8 @@ def train(
     from tokenizer.engine.training.run import RunFolder
     from tokenizer.engine.training.throughput import pace_described
 
-    from ..bodies_of_data import note_on_body
     from ..config import preset, with_loss
+    from ..datasets.crop_dataset import check_body_model
     from ..datasets.mixtures import open_mixture
     from ..datasets.remote import default_cache
     from ..evaluation.scoring_bodies import load_scoring_bodies
@@ -280,7 +280,10 @@ def train(
             note_on_precision(config.precision, config.device)
         if mixture.note:
             click.echo(f"Mixture: {mixture.note}")
-        for note in (*(store.note for store in mixture.stores.values()), note_on_body(mixture.stores.values(), body)):
+        for note in (
+            *(store.note for store in mixture.stores.values()),
+            check_body_model(mixture.stores.values(), body),
+        ):
             if note:
                 click.echo(f"Note: {note}", err=True)
     with TrainingBar("regressor", shown=first) as bar:

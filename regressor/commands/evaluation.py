@@ -90,10 +90,10 @@ def evaluate(
     from tqdm import tqdm
 
     from tokenizer import load_tokenizer
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
     from tokenizer.engine.training.precision import resolve_device
 
-    from ..datasets.crop_store import open_crops
+    from ..datasets.crop_dataset import open_crops
     from ..evaluation.evaluate import evaluate_files
     from ..evaluation.protocols import check_extra_regressor, protocol, read_joint_regressor
     from ..evaluation.scoring_bodies import load_scoring_bodies
@@ -138,7 +138,7 @@ def compare(result_a: Path, result_b: Path, row_a: str | None, row_b: str | None
     """Test whether two results of `evaluate --json` on the same samples differ: paired, sample by sample."""
     import json
 
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
 
     from ..evaluation.compare import compare_files
 
@@ -196,11 +196,11 @@ def calibrate(
     from tokenizer import load_body
     from tokenizer.engine.config import to_dict
     from tokenizer.engine.errors import fail
-    from tokenizer.engine.training.checkpoint import write_text_atomically
+    from tokenizer.engine.files.atomic import write_text_atomically
     from tokenizer.engine.training.precision import resolve_device
 
     from ..checkpoints.regressor_file import check_body, load_regressor
-    from ..datasets.crop_store import open_crops
+    from ..datasets.crop_dataset import open_crops
     from ..geometry.camera_models import camera_model
     from ..losses.calibrate import calibrate as derive
 

@@ -100,8 +100,9 @@ def write_crops(
 
 
 class CropStore:
-    """Crops opened for reading. ``size``: pixels; ``digest``: names the content; ``attributes``: how they were made;
-    ``remote``: whether they are fetched from elsewhere; ``note``: what to know about where they come from."""
+    """A ``CropDataset`` in one HDF5 file, whose images have one size for good."""
+
+    remote = False
 
     def __init__(
         self, path: Path | str, size: int, counts: dict[str, int], digest: str, attributes: dict[str, Any]
@@ -110,7 +111,6 @@ class CropStore:
         self._counts = counts
         self._columns: dict[str, str] | None = None
         self._checked_at = (0, 0)
-        self.remote = False
         self.note = ""
 
     @property
@@ -119,40 +119,23 @@ class CropStore:
         return list(self._counts)
 
     def count(self, split: str) -> int:
-        """How many samples a split holds. Raises ``UserError`` for a split that is not there."""
-        if split not in self._counts:
-            raise fail(f"{self.path} has no split {split!r}", expected=f"one of {', '.join(self._counts)}")
-        return self._counts[split]
+        """Return how many samples a split holds. Raise ``UserError`` for a split that is not there."""
+        return count_of(split, self._counts, self.path)
 
     def sequences(self, split: str) -> list[str] | None:
-        """The name of each sample's sequence, from the attribute ``sequences``: split → runs [name, how many].
-
-        None where the store does not know any. Raises ``UserError`` where the runs are not as long as the split.
-        """
-        runs = self.attributes.get("sequences", {}).get(split)
-        if runs is None:
-            return None
-        names = [str(name) for name, count in runs for _ in range(count)]
-        if len(names) != self.count(split):
-            raise fail(
-                f"{self.path} is damaged",
-                got=f"sequences of {len(names)} samples in {split}",
-                expected=f"{self.count(split)}",
-                next_step=_REMEDY,
-            )
-        return names
+        """See ``CropDataset.sequences``."""
+        return sequence_names(self.attributes, split, self.count(split), self.path)
 
     def at_size(self, size: int) -> CropStore:
-        """The same crops at ``size`` pixels where they can be cut anew; those of a crop store stay as they are."""
+        """Return itself: images of a crop store stay as they are."""
         return self
 
     def as_predicted(self, aspect: float) -> CropStore:
-        """The same people in the crops that a network which sees ``aspect`` of one is given at prediction, see
-        ``camera.prediction_box``; as they are where the shapes of boxes are not known, or nothing else is stored."""
+        """Return itself: nothing around its images is stored."""
         return self
 
     def only(self, split: str) -> CropStore:
-        """The same crops without the other splits. Raises ``UserError`` for a split that is not there."""
+        """Return the same crops without the other splits. Raise ``UserError`` for a split that is not there."""
         store = CropStore(self.path, self.size, {split: self.count(split)}, self.digest, self.attributes)
         store._columns, store.note = self._columns, self.note
         return store
@@ -196,7 +179,7 @@ class CropStore:
         return {**sample, "image": torch.zeros(len(indices), 3, 0, 0, dtype=torch.uint8)}
 
     def _rows(self, indices: np.ndarray, split: str, names: tuple[str, ...]) -> Sample:
-        indices = self._checked(indices, split)
+        indices = checked_indices(indices, self.count(split))
         unique, back = np.unique(indices, return_inverse=True)
         whole = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
         rows = np.s_[unique[0] : unique[-1] + 1] if whole else unique
@@ -205,25 +188,45 @@ class CropStore:
             arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in names}
         return cast(Sample, {name: torch.from_numpy(values[back]) for name, values in arrays.items()})
 
-    def _checked(self, indices: np.ndarray, split: str) -> np.ndarray:
-        count = self.count(split)
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < count:
-            got = f"{indices.min()} to {indices.max()}"
-            raise fail("Sample indices are out of range", got=got, expected=f"0 to {count - 1}")
-        return indices
+
+def count_of(split: str, counts: dict[str, int], path: Path | str) -> int:
+    """Return the number of samples of a split. Raise ``UserError`` for a split that ``path`` does not have."""
+    if split not in counts:
+        raise fail(f"{path} has no split {split!r}", expected=f"one of {', '.join(counts)}")
+    return counts[split]
 
 
-def open_crops(path: str | Path) -> CropStore:
-    """Open and check a crop store, or a folder of shards that ``pose-regressor prepare`` wrote.
+def sequence_names(attributes: dict[str, Any], split: str, count: int, path: Path | str) -> list[str] | None:
+    """Return the name of the sequence of each of ``count`` samples, from the attribute ``sequences``: split → runs
+    [name, length]; None where it names none.
 
-    Raises ``UserError`` for a file that is missing, cut short, of another or newer format, incomplete or misshapen.
+    Raise ``UserError`` where the runs do not add up to ``count``.
+    """
+    runs = attributes.get("sequences", {}).get(split)
+    if runs is None:
+        return None
+    names = [str(name) for name, length in runs for _ in range(length)]
+    if len(names) != count:
+        got = f"sequences of {len(names)} samples in {split}"
+        raise fail(f"{path} is damaged", got=got, expected=f"{count}", next_step=_REMEDY)
+    return names
+
+
+def checked_indices(indices: np.ndarray, count: int) -> np.ndarray:
+    """Return indices (N,) as int64. Raise ``UserError`` where one is not below ``count``."""
+    indices = np.asarray(indices, dtype=np.int64)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+        got = f"{indices.min()} to {indices.max()}"
+        raise fail("Sample indices are out of range", got=got, expected=f"0 to {count - 1}")
+    return indices
+
+
+def open_crop_store(path: str | Path) -> CropStore:
+    """Open and check a crop store.
+
+    Raise ``UserError`` for a file that is missing, cut short, of another or newer format, incomplete or misshapen.
     """
     path = Path(path)
-    if path.is_dir():
-        from .shards import open_shards  # which are crops, too
-
-        return open_shards(path)
     with reading(path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
         columns = plain_datasets(file)
         counts, size = {}, 0

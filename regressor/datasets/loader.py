@@ -25,10 +25,9 @@ from tokenizer.engine.files.open_files import allow_open_files
 from tokenizer.engine.processes import available_cores
 
 from ..config import RegressorConfig
-from ..losses.masking import checked_confidences
-from ..sample import Sample, join, take, without_images
+from ..sample import Sample, checked_confidences, join, take, without_images
 from .augmentation.augment import augment
-from .crop_store import CropStore
+from .crop_dataset import CropDataset
 from .cropping import Framing, PictureOf, own_pictures
 from .mixtures import Mixture
 from .posed_keypoints import with_posed_keypoints
@@ -132,7 +131,7 @@ class Stream(Dataset[Any]):
         return made_ahead(self, range(first, last), workers, device)
 
 
-def _bytes(store: CropStore) -> int:
+def _bytes(store: CropDataset) -> int:
     return store.count("train") * 3 * store.size**2
 
 

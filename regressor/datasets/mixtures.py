@@ -16,7 +16,7 @@ from tokenizer.engine.files.text_files import read_text
 from tokenizer.engine.shares import folded, parse_shares
 
 from ..sample import Sample, join
-from .crop_store import CropStore, open_crops
+from .crop_dataset import CropDataset, open_crops
 from .remote import Cache, is_url, last_name
 from .shards import INDEX, open_shards
 
@@ -52,26 +52,26 @@ NAMED = {"mix_all": MIX_ALL, "mix_tokenhmr": MIX_TOKENHMR}
 class Mixture:
     """``stores`` by name; ``shares``: of a batch, by name, of those that are trained on; ``note``: that in words."""
 
-    def __init__(self, stores: dict[str, CropStore], mix: str = "") -> None:
+    def __init__(self, stores: dict[str, CropDataset], mix: str = "") -> None:
         self.stores = stores
         counts = {name: store.count("train") for name, store in stores.items() if "train" in store.splits}
         counts = {name: count for name, count in counts.items() if count}
         self.shares, self.note = _shares(counts, mix)
 
     @classmethod
-    def of(cls, crops: CropStore | Mixture) -> Mixture:
+    def of(cls, crops: CropDataset | Mixture) -> Mixture:
         """Crops as a mixture of one."""
         return crops if isinstance(crops, Mixture) else cls({Path(str(crops.path)).stem: crops})
 
     def at_size(self, size: int) -> Mixture:
-        """The same at ``size`` pixels, see ``CropStore.at_size``."""
+        """The same at ``size`` pixels, see ``CropDataset.at_size``."""
         return self._of({name: store.at_size(size) for name, store in self.stores.items()})
 
     def as_predicted(self, aspect: float) -> Mixture:
-        """The same in the crops of prediction, see ``CropStore.as_predicted``."""
+        """The same in the crops of prediction, see ``CropDataset.as_predicted``."""
         return self._of({name: store.as_predicted(aspect) for name, store in self.stores.items()})
 
-    def _of(self, stores: dict[str, CropStore]) -> Mixture:
+    def _of(self, stores: dict[str, CropDataset]) -> Mixture:
         """The same people and shares, from ``stores`` of the same names."""
         out = object.__new__(Mixture)
         out.stores, out.shares, out.note = stores, self.shares, self.note
@@ -133,7 +133,7 @@ class Beside:
     """A data set of known people, mixed into the training on others: its name, its crops, its ``share`` of a batch."""
 
     name: str
-    store: CropStore
+    store: CropDataset
     share: float
 
 
@@ -158,7 +158,7 @@ def open_beside(texts: Sequence[str]) -> list[Beside]:
     return found
 
 
-def mixed_in(store: CropStore, others: Sequence[Beside]) -> Mixture:
+def mixed_in(store: CropDataset, others: Sequence[Beside]) -> Mixture:
     """``store`` with ``others`` beside it in training; what is validated on is that of ``store`` alone.
 
     Raises ``UserError`` for two data sets of one name.
@@ -210,7 +210,7 @@ def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None
 
     Raises ``UserError`` for what is none of these, for a mixture of other data sets, for two of one name.
     """
-    stores: dict[str, CropStore] = {}
+    stores: dict[str, CropDataset] = {}
     for name, path in _found(paths):
         if name in stores:
             raise fail("Two data sets have one name", got=name, next_step="Name one of them: other=PATH")

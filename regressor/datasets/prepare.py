@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.processes import available_cores, map_in_order
-from tokenizer.engine.training.checkpoint import write_text_atomically
 
 from ..geometry.boxes import check_box
 from ..geometry.camera import assumed_intrinsics, prediction_box, square_box

@@ -21,8 +21,8 @@ from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files.atomic import write_atomically, write_bytes_atomically
 from tokenizer.engine.files.cache import cache_folder, locked
-from tokenizer.engine.training.checkpoint import write_atomically, write_bytes_atomically
 
 _SCHEMES = ("http://", "https://", "file://")
 _TRIES_INDEX, _TRIES_SHARD = 3, 7

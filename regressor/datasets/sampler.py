@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import RegressorConfig
-from .crop_store import CropStore
+from .crop_dataset import CropDataset
 
 _KEPT = 4
 _CYCLE = 10_000
@@ -99,7 +99,7 @@ class Lane:
     """The endless sequence of samples of one lane, of data sets that have their turns by ``weights``."""
 
     def __init__(
-        self, stores: Sequence[CropStore], weights: Sequence[float], config: RegressorConfig, lane: int
+        self, stores: Sequence[CropDataset], weights: Sequence[float], config: RegressorConfig, lane: int
     ) -> None:
         self._turns = Turns(weights, [config.seed, TURNS, lane])
         self._parts = [own_parts(store.part_counts("train"), lane, config.data.rank_partitions) for store in stores]

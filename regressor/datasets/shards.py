@@ -19,7 +19,7 @@ from tokenizer.engine.files.hdf5 import plain_datasets, reading
 
 from ..geometry.camera import prediction_box
 from ..sample import Sample, capped_confidences
-from .crop_store import CropStore
+from .crop_store import checked_indices, count_of, sequence_names
 from .cropping import Framing, PictureOf, as_images, crop_stored
 from .remote import Cache, beside, fetch, is_plain_name, is_url, without_key
 from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, LATER, REMEDY, content_digest
@@ -41,9 +41,9 @@ class Shard:
     sequences: list[tuple[str, int]]
 
 
-class ShardStore(CropStore):
-    """A folder of shards, or one behind a URL; ``size`` is that of the crops it gives, cut anew from the stored
-    pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
+class ShardStore:
+    """A ``CropDataset`` in a folder of shards, or in one behind a URL; its crops of ``size`` pixels are cut anew from
+    the stored pictures. Some shards stay open, see ``keep_open``; a copy sent to another process opens its own."""
 
     def __init__(
         self,
@@ -65,21 +65,36 @@ class ShardStore(CropStore):
         self._index, self._cache, self._aspect = attributes, cache, aspect
         self._open: dict[str, OpenShard] = {}
         self._kept_open = 4
-        super().__init__(path, size, counts, digest, {**attributes, "sequences": named})
-        self.remote = cache is not None
+        self.path, self.size, self.digest = path, size, digest
+        self.attributes: dict[str, Any] = {**attributes, "sequences": named}
+        self._counts = counts
+        self.remote, self.note = cache is not None, ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_open": {}}
 
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits."""
+        return list(self._counts)
+
+    def count(self, split: str) -> int:
+        """Return how many samples a split holds. Raise ``UserError`` for a split that is not there."""
+        return count_of(split, self._counts, self.path)
+
+    def sequences(self, split: str) -> list[str] | None:
+        """See ``CropDataset.sequences``."""
+        return sequence_names(self.attributes, split, self.count(split), self.path)
+
     def check(self) -> None:
-        """Nothing: each shard is compared with its digest when it is opened."""
+        """Do nothing: each shard is compared with its digest when it is opened."""
 
     def at_size(self, size: int) -> ShardStore:
         """The same crops at ``size`` pixels."""
         return ShardStore(self.path, self.shards, self._index, size, self._cache, self._aspect)
 
     def as_predicted(self, aspect: float) -> ShardStore:
-        """See ``CropStore.as_predicted``."""
+        """See ``CropDataset.as_predicted``."""
         if aspect == 1 or not self._index.get("box_shapes"):
             return self
         return ShardStore(self.path, self.shards, self._index, self.size, self._cache, aspect)
@@ -111,7 +126,7 @@ class ShardStore(CropStore):
 
         Raises ``UserError`` for indices out of range, and a shard that is missing, damaged or another one by now.
         """
-        indices = self._checked(indices, split)
+        indices = checked_indices(indices, self.count(split))
         shards = [shard for shard in self.shards if shard.split == split]
         ends = np.cumsum([shard.count for shard in shards], dtype=np.int64)
         columns: dict[str, np.ndarray] = {

@@ -18,7 +18,7 @@ from tokenizer.engine.training.memory import memory_errors
 from tokenizer.engine.training.precision import Precision, resolve_device
 
 from ..checkpoints.regressor_file import check_body, load_regressor
-from ..datasets.crop_store import CropStore
+from ..datasets.crop_dataset import CropDataset
 from ..network.model import Regressor, normalise
 from ..sample import Sample, num_samples, take, to_device
 from .baselines import Means, training_means
@@ -168,7 +168,7 @@ def evaluate_split(
 @memory_errors("in evaluation", "Try --precision bf16, or --device cpu")
 def evaluate_files(
     regressor_files: Sequence[Path],
-    store: CropStore,
+    store: CropDataset,
     split: str,
     tokenizer: FrozenTokenizer,
     body: Body,
@@ -267,7 +267,7 @@ def evaluate_files(
 class _Annotation:
     """What is known of a whole split, without its images, in batches, as often as it is asked for."""
 
-    store: CropStore
+    store: CropDataset
     split: str
     true_bodies: dict[str, Body] | None
 
@@ -279,13 +279,13 @@ class _Annotation:
             yield some
 
 
-def _data(store: CropStore, split: str) -> str:
+def _data(store: CropDataset, split: str) -> str:
     sources = ", ".join(store.attributes.get("sources", [])) or str(store.path)
     kind = store.attributes.get("format") or f"synthetic people, {store.attributes.get('domain')}"
     return f"{kind} ({sources}), split {split}"
 
 
-def _check(some: Sample, store: CropStore, split: str, true_bodies: dict[str, Body] | None) -> None:
+def _check(some: Sample, store: CropDataset, split: str, true_bodies: dict[str, Body] | None) -> None:
     unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
     if unknown:
         raise fail(

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.atomic import write_bytes_atomically
 from tokenizer.engine.files.npz import write_npz
-from tokenizer.engine.training.checkpoint import write_bytes_atomically
 
 
 def write_person(path: str | Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -15,10 +16,19 @@ from tokenizer.body.camera import intrinsics
 from tokenizer.engine.errors import fail
 from tokenizer.engine.training.precision import with_float64
 
-from ..sample import Sample
 from .camera import REFERENCE_FOCAL, crop_intrinsics
 
-CameraModel = Callable[[Sample], Tensor]
+
+class CropGeometry(TypedDict):
+    """What of a ``Sample`` a camera model reads, pixels of the full image: box (B,4) x0,y0,x1,y1, square; image_size
+    (B,2) width, height; K (B,3,3)."""
+
+    box: Tensor
+    image_size: Tensor
+    K: Tensor
+
+
+CameraModel = Callable[[CropGeometry], Tensor]
 """A sample → the crop camera (B,3,3) that a regressor assumes for it."""
 
 
@@ -98,19 +108,19 @@ def _solve(rows: Tensor, right: Tensor, weight: Tensor) -> Tensor:
     return torch.linalg.solve(normal, torch.einsum("...nki,...nk->...i", weighted, right))
 
 
-def _centred(sample: Sample, focal: float) -> Tensor:
+def _centred(sample: CropGeometry, focal: float) -> Tensor:
     box = sample["box"]
     return intrinsics(torch.full(box.shape[:-1], focal, dtype=box.dtype, device=box.device), 0.0, 0.0)
 
 
-def _of_diagonal(sample: Sample, degrees: float) -> Tensor:
+def _of_diagonal(sample: CropGeometry, degrees: float) -> Tensor:
     size = sample["image_size"]
     K = intrinsics(size.norm(dim=-1) / 2 / math.tan(math.radians(degrees) / 2), 0.0, 0.0)
     K[..., :2, 2] = size / 2
     return K
 
 
-def _in_crop(sample: Sample, K: Tensor) -> Tensor:
+def _in_crop(sample: CropGeometry, K: Tensor) -> Tensor:
     camera = crop_intrinsics(K, sample["box"], 1)
     camera[..., :2, 2] -= 0.5
     return camera

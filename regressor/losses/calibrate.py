@@ -21,7 +21,7 @@ from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import fail
 
 from ..config import TalsConfig
-from ..datasets.crop_store import CropStore
+from ..datasets.crop_dataset import CropDataset
 from ..datasets.posed_keypoints import with_posed_keypoints
 from ..geometry.camera import project_to_crop
 from ..geometry.camera_models import CameraModel, fit_translation
@@ -140,7 +140,7 @@ def baseline_errors(sample: Sample, baseline: Regressor, body: Body) -> tuple[Te
 
 
 def calibrate(
-    store: CropStore,
+    store: CropDataset,
     split: str,
     *,
     camera: CameraModel | None = None,

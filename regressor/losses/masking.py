@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokenizer.engine.errors import fail
-
 
 def like(weight: Tensor, values: Tensor) -> Tensor:
     """``weight`` (B,...), of as many or fewer trailing dimensions, expanded to the shape of ``values`` (B,...)."""
@@ -16,25 +14,6 @@ def like(weight: Tensor, values: Tensor) -> Tensor:
 def known(target: Tensor, weight: Tensor) -> Tensor:
     """``target`` (B,...) with zeros where ``weight`` is 0: an unknown entry may hold anything, and NaN · 0 is NaN."""
     return torch.where(like(weight, target) > 0, target, torch.zeros_like(target))
-
-
-def checked_confidences(values: Tensor) -> Tensor:
-    """Confidences (B,J), the same. Raises ``UserError`` for any outside [0, 1], NaN included.
-
-    Only a CPU is asked: elsewhere an answer would stop the queue of the device, so that wrong ones become NaN, and so
-    does the loss, which training refuses.
-    """
-    fine = (values >= 0) & (values <= 1)
-    if values.device.type != "cpu":
-        return torch.where(fine, values, torch.nan)
-    if not fine.all():
-        raise fail(
-            "Confidences of keypoints are none",
-            got=f"{float(values[~fine][0]):g}",
-            expected="0 to 1",
-            next_step="Prepare these data again; 0 is a keypoint that is not known",
-        )
-    return values
 
 
 def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None, total: Tensor | None = None) -> Tensor:

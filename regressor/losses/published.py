@@ -11,8 +11,8 @@ from torch import Tensor
 from tokenizer.body.skeleton import keypoint_index
 
 from ..config import LossConfig
-from ..sample import Sample, has_neutral_betas, is_true_3d
-from .masking import checked_confidences, known, valid_sum
+from ..sample import Sample, checked_confidences, has_neutral_betas, is_true_3d
+from .masking import known, valid_sum
 from .tals import Scales, keypoints_2d_scale, loss_scales
 
 _TRUSTED = 0.5

@@ -18,8 +18,8 @@ from tokenizer.body.skeleton import NUM_BODY_JOINTS, index, keypoint_index
 from ..config import LossConfig
 from ..geometry.camera import project_to_crop
 from ..network.prediction import Prediction
-from ..sample import Sample, has_neutral_betas, is_true_3d
-from .masking import checked_confidences, known, valid_mean
+from ..sample import Sample, checked_confidences, has_neutral_betas, is_true_3d
+from .masking import known, valid_mean
 from .published import published_terms
 from .tals import loss_scales
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tokenizer import Body
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.memory import memory_errors
 from tokenizer.engine.training.precision import Precision
 

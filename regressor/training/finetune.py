@@ -20,16 +20,15 @@ from torch import Tensor
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import fail
-from tokenizer.engine.training.checkpoint import write_text_atomically
+from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
 from tokenizer.engine.training.precision import resolve_device
 from tokenizer.engine.training.run import RunFolder, removed_on_error
 
-from ..bodies_of_data import note_on_body
 from ..checkpoints.regressor_file import check_body, load_regressor
 from ..config import RegressorConfig, with_loss
 from ..datasets.annotation import ReadOptions
-from ..datasets.crop_store import CropStore, open_crops
+from ..datasets.crop_dataset import CropDataset, check_body_model, open_crops
 from ..datasets.mixtures import mixed_in, open_beside
 from ..datasets.prepare import StoreOptions, prepare_shards
 from ..datasets.shards import INDEX
@@ -168,7 +167,7 @@ def finetune(
         before, joints = _means(score_predictions(regressor, held_out, body)), _joints(regressor, held_out, body)
         del regressor
 
-        for note in (mixture.note, note_on_body(mixture.stores.values(), body)):
+        for note in (mixture.note, check_body_model(mixture.stores.values(), body)):
             if note:
                 say(note)
         config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
@@ -193,7 +192,7 @@ def _prepared(
     out: Path,
     preparing: Callable[[int, int, int], object] | None,
     say: Callable[[str], object],
-) -> CropStore:
+) -> CropDataset:
     sources, left_out = photographs.sources, []
     if len(sources) == 1 and (sources[0] / INDEX).is_file():
         store, remedy = open_crops(sources[0]), "Prepare it with --val-share"

@@ -26,9 +26,10 @@ from tokenizer.engine.distributed import (
     world_size,
 )
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.state_files import save_state
 from tokenizer.engine.training.averaging import WeightAverage
 from tokenizer.engine.training.budget import Plan, Schedule, validated_on
-from tokenizer.engine.training.checkpoint import save_checkpoint, save_state
+from tokenizer.engine.training.checkpoint import save_checkpoint
 from tokenizer.engine.training.compilation import compile_in_place
 from tokenizer.engine.training.gpu import GpuUse
 from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
@@ -43,7 +44,7 @@ from ..checkpoints.backbones import start_from_backbone
 from ..checkpoints.export_run import Export, export_run
 from ..checkpoints.regressor_file import check_vocabulary, load_strictly
 from ..config import RegressorConfig, check_tokens
-from ..datasets.crop_store import CropStore
+from ..datasets.crop_dataset import CropDataset
 from ..datasets.loader import Stream, named_deaths, started, wanted_workers
 from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, build_regressor
@@ -64,7 +65,7 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def train_regressor(
-    crops: CropStore | Mixture,
+    crops: CropDataset | Mixture,
     tokenizer: FrozenTokenizer,
     run_path: str | Path,
     config: RegressorConfig,

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from pipelines import drift as experiment
 from pipelines.cli import main
+from pipelines.descent import RATES, Curve
 from pipelines.drift import Drift
 from pipelines.drift_chart import drift_chart
 from pipelines.report import write_report
-from regressor.drift import RATES, Curve
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig

@@ -13,12 +13,12 @@ import torch
 from click.testing import CliRunner
 from other_device import NAME, Elsewhere, OtherDevice
 
+from pipelines.descent import descend
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import PUBLISHED_TALS, LossConfig, preset
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
-from regressor.drift import descend
 from regressor.geometry.camera_models import camera_model
 from regressor.losses.calibrate import camera_errors
 from regressor.network.model import build_regressor

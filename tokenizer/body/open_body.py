@@ -14,9 +14,9 @@ from typing import IO
 import numpy as np
 
 from ..engine.errors import UserError, fail
+from ..engine.files.atomic import write_atomically
 from ..engine.files.cache import cache_folder, locked
 from ..engine.files.npz import read_npz
-from ..engine.training.checkpoint import write_atomically
 from .open_body_assets import Assets, smpl_joint_of
 from .open_body_landmarks import landmark_vertices
 from .open_body_shapes import sample_t_poses

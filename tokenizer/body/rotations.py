@@ -6,6 +6,8 @@ Rotation matrices act on column vectors. ``rot6d`` here means the first two ROWS
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -97,3 +99,10 @@ def mirror_rotations(rotations: Tensor, permutation: tuple[int, ...]) -> Tensor:
     sign = constant((-1.0, 1.0, 1.0), rotations.device, rotations.dtype)
     swapped = rotations.index_select(-3, constant(permutation, rotations.device, torch.int64))
     return swapped * (sign[:, None] * sign[None, :])
+
+
+def perturb_rotations(rotations: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Rotate every joint of (...,J,3,3) about a random axis by ``degrees`` (root mean square, per joint)."""
+    shape = (*rotations.shape[:-2], 3)
+    noise = torch.randn(shape, generator=generator) * math.radians(degrees) / math.sqrt(3)
+    return rotations @ axis_angle_to_matrix(noise.to(rotations.device))

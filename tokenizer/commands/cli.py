@@ -95,8 +95,8 @@ def train(
     from ..config import preset
     from ..engine.config import resolve
     from ..engine.distributed import rank
+    from ..engine.files.atomic import write_bytes_atomically
     from ..engine.training.bar import TrainingBar
-    from ..engine.training.checkpoint import write_bytes_atomically
     from ..mocap.store import open_store
     from ..training.mixture import Mixture
     from ..training.train import train_tokenizer
@@ -157,7 +157,7 @@ def evaluate(
 
     from ..body.model import load_body
     from ..engine.errors import fail
-    from ..engine.training.checkpoint import write_text_atomically
+    from ..engine.files.atomic import write_text_atomically
     from ..engine.training.precision import resolve_device
     from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, id_stability
     from ..frozen import load_tokenizer

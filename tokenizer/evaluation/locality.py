@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from ..body.rotations import geodesic_distance
+from ..body.rotations import geodesic_distance, perturb_rotations
 from ..body.skeleton import NUM_BODY_JOINTS
-from ..training.losses import perturb
 from .reconstruction import Tokenizes
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
@@ -52,10 +51,10 @@ def joints_to_tokens(
 ) -> Tensor:
     """Share of poses (N,21,3,3) in which each token changes its id when one joint alone turns at random: (21,T).
 
-    ``degrees``: the r.m.s. angle of the turn, about a random axis, as in ``losses.perturb``.
+    ``degrees``: the r.m.s. angle of the turn, about a random axis, as in ``perturb_rotations``.
     """
     ids = torch.cat([tokenizer.encode(part) for part in rotations.split(batch)])
-    turned = perturb(rotations, degrees, torch.Generator().manual_seed(seed))
+    turned = perturb_rotations(rotations, degrees, torch.Generator().manual_seed(seed))
     shares = []
     for joint in watch(range(NUM_BODY_JOINTS)):
         moved = rotations.clone()

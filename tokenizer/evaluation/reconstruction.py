@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..body.metrics import mpjpe, quantile
 from ..body.model import Body
-from ..body.rotations import axis_angle_to_matrix, geodesic_distance
-from ..training.losses import perturb
+from ..body.rotations import axis_angle_to_matrix, geodesic_distance, perturb_rotations
 
 PROTOCOL = (
     "MPJPE over joints 1-23 of the body, pelvis fixed, neutral shape; MPVPE over {vertices} vertices; "
@@ -79,7 +78,11 @@ def id_stability(tokenizer: Tokenizes, poses: Tensor, degrees: float, *, seed: i
     same, count = torch.zeros(0), 0
     for chunk in poses.split(batch):
         rotations = axis_angle_to_matrix(chunk)
-        kept = (tokenizer.encode(rotations) == tokenizer.encode(perturb(rotations, degrees, generator))).sum(0).cpu()
+        kept = (
+            (tokenizer.encode(rotations) == tokenizer.encode(perturb_rotations(rotations, degrees, generator)))
+            .sum(0)
+            .cpu()
+        )
         same = kept if not count else same + kept
         count += len(chunk)
     return same / max(count, 1)

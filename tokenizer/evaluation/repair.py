@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..body.metrics import mpjpe
 from ..body.model import Body
-from ..body.rotations import axis_angle_to_matrix, geodesic_distance
-from ..training.losses import perturb
+from ..body.rotations import axis_angle_to_matrix, geodesic_distance, perturb_rotations
 
 
 class SeesParts(Protocol):
@@ -52,7 +51,7 @@ def denoising_errors(
     after: list[Tensor] = []
     for chunk in poses.split(batch):
         clean = axis_angle_to_matrix(chunk)
-        noisy = perturb(clean, degrees, generator)
+        noisy = perturb_rotations(clean, degrees, generator)
         truth = body.joints(clean)[:, 1:24]
         for rotations, errors in ((noisy, before), (tokenizer.decode(tokenizer.encode(noisy)), after)):
             errors.append(1000 * mpjpe(body.joints(rotations)[:, 1:24], truth))

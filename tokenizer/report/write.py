@@ -15,9 +15,9 @@ import torch
 from ..body.metrics import quantile
 from ..body.model import Body
 from ..engine.errors import fail
+from ..engine.files.atomic import write_text_atomically
 from ..engine.pages.charts import line_chart, rank_chart
 from ..engine.pages.page import RAMP_KEY, TRUTH_KEY, card, cards, missing, page, part, section, tiles
-from ..engine.training.checkpoint import write_text_atomically
 from ..engine.training.run import RunFolder
 from ..evaluation.describe import describe
 from ..evaluation.locality import Watch

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..body.rotations import mirror_rotations
+from ..body.rotations import mirror_rotations, perturb_rotations
 from ..body.skeleton import BODY_JOINT_NAMES, body_index, mirror_permutation
 from ..config import AugmentConfig
-from .losses import perturb
 
 _MIRROR = mirror_permutation(BODY_JOINT_NAMES)
 _LIMBS = tuple(
@@ -59,4 +58,4 @@ def disturb(rotations: Tensor, config: AugmentConfig, generator: torch.Generator
     if not config.noise_deg:
         return rotations
     noisy = (torch.rand(len(rotations), generator=generator) < config.noise_share).to(rotations.device)
-    return torch.where(noisy[:, None, None, None], perturb(rotations, config.noise_deg, generator), rotations)
+    return torch.where(noisy[:, None, None, None], perturb_rotations(rotations, config.noise_deg, generator), rotations)

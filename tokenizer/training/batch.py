@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.rotations import axis_angle_to_matrix
+from ..body.rotations import axis_angle_to_matrix, perturb_rotations
 from ..config import TokenizerConfig
 from .augmentation import augment, disturb, visible_joints
-from .losses import perturb
 from .mixture import Mixture
 
 
@@ -53,5 +52,5 @@ def draw_batch(poses: Tensor, mixture: Mixture, config: TokenizerConfig, step: i
     target = augment(axis_angle_to_matrix(drawn), config.augment, generator, visible)
     seen = disturb(target, config.augment, generator)
     noise = config.loss.consistency_deg
-    moved = perturb(seen, noise, generator) if config.loss.consistency_weight else None
+    moved = perturb_rotations(seen, noise, generator) if config.loss.consistency_weight else None
     return Batch(drawn, target, seen, None if visible is None else visible.to(poses.device), moved, generator)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ..body.model import Body
-from ..body.rotations import axis_angle_to_matrix, geodesic_distance
+from ..body.rotations import geodesic_distance
 from ..config import LossConfig
 
 
@@ -67,10 +65,3 @@ def consistency_loss(latents: Tensor, noisy_latents: Tensor) -> Tensor:
     Keeping it small keeps token ids the same under small changes of the pose, hence predictable from an image.
     """
     return (torch.tanh(noisy_latents.float()) - torch.tanh(latents.float())).square().mean()
-
-
-def perturb(rotations: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Turn every joint of (B,21,3,3) about a random axis by ``degrees`` (root mean square, per joint)."""
-    shape = (*rotations.shape[:-2], 3)
-    noise = torch.randn(shape, generator=generator) * math.radians(degrees) / math.sqrt(3)
-    return rotations @ axis_angle_to_matrix(noise.to(rotations.device))

@@ -29,9 +29,10 @@ from ..engine.distributed import (
     world_size,
 )
 from ..engine.errors import fail
+from ..engine.files.state_files import save_state
 from ..engine.training.averaging import WeightAverage
 from ..engine.training.budget import Plan, Schedule, validated_on
-from ..engine.training.checkpoint import save_checkpoint, save_state
+from ..engine.training.checkpoint import save_checkpoint
 from ..engine.training.compilation import compile_in_place
 from ..engine.training.memory import DISK_STEP, disk_errors, memory_errors
 from ..engine.training.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision, tensor_cores

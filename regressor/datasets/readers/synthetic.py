@@ -13,7 +13,7 @@ from tokenizer.engine.errors import fail
 
 from ...sample import GENDERS, Sample, is_true_3d
 from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions
-from ..crop_store import open_crops
+from ..crop_dataset import open_crops
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.safe_pickle import loads_pickle
-from tokenizer.engine.training.checkpoint import reason_of
+from tokenizer.engine.files.state_files import reason_of
 
 from ..annotation import LeftOut, Person, Photo, file_key
 

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.commands.cli import main as regressor_main
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from tokenizer import load_tokenizer
 from tokenizer.commands.cli import main as tokenizer_main
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.file_kinds import kind_of
-from tokenizer.engine.training.checkpoint import save_state
+from tokenizer.engine.files.state_files import save_state
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 
 WORDS = {

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.datasets.crop_store import FORMAT_VERSION, open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import FORMAT_VERSION, write_crops
 from regressor.datasets.mixtures import Mixture
 from tokenizer.engine.errors import UserError
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from regressor.commands.cli import main
 from regressor.config import AugmentConfig, DataConfig, RegressorConfig
 from regressor.datasets.annotation import ReadOptions
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.datasets.loader import Stream, wanted_workers
 from regressor.datasets.mixtures import MIX_ALL, MIX_TOKENHMR, Mixture, open_mixture
 from regressor.datasets.prepare import StoreOptions, prepare_shards
@@ -21,7 +22,7 @@ from regressor.sample import take
 from regressor.training.train import train_regressor
 from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 
 STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
 CPU = torch.device("cpu")

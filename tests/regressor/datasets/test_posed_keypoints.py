@@ -12,7 +12,7 @@ import torch
 
 from regressor.config import AugmentConfig, preset
 from regressor.datasets.annotation import ReadOptions
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.loader import Stream
 from regressor.datasets.mixtures import Mixture
 from regressor.datasets.posed_keypoints import fit_neutral_shape, with_posed_keypoints

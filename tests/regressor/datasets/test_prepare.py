@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from regressor.commands.cli import main
 from regressor.datasets.annotation import Person, Photo, ReadOptions
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.cropping import Framing, crop_stored
 from regressor.datasets.prepare import StoreOptions, people_of, prepare_shards
 from regressor.datasets.readers.joint_orders import COCO17, COCO18, SMPL45

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from regressor.commands.cli import main
 from regressor.datasets.annotation import ListedPart, Person, Photo, ReadOptions
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shard_file import about_shard
 from regressor.datasets.validation_split import held_out_below, place

@@ -17,7 +17,7 @@ from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig
 from regressor.datasets.annotation import ReadOptions
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shard_file import content_digest
 from regressor.geometry.camera import prediction_box

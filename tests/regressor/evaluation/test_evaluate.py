@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import HeadConfig
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.evaluation.baselines import chordal_mean, training_means
 from regressor.evaluation.evaluate import BEST_ROW, REFERENCE_ROW, evaluate_files, evaluate_split
 from regressor.network.model import build_regressor

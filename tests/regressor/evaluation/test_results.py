@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.evaluation.compare import compare_files, read_result
 from regressor.evaluation.evaluate import BEST_ROW, evaluate_files, evaluate_split
 from regressor.evaluation.evaluate_2d import FORMAT as FORMAT_2D

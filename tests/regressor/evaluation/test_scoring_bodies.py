@@ -7,10 +7,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.bodies_of_data import note_on_body
 from regressor.checkpoints.regressor_file import check_body, save_regressor
 from regressor.commands.cli import main
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import check_body_model, open_crops
 from regressor.evaluation.protocols import check_extra_regressor
 from regressor.evaluation.results import Report
 from regressor.evaluation.scoring_bodies import load_scoring_bodies
@@ -88,10 +87,10 @@ def test_a_regressor_of_another_body_is_refused(models, open_body):
 
 def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, crops_file):
     store = open_crops(crops_file)
-    assert note_on_body([store], open_body) is None
+    assert check_body_model([store], open_body) is None
     store.attributes["format"] = "bedlam"
-    assert "Give SMPL's neutral model" in note_on_body([store], open_body)
-    assert note_on_body([store], load_scoring_bodies(models).predicted) is None
+    assert "Give SMPL's neutral model" in check_body_model([store], open_body)
+    assert check_body_model([store], load_scoring_bodies(models).predicted) is None
 
 
 def test_bodies_boxes_and_data_stand_beside_the_figures(

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import RegressorConfig, TalsConfig, with_loss
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.geometry.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
 from regressor.losses.calibrate import Calibration, Row, baseline_errors, calibrate, camera_errors

@@ -138,6 +138,6 @@ def test_confidences_outside_0_to_1_are_refused(loss, name, value, sample, open_
 
 def test_off_the_cpu_wrong_confidences_become_no_number():
     """A question would stop the queue of the device; ``meta`` has no values to ask for."""
-    from regressor.losses.masking import checked_confidences
+    from regressor.sample import checked_confidences
 
     assert checked_confidences(torch.ones(2, 44, device="meta")).shape == (2, 44)

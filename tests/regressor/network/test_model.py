@@ -13,7 +13,7 @@ from regressor.config import HeadConfig
 from regressor.network.decoders import PointingAttention
 from regressor.network.model import build_regressor, normalise
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.frozen import load_tokenizer
 
 
@@ -129,7 +129,7 @@ def test_exported_weights_come_back(tmp_path, regressor, tiny_config, tokenizer,
 
 
 def test_files_that_do_not_fit_get_one_clear_message(tmp_path, regressor, tiny_config, tokenizer):
-    from tokenizer.engine.training.checkpoint import load_state, save_state
+    from tokenizer.engine.files.state_files import load_state, save_state
 
     path = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {})
     state = load_state(path)

@@ -199,7 +199,8 @@ def test_every_trained_weight_gets_a_gradient(config, tokenizer, people, open_bo
 def test_training_takes_the_network_as_any_other(config, tokenizer, annotated_people, open_body, tmp_path):
     from regressor.checkpoints.backbones import save_backbone
     from regressor.config import OptimConfig
-    from regressor.datasets.crop_store import open_crops, write_crops
+    from regressor.datasets.crop_dataset import open_crops
+    from regressor.datasets.crop_store import write_crops
     from regressor.training.train import train_regressor
 
     with write_crops(tmp_path / "crops.h5", 64, {"train": 6, "val": 2}, {"domain": "suit"}) as writer:
@@ -298,7 +299,7 @@ def test_the_tokens_that_cross_entropy_asks_for_are_as_good_as_the_tokenizer(con
 
 
 def test_a_mean_pose_and_a_cross_entropy_of_tokens_are_refused(config, tokenizer, crops_file, open_body, tmp_path):
-    from regressor.datasets.crop_store import open_crops
+    from regressor.datasets.crop_dataset import open_crops
     from regressor.training.train import train_regressor
 
     assert not with_loss(preset("vit-s"), form="means").head.add_mean and preset("vit-s").head.add_mean

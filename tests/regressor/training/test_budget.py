@@ -10,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from regressor.config import PRESETS
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.training import train as training
 from regressor.training.train import train_regressor
+from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training import budget
-from tokenizer.engine.training.checkpoint import load_latest, load_state, save_state
+from tokenizer.engine.training.checkpoint import load_latest
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from regressor.training import finetune as tuning
 from regressor.training.finetune import Photographs, Settings, finetune, finetune_config
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from regressor.checkpoints.backbones import save_backbone
 from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.commands.cli import main
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, preset
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.network.model import build_regressor
 from regressor.training.initialization import network_settings, starting_config
 from regressor.training.train import train_regressor
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.files.state_files import load_state, save_state
 
 
 @pytest.fixture

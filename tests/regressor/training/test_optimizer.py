@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.network.model import build_regressor
 from regressor.training.optimizer import frozen_parts, parameter_groups
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import torch
 from click.testing import CliRunner
 
 from regressor.commands.cli import main
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.mixtures import Mixture
 from regressor.datasets.synthetic.contact_sheet import draw_keypoints
 from regressor.export.overlay import both_sides
 from regressor.training.panels import Panels, draw_panels
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 from tokenizer.engine.training.run import RunFolder
 
 SIZE = 48

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import PUBLISHED_LOSS, AugmentConfig, LossConfig, preset
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.network.model import build_regressor, normalise
 from regressor.people.photos import load_for
 from regressor.training import train as training
@@ -24,8 +25,8 @@ from regressor.training.train import train_regressor
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.engine.config import resolve, to_dict
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.files.state_files import load_state
 from tokenizer.engine.training import scaling
-from tokenizer.engine.training.checkpoint import load_state
 from tokenizer.engine.training.scaling import LossScale
 
 OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps"}

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from regressor.config import AugmentConfig, BackboneConfig, DecoderConfig, HeadConfig, OptimConfig
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.training import train as training
 from regressor.training.train import train_regressor
 from tokenizer.engine.config import resolve, to_dict
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 
 ROOT = Path(__file__).resolve().parents[3]
 LOSSES = ("orientation", "body_pose", "keypoints_2d", "betas", "token", "gradient_norm", "val_mpjpe_mm")
@@ -43,7 +44,7 @@ import torch
 from regressor.training import train as training
 from regressor.commands.cli import main
 from regressor.config import RegressorConfig
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from tokenizer import load_body, load_tokenizer
 from tokenizer.engine.distributed import data_parallel, from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.datasets.crop_store import open_crops, write_crops
+from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_store import write_crops
 from regressor.geometry.camera import translation_to_crop_camera
 from regressor.losses.keypoint_errors import keypoint_distances, keypoint_scores
 from regressor.network.prediction import Prediction
 from regressor.training.train import train_regressor
 from regressor.training.validation import judged_by, known_figures, note_on_genders, score_predictions
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training.checkpoint import load_state
+from tokenizer.engine.files.state_files import load_state
 
 
 def without_bodies(sample, rows=slice(None)):

@@ -14,6 +14,7 @@ import torch
 from tokenizer.body import skeleton
 from tokenizer.engine import config as options
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files import atomic, state_files
 from tokenizer.engine.training import checkpoint
 from tokenizer.engine.training.averaging import WeightAverage
 from tokenizer.engine.training.precision import resolve_device
@@ -109,13 +110,13 @@ def test_checkpoints_keep_the_last_two_and_pass_over_a_damaged_one(tmp_path):
 
 def test_a_flipped_byte_in_a_checkpoint_is_noticed(tmp_path):
     path = tmp_path / "x.pt"
-    checkpoint.save_state(path, {"weights": torch.arange(1000.0)})
+    state_files.save_state(path, {"weights": torch.arange(1000.0)})
     data = bytearray(path.read_bytes())
     position = data.find(torch.arange(1000.0).numpy().tobytes()[400:800])
     data[position] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match="checksum"):
-        checkpoint.load_state(path)
+        state_files.load_state(path)
 
 
 def test_a_hostile_checkpoint_does_not_run(tmp_path):
@@ -127,20 +128,20 @@ def test_a_hostile_checkpoint_does_not_run(tmp_path):
 
     torch.save({"x": Hostile()}, tmp_path / "bad.pt")
     with pytest.raises(UserError, match="Cannot read"):
-        checkpoint.load_state(tmp_path / "bad.pt")
+        state_files.load_state(tmp_path / "bad.pt")
     assert not (tmp_path / "ran").exists()
 
 
 def test_interrupted_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a"
-    checkpoint.write_text_atomically(path, "old")
+    atomic.write_text_atomically(path, "old")
 
     def half(file):
         file.write(b"ne")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match=rf"No space left on device: '{path}'"):
-        checkpoint.write_atomically(path, half)
+        atomic.write_atomically(path, half)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 

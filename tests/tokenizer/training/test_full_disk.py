@@ -16,7 +16,7 @@ from tokenizer.commands.cli import main
 from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training import checkpoint
+from tokenizer.engine.files import state_files
 from tokenizer.engine.training.memory import disk_errors
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training.train import train_tokenizer
@@ -64,7 +64,7 @@ class Disk(io.BytesIO):
 def test_the_zip_writer_of_torch_does_not_hide_a_full_disk(tmp_path, monkeypatch, room):
     monkeypatch.setattr(type(tmp_path), "open", lambda path, mode: Disk(room))
     with pytest.raises(OSError, match="No space left on device") as told:
-        checkpoint.save_state(tmp_path / "x.pt", {"weights": torch.zeros(10_000)})
+        state_files.save_state(tmp_path / "x.pt", {"weights": torch.zeros(10_000)})
     assert told.value.filename == str(tmp_path / "x.pt") and told.value.errno == 28
 
 
@@ -74,7 +74,7 @@ def test_other_errors_of_torch_stay_what_they_are(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fails)
     with pytest.raises(RuntimeError, match="enforce fail"):
-        checkpoint.save_state(tmp_path / "x.pt", {})
+        state_files.save_state(tmp_path / "x.pt", {})
 
 
 def test_a_full_disk_is_told_apart_from_other_mistakes():

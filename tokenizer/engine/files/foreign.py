@@ -15,7 +15,7 @@ import torch
 from torch import Size, Tensor
 
 from ..errors import fail
-from ..training.checkpoint import reason_of
+from .state_files import reason_of
 from .torch_files import check_torch_file
 
 # Settings of yacs and OmegaConf come as objects. Their classes are only named, never imported: dictionaries take their

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import h5py
 
 from ..errors import fail
-from ..training.checkpoint import sync_folder
+from .atomic import sync_folder
 from .hdf5 import format_of
 
 T = TypeVar("T")

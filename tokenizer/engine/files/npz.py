@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import fail, plain_reason
-from ..training.checkpoint import write_bytes_atomically
+from .atomic import write_bytes_atomically
 from .file_kinds import kind_of
 
 _MOST_ARRAY = 4 << 30

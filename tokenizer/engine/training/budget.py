@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ..distributed import from_rank_0, on_every_rank, rank
 from ..errors import fail
-from .checkpoint import append_line, write_bytes_atomically
+from ..files.atomic import append_line, write_bytes_atomically
 from .run import DECISIONS
 
 _INTERVAL = 0.02

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import fail
-from .checkpoint import append_line, load_latest, write_text_atomically
+from ..files.atomic import append_line, write_text_atomically
+from .checkpoint import load_latest
 from .tensorboard import add_record, writer_class
 
 if TYPE_CHECKING:

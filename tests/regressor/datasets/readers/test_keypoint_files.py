@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from regressor.commands.cli import main
 from regressor.datasets.annotation import LeftOut, Photo, ReadOptions
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.image_names import ImageFolder
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.readers import reader

@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from regressor.datasets.annotation import FitRules, ReadOptions, read_keys
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.readers.joint_orders import COCO18, SMPL24, SMPL45
 from regressor.geometry.camera import project_to_crop

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from regressor.commands.cli import main
-from regressor.datasets.crop_store import open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.synthetic.contact_sheet import contact_sheet
 from regressor.datasets.synthetic.render import Painter, SyntheticConfig, make_crops, split_poses
 from regressor.geometry.camera import pixels_to_crop, project

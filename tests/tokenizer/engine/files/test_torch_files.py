@@ -11,7 +11,7 @@ import torch
 
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.foreign import load_foreign
-from tokenizer.engine.training.checkpoint import load_state, save_state
+from tokenizer.engine.files.state_files import load_state, save_state
 
 STATE = {
     "step": 3,

@@ -20,9 +20,10 @@ from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, Tokeni
 from tokenizer.engine.cli_options import note_on_budget
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.files.state_files import save_state
 from tokenizer.engine.training import budget
 from tokenizer.engine.training.budget import Plan, Schedule
-from tokenizer.engine.training.checkpoint import load_latest, save_state
+from tokenizer.engine.training.checkpoint import load_latest
 from tokenizer.engine.training.run import RunFolder
 from tokenizer.training import train
 from tokenizer.training.train import train_tokenizer

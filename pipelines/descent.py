@@ -16,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regressor.config import TalsConfig
+from regressor.geometry.camera_models import CameraModel, fit_translation
+from regressor.losses.tals import keypoints_2d_scale
+from regressor.sample import Sample
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.body.camera import project
 from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
-
-from .config import TalsConfig
-from .geometry.camera_models import CameraModel, fit_translation
-from .losses.tals import keypoints_2d_scale
-from .sample import Sample
 
 CROP_PIXELS = 256
 PoseSpace = Literal["free 6D", "tokens"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regressor import drift as experiment
+from pipelines import descent as experiment
+from pipelines.descent import Curve, best_rate, descend
 from regressor.config import TalsConfig
-from regressor.drift import Curve, best_rate, descend
 from regressor.geometry.camera_models import camera_model
 from tokenizer.body.skeleton import KEYPOINT_NAMES
 
