@@ -9,6 +9,9 @@ from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from tokenizer.engine.config import require_at_least, resolve
 from tokenizer.engine.errors import fail
 
+VIT_ASPECT = 192 / 256
+"""Width over height of the part of a square crop that a ViT sees."""
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -35,7 +38,7 @@ class BackboneConfig:
     @property
     def aspect(self) -> float:
         """Width over height of what is seen of a square crop: a ViT leaves out an eighth at the left and the right."""
-        return 0.75 if self.kind == "vit" else 1.0
+        return VIT_ASPECT if self.kind == "vit" else 1.0
 
 
 @dataclass(frozen=True)

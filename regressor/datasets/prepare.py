@@ -25,13 +25,13 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.processes import available_cores, map_in_order
 
+from ..config import VIT_ASPECT
 from ..geometry.boxes import check_box
 from ..geometry.camera import assumed_intrinsics, prediction_box, square_box
 from ..sample import GENDERS, capped_confidences
 from .annotation import LeftOut, Part, Person, Photo, ReadOptions
 from .image_files import decode_image, read_header, read_image
 from .readers import reader
-from .reference_crop import ASPECT
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
 from .validation_split import held_out_below, place
@@ -340,7 +340,7 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
         values["K"] = _assumed_K(width, height)
     square = square_box(torch.from_numpy(box), margin=1.0).numpy()
     # A ViT is evaluated on wider crops, see ``prediction_box``: they must lie within what is stored.
-    widest = prediction_box(torch.from_numpy(box), ASPECT).numpy()
+    widest = prediction_box(torch.from_numpy(box), VIT_ASPECT).numpy()
     margin = max(options.margin, (widest[2] - widest[0]) / (square[2] - square[0]))
     return {
         **person_columns(values),

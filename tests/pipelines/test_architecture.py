@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,23 @@ PACKAGES = ("tokenizer", "regressor", "pipelines")
 FORBIDDEN = {"tokenizer": {"regressor", "pipelines"}, "regressor": {"pipelines"}, "pipelines": set()}
 OPEN_TO_REGRESSOR = ("tokenizer.body", "tokenizer.engine", "tokenizer.mocap.store")
 """Beside its public names, what stage 2 may use of stage 1; the pose store is the file they share."""
+ROOMS = {
+    "tokenizer": "config body mocap network artifact frozen evaluation training codec reference report commands",
+    "regressor": "config geometry sample network datasets losses checkpoints export evaluation training people"
+    " commands",
+    "tokenizer.engine": "errors files config distributed training pages",
+    "pipelines": "stages history pictures sheets demo benchmarks drift report cli",
+}
+"""The rooms of each package, from the ground up: a room imports those before it. Others are checked for circles
+only."""
 TOP_LEVEL = {
     *PACKAGES,
     "tests",
     ".ci",
     ".gitignore",
+    ".pre-commit-config.yaml",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
     "CHANGELOG.md",
     "LICENSE",
     "Makefile",
@@ -58,6 +71,146 @@ def modules(package: str) -> dict[str, set[str]]:
         )
         for path in sources(package)
     }
+
+
+@functools.cache
+def all_modules() -> dict[str, Path]:
+    """Every module of the three packages by its dotted name."""
+    paths = [path for package in PACKAGES for path in sources(package)]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+@functools.cache
+def graph(package: str) -> dict[str, set[str]]:
+    """Which modules of ours each module of ``package`` imports, late imports included."""
+    names = all_modules()
+    edges: dict[str, set[str]] = {}
+    for name, path in names.items():
+        if name.split(".")[0] != package:
+            continue
+        inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        edges[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            base = inside.split(".")[: len(inside.split(".")) - node.level + 1] if node.level else []
+            full = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                target = f"{full}.{alias.name}" if f"{full}.{alias.name}" in names else full
+                if target in names and target != name:
+                    edges[name].add(target)
+    return edges
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """The first circle of imports found, as a path that ends where it begins; empty where there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(edges.get(name, ())):
+            if target.count(".") and (closed := visit(target, [*path, name])):
+                return closed
+        done.add(name)
+        return []
+
+    return next((closed for name in edges if (closed := visit(name, []))), [])
+
+
+def room_arrows(edges: dict[str, set[str]], house: str) -> set[tuple[str, str]]:
+    """Pairs of rooms of ``house`` of which the first imports the second."""
+    depth = house.count(".") + 1
+
+    def room(name: str) -> str:
+        return name.split(".")[depth] if name.startswith(f"{house}.") else ""
+
+    pairs = {(room(name), room(target)) for name, targets in edges.items() for target in targets}
+    return {(one, other) for one, other in pairs if one and other and one != other}
+
+
+def floors(arrows: set[tuple[str, str]]) -> int:
+    """The number of rooms on the longest way down."""
+    below: dict[str, set[str]] = {}
+    for one, other in arrows:
+        below.setdefault(one, set()).add(other)
+
+    @functools.cache
+    def height(room: str) -> int:
+        return 1 + max((height(other) for other in below.get(room, ())), default=0)
+
+    return max(map(height, below))
+
+
+def test_circles_and_arrows_are_found():
+    edges = {"p.a.x": {"p.b.y"}, "p.b.y": {"p.c"}, "p.c": {"p.a.x"}}
+    assert circle(edges) == ["p.a.x", "p.b.y", "p.c", "p.a.x"]
+    assert circle({"p.a.x": {"p.b.y"}, "p.b.y": {"p.c"}, "p.c": set()}) == []
+    assert room_arrows(edges, "p") == {("a", "b"), ("b", "c"), ("c", "a")}
+    assert floors({("a", "b"), ("b", "c"), ("a", "c")}) == 3
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_circle_of_imports(package):
+    assert circle(graph(package)) == []
+
+
+@pytest.mark.parametrize("house", ROOMS)
+def test_arrows_point_down(house):
+    order = ROOMS[house].split()
+    arrows = room_arrows(graph(house.partition(".")[0]), house)
+    assert {pair for pair in arrows if set(pair) <= set(order) and order.index(pair[0]) < order.index(pair[1])} == set()
+
+
+def test_rooms_of_the_regressor_are_few_and_flat():
+    arrows = room_arrows(graph("regressor"), "regressor")
+    assert len(list((ROOT / "regressor").glob("*.py"))) <= 6
+    assert len(arrows) <= 60 and floors(arrows) <= 8
+
+
+def test_every_room_is_named():
+    for house, order in ROOMS.items():
+        folders = {path.parent.name for path in (ROOT / house.replace(".", "/")).glob("*/__init__.py")}
+        assert folders - {"engine"} <= set(order.split()), house
+
+
+def test_no_crumbs():
+    """Files of less than 60 lines with one importer belong to that."""
+    importers: dict[str, set[str]] = {}
+    for package in PACKAGES:
+        for name, targets in graph(package).items():
+            for target in targets:
+                importers.setdefault(target, set()).add(name)
+    crumbs = {}
+    for name, path in all_modules().items():
+        short = len(path.read_text(encoding="utf-8").splitlines()) < 60
+        if short and not path.name.startswith("__") and len(importers.get(name, ())) == 1:
+            crumbs[name] = importers[name]
+    assert crumbs == {}
+
+
+def test_tests_mirror_the_packages():
+    """At least nine of ten modules of 60 lines or more have a test file of their name in the mirrored folder."""
+    missing, count = [], 0
+    for package in PACKAGES:
+        for path in sources(package):
+            if path.name.startswith("__") or len(path.read_text(encoding="utf-8").splitlines()) < 60:
+                continue
+            count += 1
+            test = ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name}")
+            if not test.exists():
+                missing.append(str(test.relative_to(ROOT)))
+    assert len(missing) <= count / 10, missing
+
+
+def test_format_exceptions_are_few():
+    def count(folder: str) -> int:
+        mark = "fmt: " + "skip"
+        return sum(path.read_text(encoding="utf-8").count(mark) for path in (ROOT / folder).rglob("*.py"))
+
+    assert sum(map(count, PACKAGES)) <= 10 and count("tests") <= 40
 
 
 def test_relative_imports_are_resolved():

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from reference_crop import reference_crop, reference_framing, reference_side
 
 from regressor.config import preset
 from regressor.datasets.cropping import Framing, cut_crop, scale_of, warp
-from regressor.datasets.reference_crop import reference_crop, reference_framing, reference_side
 from regressor.geometry.camera import square_box
 from regressor.network.model import normalise
 from tokenizer.engine.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference_crop import reference_framing
 
 from regressor.config import AugmentConfig, preset
 from regressor.datasets.augmentation.augment import augment, reframe
@@ -16,7 +17,6 @@ from regressor.datasets.augmentation.close_crops import PARTS, close_crops
 from regressor.datasets.augmentation.mirroring import KEYPOINT_MIRROR, mirror
 from regressor.datasets.augmentation.occluders import cover
 from regressor.datasets.cropping import Framing, warp
-from regressor.datasets.reference_crop import reference_framing
 from regressor.geometry.camera import project_to_crop
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, index, keypoint_index

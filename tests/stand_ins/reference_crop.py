@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .cropping import Framing, warp
-
-ASPECT = 192 / 256
-"""Width over height of the part of a crop that the ViT sees."""
+from regressor.config import VIT_ASPECT
+from regressor.datasets.cropping import Framing, warp
 
 
-def reference_side(width: float, height: float, aspect: float = ASPECT) -> float:
+def reference_side(width: float, height: float, aspect: float = VIT_ASPECT) -> float:
     """Side in pixels of the square crop of a box: the box widened to ``aspect``, then its longer side; no margin."""
     return max(height, width / aspect)
 
