@@ -1,4 +1,4 @@
-"""Pictures of crops: enlarged, and saved as files of their own."""
+"""Pictures of crops: enlarged, saved as files, and test images with their predicted bodies."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import cv2
 import numpy as np
 import torch
 
-from regressor.datasets.crop_dataset import open_crops
+from regressor.datasets.crop_dataset import CropDataset, open_crops
 from regressor.export.mesh import write_image
-from regressor.geometry.camera import square_box
+from regressor.export.overlay import both_sides
+from regressor.geometry.camera import crop_intrinsics, square_box
+from regressor.network.model import Regressor, normalise
+from regressor.training.validation import joint_errors
+from tokenizer import Body
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
 from tokenizer.engine.errors import fail
+from tokenizer.engine.pages.page import card, cards, strip
+from tokenizer.engine.pages.pictures import data_uri
 
 
 def enlarge(image: np.ndarray, size: int) -> np.ndarray:
@@ -35,3 +42,39 @@ def save_test_person(crops: Path, out: Path, number: int, size: int = 480) -> No
     edge = round((1 - 1 / (right - left)) / 2 * len(image))
     inner = enlarge(np.ascontiguousarray(image[edge : len(image) - edge, edge : len(image) - edge]), size)
     write_image(out, inner)
+
+
+_CROP = 224
+
+
+@torch.no_grad()
+def predicted_images(store: CropDataset, regressor: Regressor, body: Body, count: int = 8) -> str:
+    """The first test images: as they are, with the true and with the predicted body, and both from the side (html)."""
+    sample = store.sample(np.arange(min(count, store.count("test"))), "test")
+    prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    true_pose = {"root": sample["global_orient"], "betas": sample["betas"]}
+    true_joints = body.joints(sample["body_pose"], **true_pose)
+    error = joint_errors(prediction.joints(body), true_joints)
+    truth = body.vertices(sample["body_pose"], **true_pose, translation=sample["translation"])
+    predicted = prediction.vertices(body) + prediction.camera_translation()[:, None]
+    K = crop_intrinsics(sample["K"], sample["box"], _CROP)
+    size = (_CROP, _CROP)
+    layers = [paint(truth, body.faces, K, size, TRUE_COLOUR), paint(predicted, body.faces, K, size, BODY_COLOUR)]
+    sides = both_sides(
+        predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None],
+        truth - true_joints[:, :1] - sample["translation"][:, None],
+        body.faces,
+        _CROP,
+    )
+    items = []
+    for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
+        large = enlarge(image, _CROP)
+        pictures = [
+            (large, "image"),
+            (lay_over(large, layers[0][i]), "true"),
+            (lay_over(large, layers[1][i]), "predicted"),
+            (sides[i], "side"),
+        ]
+        caption = f"<b>{error['mpjpe_mm'][i]:.0f} mm</b>, {error['pa_mpjpe_mm'][i]:.0f} mm after alignment"
+        items.append(card(strip([(data_uri(picture), label) for picture, label in pictures]), caption))
+    return cards(items, "two")

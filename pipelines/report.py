@@ -38,7 +38,7 @@ from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
 from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical_poses
 
-from . import sheets
+from . import pictures as sheets
 from .demo import surroundings
 from .history import last_runs
 from .stages import UNSEEN, Settings, stages

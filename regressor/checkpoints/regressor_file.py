@@ -1,22 +1,24 @@
-"""The exported regressor: one file of averaged weights that knows which vocabulary it was trained with."""
+"""The exported regressor: one file of averaged weights, with the digest of the tokenizer it was trained with."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from tokenizer import FrozenTokenizer, __version__, load_tokenizer
+from tokenizer import Body, FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.config import from_dict, to_dict
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.file_kinds import kind_of
 from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
+from tokenizer.engine.training.run import RunFolder
 
 from ..config import RegressorConfig
+from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..network.vit import ViT
 
@@ -167,3 +169,31 @@ def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, w
     if assign:
         state = {name: value.to(expected[name].dtype) for name, value in state.items()}
     network.load_state_dict(state, assign=assign)
+
+
+Export = Literal["best", "last"]
+
+
+def export_run(path: Path, out: Path, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, export: Export) -> Path:
+    """Write ``out`` with averaged weights from the newest checkpoint of the run at ``path``: those of the best
+    validation so far, or the last. Raises ``UserError`` where there is no run."""
+    run = RunFolder.open(path)
+    assert run.state is not None
+    chosen = run.state.get("best") if export == "best" else None
+    if chosen is None:
+        found = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
+        figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
+        export, chosen = "last", {**run.state, "figures": figures}
+    config = from_dict(RegressorConfig, run.config["regressor"])
+    network = build_regressor(config, tokenizer, empty=True).network
+    load_strictly(network, chosen["average"], what="the checkpoint", assign=True)
+    provenance = {
+        "crops": mixture.digest,
+        "crops_attributes": mixture.attributes,
+        "body": body.kind,
+        "steps": run.state["step"],
+        "metrics": chosen["figures"],
+        "weights": f"{export}, step {chosen['step']}",
+    }
+    provenance |= {name: run.config[name] for name in ("start", "backbone") if name in run.config}
+    return save_regressor(out, network, config, tokenizer, provenance)

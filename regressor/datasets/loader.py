@@ -21,8 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tokenizer import Body
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.files.open_files import allow_open_files
-from tokenizer.engine.processes import available_cores
+from tokenizer.engine.processes import allow_open_files, available_cores
 
 from ..config import RegressorConfig
 from ..sample import Sample, checked_confidences, join, take, without_images

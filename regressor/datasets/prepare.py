@@ -1,8 +1,11 @@
-"""Turns other people's data sets into shards, once: several at a time, resumable, everything left out named.
+"""Convert other people's data sets into shards, once: several at a time, resumable, every skipped item listed.
 
-A shard is written whole by the process that reads its part of the data; a part of which some is held out gives two.
-It carries the key of that part, so that another run keeps it where neither the data nor the options have changed; the
-index that makes a folder of them comes last.
+One process reads a part of the data and writes it as a whole shard; a part of which some people are held out for
+validation gives two. A shard carries the key of its part, so that another run keeps it where neither the data nor the
+options have changed. The index that makes a folder of them is written last.
+
+The validation split takes whole sequences, chosen by a hash of their names: the same in every run, with any number of
+workers, in any order.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -29,12 +32,11 @@ from ..config import VIT_ASPECT
 from ..geometry.boxes import check_box
 from ..geometry.camera import assumed_intrinsics, prediction_box, square_box
 from ..sample import GENDERS, capped_confidences
-from .annotation import LeftOut, Part, Person, Photo, ReadOptions
+from .annotation import LeftOut, ListedPart, Part, Person, Photo, ReadOptions
 from .image_files import decode_image, read_header, read_image
 from .readers import reader
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
 from .shards import INDEX, INDEX_FORMAT, INDEX_VERSION, Shard
-from .validation_split import held_out_below, place
 
 LEFT_OUT = "left_out.txt"
 _VERSION = 2
@@ -353,3 +355,46 @@ def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: S
         "name": photo.name,
         "sequence": photo.sequence,
     }
+
+
+_BITS = 53
+"""Of a hash: as many as a float64 holds exactly."""
+_FEW = 200
+"""Sequences or photographs, below which chance alone would hold out far too many, or none."""
+
+
+def place(photo: Photo) -> float:
+    """Where a photograph falls between 0 and 1: by its sequence, else by its name."""
+    name = f"sequence {photo.sequence}" if photo.sequence else f"photo {photo.name}"
+    return (int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> (64 - _BITS)) / 2**_BITS
+
+
+def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
+    """The place below which photographs of the split ``train`` are held out as ``val``, and what is to be said of it.
+
+    That is ``share``; of few, where the parts are listed already, it is the place that holds out that share of them to
+    the nearest one, and leaves neither side empty. What is a single sequence (or photograph) stays in train. Raises
+    ``UserError`` for a share that is none, or without a split ``train``.
+    """
+    if not 0 <= share < 1:
+        raise fail("That is no share to hold out", got=f"{share:g}", expected="0 or more, and less than 1")
+    if not share:
+        return 0.0, ""
+    training = [part for part in parts if part.split == "train"]
+    if not training:
+        raise fail(
+            "There is no split 'train' to hold out of",
+            got=", ".join(sorted({part.split for part in parts})),
+            next_step="Give --split train",
+        )
+    said = f"{share:.3g} of the sequences, or of the photographs without one, by a hash of their names"
+    if not all(isinstance(part, ListedPart) for part in training):
+        return share, said
+    photos = [item for part in training if isinstance(part, ListedPart) for item in part.items]
+    places = sorted({place(photo) for photo in photos if isinstance(photo, Photo) and photo.people})
+    if len(places) < 2:
+        what = "one sequence" if any(isinstance(item, Photo) and item.sequence for item in photos) else "one photograph"
+        return 0.0, f"nothing: all of it is {what}, which stays in train"
+    if len(places) >= _FEW:
+        return share, said
+    return places[min(max(round(share * len(places)), 1), len(places) - 1)], said

@@ -41,8 +41,7 @@ from tokenizer.engine.training.tensorboard import writer_class
 from tokenizer.engine.training.throughput import Throughput
 
 from ..checkpoints.backbones import start_from_backbone
-from ..checkpoints.export_run import Export, export_run
-from ..checkpoints.regressor_file import check_vocabulary, load_strictly
+from ..checkpoints.regressor_file import Export, check_vocabulary, export_run, load_strictly
 from ..config import RegressorConfig, check_tokens
 from ..datasets.crop_dataset import CropDataset
 from ..datasets.loader import Stream, named_deaths, started, wanted_workers

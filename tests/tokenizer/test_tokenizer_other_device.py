@@ -126,8 +126,7 @@ def test_train(both, poses, tmp_path, kind):
 
 
 def test_a_batch_is_the_same_wherever_it_is_drawn(elsewhere, poses):
-    from tokenizer.training.batch import draw_batch
-    from tokenizer.training.mixture import Mixture
+    from tokenizer.training.mixture import Mixture, draw_batch
 
     store = open_store(poses)
     drawn = torch.from_numpy(store.poses("train"))

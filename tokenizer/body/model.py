@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from ..engine.errors import fail
 from .keypoints import SMPL_JOINTS_AS_KEYPOINTS, keypoint_matrix
 from .open_body import GARMENTS, NUM_BETAS, open_body_arrays
-from .regions import moving_joints, vertex_regions
 from .skeleton import JOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS, PARENTS
 from .skinning import KinematicTree, skin
 from .smpl_files import find_model_file, landmark_vertices, read_extra_regressor, read_model_file
-from .subset import well_spread_vertices
+from .vertex_sets import moving_joints, vertex_regions, well_spread_vertices
 
 _HANDS = {"smpl": (22, 23), "open": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
 """The model's joint that stands for each SMPL hand: the middle finger's first, where there are fingers."""

@@ -3,10 +3,13 @@
 Principal components of 1,000 random adults in T-pose give the betas (unit variance, + means larger volume); skinning
 weights are the asset's, summed over the bones of each SMPL joint; joints are regressed from vertices as in SMPL
 (Loper et al., SIGGRAPH Asia 2015). The result is cached as one npz whose name carries the version of the recipe.
+
+Landmark vertices are picked by rule: extreme vertices of a region on the left, and their mirror.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -18,9 +21,50 @@ from ..engine.files.atomic import write_atomically
 from ..engine.files.cache import cache_folder, locked
 from ..engine.files.npz import read_npz
 from .open_body_assets import Assets, smpl_joint_of
-from .open_body_landmarks import landmark_vertices
 from .open_body_shapes import sample_t_poses
-from .skeleton import JOINT_NAMES, NUM_JOINTS, mirror_permutation
+from .skeleton import JOINT_NAMES, NUM_JOINTS, index, mirror_permutation
+
+HEAD = index("head")
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+def landmark_vertices(
+    assets: Assets, template: np.ndarray, kept: np.ndarray, mirror: np.ndarray
+) -> tuple[list[str], list[int]]:
+    """Names and indices, among the ``kept`` vertices, of nose, crown, chin, eyes, ears, toes and heels.
+
+    ``template`` (V,3) is the rest shape of the kept vertices, ``mirror`` (V,) their mirror images.
+    """
+    strongest = np.array(assets.bones[0])[assets.weights[kept].argmax(1)]
+    central = np.abs(template[:, 0]) < 2e-3
+    left = template[:, 0] > 2e-3
+    eyes = kept >= 13380
+    facial = np.array([smpl_joint_of(str(bone)) == HEAD for bone in strongest])
+
+    def foot(prefix: str) -> np.ndarray:
+        return left & np.char.startswith(strongest, prefix)
+
+    rules: dict[str, tuple[np.ndarray, Score]] = {
+        "nose": (central & facial & ~eyes, lambda v: v[:, 2]),
+        "crown": (central & facial, lambda v: v[:, 1]),
+        "chin": (central & (strongest == "jaw"), lambda v: v[:, 2] - 2 * v[:, 1]),
+        "left_eye": (left & eyes, lambda v: v[:, 2]),
+        "left_ear": (left & facial & ~eyes & (strongest == "head"), lambda v: v[:, 0]),
+        "left_big_toe": (foot("toe1-"), lambda v: v[:, 2]),
+        "left_small_toe": (foot("toe5-"), lambda v: v[:, 2]),
+        "left_heel": (foot("foot"), lambda v: -v[:, 2] - v[:, 1]),
+    }
+    names, vertices = [], []
+    for name, (region, score) in rules.items():
+        candidates = np.flatnonzero(region)
+        best = int(candidates[score(template[candidates]).argmax()])
+        names.append(name)
+        vertices.append(best)
+        if name.startswith("left_"):
+            names.append(name.replace("left_", "right_"))
+            vertices.append(int(mirror[best]))
+    return names, vertices
+
 
 VERSION = 1
 NUM_BETAS = 10

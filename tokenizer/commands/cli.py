@@ -24,7 +24,6 @@ from ..engine.files.own_inputs import refuse_own_inputs
 from ..engine.training.threads import wait_without_spinning
 from .clips import complete, decode, encode
 from .poses import fit_prior, prepare, sample
-from .report import report
 
 _WEIGHTS = click.Choice(["best", "last"])
 
@@ -41,7 +40,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (prepare, sample, fit_prior, encode, decode, complete, report):
+for command in (prepare, sample, fit_prior, encode, decode, complete):
     main.add_command(command)
 
 
@@ -251,4 +250,40 @@ def export_reference(tokenizer: Path, out: Path) -> None:
 
     refuse_own_inputs(out, tokenizer)
     write_reference(load_tokenizer(tokenizer).tokenizer, out)
+    click.echo(f"Wrote {out}")
+
+
+@main.command()
+@click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
+@click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUN/report.html).")
+@click.option("--poses", type=POSE_STORE, help="Pose store (default: the one it was trained on).")
+@click.option(
+    "--bench", type=InputPath("benchmark"), help="JSON of `make bench-tokenizer` (default: in or beside RUN)."
+)
+@body_option
+@device_option
+@reports_user_errors
+def report(
+    run_path: Path, out: Path | None, poses: Path | None, bench: Path | None, body_source: str, device: str
+) -> None:
+    """Write one page about the run folder RUN: how it learned, what it loses, what its tokens mean."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from ..body.model import load_body
+    from ..engine.training.precision import resolve_device
+    from ..report.write import write_report
+
+    body = load_body(body_source).to(resolve_device(device))
+    out = out or run_path / "report.html"
+    click.echo(f"Measuring {run_path} and writing {out}")
+    write_report(
+        run_path,
+        out,
+        body,
+        poses=poses,
+        benchmark=bench,
+        steps=lambda name: partial(tqdm, desc=name, leave=False),
+    )
     click.echo(f"Wrote {out}")

@@ -1,4 +1,4 @@
-"""Work in several processes whose results come in order, few at a time."""
+"""Worker processes: how many cores there are, work in order over several processes, and open files per process."""
 
 from __future__ import annotations
 
@@ -56,3 +56,29 @@ def _start_worker() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+_OTHERS = 1000
+"""Files of all else: libraries, run folders, batches that other processes hand over."""
+
+
+def allow_open_files(count: int) -> None:
+    """Raise the limit of this process, and of those it starts, to ``count`` files and some others.
+
+    Windows has no such limit. Raises ``UserError`` where the system allows fewer than ``count`` and a hundred.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = float("inf") if hard == resource.RLIM_INFINITY else hard
+    if most < count + 100:
+        raise fail(
+            "Too many shards would be open at a time",
+            got=f"{count:,}",
+            expected=f"files within `ulimit -Hn`, {most:,}",
+            next_step="Lower data.shuffle_buffer",
+        )
+    if soft != resource.RLIM_INFINITY and soft < count + _OTHERS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (int(min(count + _OTHERS, most)), hard))

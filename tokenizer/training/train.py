@@ -43,9 +43,8 @@ from ..engine.training.tensorboard import writer_class
 from ..evaluation.reconstruction import evaluate_tokenizer
 from ..mocap.store import PoseStore
 from ..network.model import PoseTokenizer, TokenizerOutput, build_tokenizer
-from .batch import Batch, draw_batch
 from .losses import consistency_loss, reconstruction_loss
-from .mixture import Mixture
+from .mixture import Batch, Mixture, draw_batch
 
 Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]

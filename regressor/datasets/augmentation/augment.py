@@ -1,6 +1,10 @@
-"""Changes of training crops that keep every annotation exact: mirror, roll, zoom and shift, patches, colour, noise.
+"""Augmentation of training crops with exact annotation.
 
-Of each sample by its own draws, whatever else is in its batch, and in one resampling of its picture.
+Mirror images, rotation, zoom, shift, extreme crops, patches, colour, noise.
+
+Each sample has its own random draws, whatever else is in its batch; its picture is resampled once. Extreme crops close
+in on a part of the body, as a door frame cuts people off. Patches (Cutout, DeVries and Taylor, 2017; CutPaste, Li et
+al., CVPR 2021) hide a part of the image, and leave the annotation as it is.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokenizer.body.skeleton import KEYPOINT_NAMES
+
 from ...config import AugmentConfig
 from ...sample import Sample
 from ..cropping import Framing, PictureOf, as_images, own_pictures
-from .close_crops import close_crops
 from .mirroring import mirror_annotation
-from .occluders import cover
 
 _COLUMNS = {
     "roll": 1,
@@ -192,4 +196,78 @@ def reframe_annotation(sample: Sample, roll: Tensor, zoom: Tensor, shift: Tensor
     centre = principal + (turn2 @ ((low + high) / 2 - principal)[..., None])[..., 0] + shift * size
     half = 0.5 * size * zoom[:, None]
     out["box"] = torch.cat([centre - half, centre + half], -1)
+    return out
+
+
+_ARMS = ("shoulder", "elbow", "wrist")
+_LEGS = ("hip", "knee", "ankle", "big_toe", "heel")
+_PARTS = {
+    "upper body": ("nose", "neck", *(f"{side}_{name}" for side in ("left", "right") for name in (*_ARMS, "hip"))),
+    "torso": tuple(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "hip")),
+    "head": ("nose", "neck", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    "legs": tuple(f"{side}_{name}" for side in ("left", "right") for name in _LEGS),
+    "left arm": tuple(f"left_{name}" for name in _ARMS),
+    "right arm": tuple(f"right_{name}" for name in _ARMS),
+    "left leg": tuple(f"left_{name}" for name in _LEGS),
+    "right leg": tuple(f"right_{name}" for name in _LEGS),
+}
+PARTS: dict[str, tuple[int, ...]] = {
+    part: tuple(i for i, keypoint in enumerate(KEYPOINT_NAMES) if keypoint.removeprefix("lsp_") in names)
+    for part, names in _PARTS.items()
+}
+"""What a frame can close in on: indices of keypoints, those of LSP among them, since a data set may know only one kind
+of them."""
+
+_LEAST_KNOWN = 3
+_LEAST_SIDE = 0.2
+"""Of the old box: in smaller frames hardly a pixel is left of an ordinary crop."""
+_MARGIN = (1.1, 1.6)
+
+
+def close_crops(keypoints: Tensor, chosen: np.ndarray, draws: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames around a random part of each body: ``zoom`` (B,) and ``shift`` (B,2) as ``augmentation.reframe`` takes
+    them, and ``found`` (B,) bool, where there is such a frame.
+
+    ``keypoints`` (B,44,3): in crop units with confidence, as rolled as the frame will be. Of those ``chosen`` (B,) bool
+    a part is drawn, by ``draws`` (B,4) from [0, 1); where fewer than 3 of its keypoints are known and inside the crop,
+    there is no frame.
+    """
+    zoom, shift = torch.ones(len(keypoints)), torch.zeros(len(keypoints), 2)
+    found = torch.zeros(len(keypoints), dtype=torch.bool)
+    parts = list(PARTS.values())
+    for i in np.flatnonzero(chosen).tolist():
+        part = parts[int(draws[i, 0] * len(parts))]
+        points = keypoints[i, list(part)]
+        points = points[(points[:, 2] > 0) & (points[:, :2].abs() < 0.5).all(1), :2]
+        if len(points) < _LEAST_KNOWN:
+            continue
+        low, high = points.amin(0), points.amax(0)
+        margin = _MARGIN[0] + float(draws[i, 1]) * (_MARGIN[1] - _MARGIN[0])
+        side = ((high - low).amax() * margin).clamp(_LEAST_SIDE, 1.0)
+        zoom[i], found[i] = side, True
+        shift[i] = (low + high) / 2 + torch.from_numpy(draws[i, 2:] - 0.5) * 0.2 * side
+    return zoom, shift, found
+
+
+_SIDES = (0.1, 0.4)
+_FLAT = 0.5
+
+
+def cover(image: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """A new image (S,S,3) uint8 with one rectangle on it, anywhere, by ``draws`` (10,) from [0, 1).
+
+    Its sides are 10 to 40 % of the crop's, its middle is inside the crop. It shows one colour or, as often, what is at
+    another place of the same image.
+    """
+    edge = len(image)
+    sides = np.maximum(1, (edge * (_SIDES[0] + draws[:2] * (_SIDES[1] - _SIDES[0]))).round().astype(int))
+    low = (draws[2:4] * edge - sides / 2).round().astype(int)
+    high, low = np.clip(low + sides, 1, edge), np.clip(low, 0, edge - 1)
+    out = image.copy()
+    if draws[4] < _FLAT:
+        out[low[0] : high[0], low[1] : high[1]] = (256 * draws[5:8]).astype(np.uint8)
+    else:
+        size = high - low
+        top, left = (draws[8:10] * (edge - size + 1)).astype(int)
+        out[low[0] : high[0], low[1] : high[1]] = image[top : top + size[0], left : left + size[1]]
     return out

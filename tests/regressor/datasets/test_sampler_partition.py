@@ -7,7 +7,7 @@ import pytest
 
 from regressor.datasets.sampler import own_parts
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.files.open_files import allow_open_files
+from tokenizer.engine.processes import allow_open_files
 
 
 @pytest.mark.parametrize("counts", [[7], [100, 100, 3], [1000] * 8 + [3], [1] * 9, [5, 1, 90, 4]])

@@ -12,9 +12,8 @@ from click.testing import CliRunner
 from regressor.commands.cli import main
 from regressor.datasets.annotation import ListedPart, Person, Photo, ReadOptions
 from regressor.datasets.crop_dataset import open_crops
-from regressor.datasets.prepare import StoreOptions, prepare_shards
+from regressor.datasets.prepare import StoreOptions, held_out_below, place, prepare_shards
 from regressor.datasets.shard_file import about_shard
-from regressor.datasets.validation_split import held_out_below, place
 from tokenizer.engine.errors import UserError
 
 PERSON = Person(np.array([0.0, 0, 10, 10]))

@@ -17,8 +17,7 @@ from regressor.evaluation.compare import compare_files, read_result
 from regressor.evaluation.evaluate import BEST_ROW, evaluate_files, evaluate_split
 from regressor.evaluation.evaluate_2d import FORMAT as FORMAT_2D
 from regressor.evaluation.protocols import protocol
-from regressor.evaluation.published import published_rows
-from regressor.evaluation.results import Report
+from regressor.evaluation.results import Report, published_rows
 from regressor.evaluation.robustness import changes
 from tokenizer.engine.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from regressor.export.painter import paint_faces
+from regressor.export.overlay import paint_faces
 from tokenizer.body.camera import intrinsics
 from tokenizer.body.figures import paint
 

@@ -11,7 +11,6 @@ import torch
 
 from tokenizer.body import open_body as recipe
 from tokenizer.body.model import load_body, load_garments
-from tokenizer.body.regions import REGION_NAMES
 from tokenizer.body.rotations import axis_angle_to_matrix, mirror_rotations
 from tokenizer.body.skeleton import (
     BODY_JOINT_NAMES,
@@ -22,6 +21,7 @@ from tokenizer.body.skeleton import (
     keypoint_index,
     mirror_permutation,
 )
+from tokenizer.body.vertex_sets import REGION_NAMES
 from tokenizer.engine.errors import UserError
 
 REST = torch.eye(3).expand(21, 3, 3)

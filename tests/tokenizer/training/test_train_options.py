@@ -21,8 +21,7 @@ from tokenizer.engine.training.scaling import LossScale
 from tokenizer.evaluation.describe import describe
 from tokenizer.network.model import build_tokenizer
 from tokenizer.training import train
-from tokenizer.training.batch import draw_batch
-from tokenizer.training.mixture import Mixture
+from tokenizer.training.mixture import Mixture, draw_batch
 from tokenizer.training.train import export_run, train_tokenizer
 
 SMALL = TokenizerConfig(

@@ -12,10 +12,8 @@ import torch
 from reference_crop import reference_framing
 
 from regressor.config import AugmentConfig, preset
-from regressor.datasets.augmentation.augment import augment, reframe
-from regressor.datasets.augmentation.close_crops import PARTS, close_crops
+from regressor.datasets.augmentation.augment import PARTS, augment, close_crops, cover, reframe
 from regressor.datasets.augmentation.mirroring import KEYPOINT_MIRROR, mirror
-from regressor.datasets.augmentation.occluders import cover
 from regressor.datasets.cropping import Framing, warp
 from regressor.geometry.camera import project_to_crop
 from tokenizer.body.rotations import axis_angle_to_matrix
