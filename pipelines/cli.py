@@ -166,7 +166,7 @@ def drift(
     """
     from tqdm import tqdm
 
-    from .drift import RUNS_A_SEED, TRIALS, run_drift
+    from .drift import RUNS_A_SEED, TRIALS, DriftOptions, run_drift
     from .report import rewrite_report
 
     source = tokenizer_file or runs / "tokenizer.h5"
@@ -179,12 +179,7 @@ def drift(
         found = run_drift(
             runs,
             source,
-            samples=samples,
-            steps=steps,
-            camera=camera,
-            thresholds=thresholds,
-            seed=seed,
-            seeds=seeds,
+            DriftOptions(samples, steps, camera, thresholds, seed, seeds),
             progress=lambda _: bar.update(),
         )
     click.echo(found.to_markdown())

@@ -44,7 +44,7 @@ class Curve:
     """One descent: at every step the mean 2D error in pixels of a 256 px crop, MPJPE and PA-MPJPE in mm."""
 
     pose: PoseSpace
-    loss: str
+    loss: str = "plain"
     error_2d_px: list[float] = field(default_factory=list)
     mpjpe_mm: list[float] = field(default_factory=list)
     pa_mpjpe_mm: list[float] = field(default_factory=list)
@@ -73,7 +73,6 @@ def descend(
     tokenizer: FrozenTokenizer,
     rate: float,
     tals: TalsConfig | None = None,
-    loss: str = "plain",
     steps: int = 100,
 ) -> Curve:
     """Follow the gradient of the squared 2D error, from the true pose and orientation, for ``steps`` steps.
@@ -91,7 +90,7 @@ def descend(
     leaves, rotations = _start(true_pose, pose, tokenizer)
     groups = [{"params": [orientation], "lr": _ORIENTATION_RATE}, {"params": leaves, "lr": rate}]
     optimizer = torch.optim.SGD(groups, momentum=_MOMENTUM)
-    curve, translation = Curve(pose, loss), None
+    curve, translation = Curve(pose), None
     for step in range(steps + 1):
         posed, root = rotations(), rot6d_to_matrix(orientation)
         points = body.keypoints(posed, root=root, betas=betas)

@@ -114,25 +114,37 @@ class Drift:
         )
 
 
+@dataclass(frozen=True)
+class DriftOptions:
+    """Of the drift experiment. ``samples``: bodies for each seed, other ones for each of ``seeds`` seeds from ``seed``
+    on; ``steps`` of a descent; ``camera``: a camera model by name; ``thresholds`` of TALS: ``derived`` (as
+    ``pose-regressor calibrate`` does, from other bodies through the same camera) or ``published``."""
+
+    samples: int = 200
+    steps: int = 100
+    camera: str = "reference"
+    thresholds: str = "derived"
+    seed: int = 0
+    seeds: int = 3
+
+
+DEFAULT_OPTIONS = DriftOptions()
+
+
 def run_drift(
     runs: Path,
     tokenizer_file: Path,
+    options: DriftOptions = DEFAULT_OPTIONS,
     *,
-    samples: int = 200,
-    steps: int = 100,
-    camera: str = "reference",
-    thresholds: str = "derived",
-    seed: int = 0,
-    seeds: int = 3,
     progress: Callable[[int], object] | None = None,
 ) -> Drift:
     """Run all descents and write ``drift.json``, ``drift.md`` and ``drift.svg`` into ``runs``.
 
-    Bodies are drawn from the embedded pose source and seen by true cameras of 24 to 85 mm, others for each of ``seeds``
-    seeds from ``seed`` on. ``thresholds``: ``derived`` (as ``pose-regressor calibrate`` does, from other bodies through
-    the same camera) or ``published``. Raises ``UserError`` for anything else. ``progress`` is called after each of
-    ``TRIALS`` + ``RUNS_A_SEED`` × ``seeds`` descents.
+    Bodies are drawn from the embedded pose source and seen by true cameras of 24 to 85 mm. ``progress`` is called after
+    each of ``TRIALS`` + ``RUNS_A_SEED`` × ``seeds`` descents. Raise ``UserError`` for impossible options.
     """
+    samples, steps, camera, thresholds = options.samples, options.steps, options.camera, options.thresholds
+    seed, seeds = options.seed, options.seeds
     if thresholds not in ("derived", "published"):
         raise fail(f"Unknown thresholds {thresholds!r}", expected="derived or published")
     if samples < 1 or steps < 1 or seeds < 1:
@@ -153,19 +165,17 @@ def run_drift(
         tals, source = (PUBLISHED_TALS, "published") if thresholds == "published" else _derived(others, model, samples)
         for space in SPACES:
             for weight in (None, *WEIGHTS):
-                curves.append(
-                    descend(
-                        people,
-                        painter.body,
-                        model,
-                        space,
-                        tokenizer=tokenizer,
-                        rate=rates[space],
-                        steps=steps,
-                        tals=None if weight is None else replace(tals, weight=weight),
-                        loss=_loss(weight),
-                    )
+                curve = descend(
+                    people,
+                    painter.body,
+                    model,
+                    space,
+                    tokenizer=tokenizer,
+                    rate=rates[space],
+                    steps=steps,
+                    tals=None if weight is None else replace(tals, weight=weight),
                 )
+                curves.append(replace(curve, loss=_loss(weight)))
                 if progress is not None:
                     progress(len(curves))
     drift = Drift(curves, numbers, samples, steps, camera, source, rates)

@@ -22,7 +22,7 @@ from regressor.config import RegressorConfig, preset
 from regressor.datasets.made_up import made_up_sample
 from regressor.network.model import build_regressor
 from regressor.sample import to_device
-from regressor.training.gradients import leave_gradients
+from regressor.training.gradients import forward_backward
 from regressor.training.optimizer import frozen_parts, make_optimizer
 from tokenizer import FrozenTokenizer, load_body, load_tokenizer
 from tokenizer.artifact import export_tokenizer
@@ -80,8 +80,8 @@ def bench_step(
     seconds = []
     for step in range(warmup + steps):
         began = time.perf_counter()
-        leave_gradients(regressor, sample, body, frozen, config, step, scale)
-        scale.down(optimizer)
+        forward_backward(regressor, sample, body, frozen, config, step, scale)
+        scale.unscale(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip or math.inf)
         scale.step(optimizer, float(norm))
         average.update(network, step)

@@ -126,7 +126,7 @@ def bench_tokenizers(
     thin = out / "poses_thinned.h5"
     _thin(full, thin)
     store = open_store(thin)
-    judge = Judge(store, full, body)
+    evaluator = Evaluator(store, full, body)
     rows: list[Row] = []
     for name in names:
         found = []
@@ -136,7 +136,7 @@ def bench_tokenizers(
             say(f"$ {shlex.join(command)}")
             run_command(command)
             frozen = load_tokenizer(run / "tokenizer.h5")
-            judged = judge.errors if CANDIDATES[name].slow else judge.learned
+            judged = evaluator.errors if CANDIDATES[name].slow else evaluator.learned
             row = judged(name, frozen, frozen.num_tokens * math.log2(frozen.num_codes))
             row.bits = row.bits if CANDIDATES[name].bits else None
             row.steps, row.poses_per_s = _pace(run)
@@ -155,12 +155,12 @@ def bench_tokenizers(
         ("PCA + rounding, 590 bits", PcaRounding(train, 590)),
     ):
         # Their ids choose from tables of their own, which is no use of one codebook.
-        rows.append(replace(judge.errors(name, classical, classical.bits), codes_used=None))
+        rows.append(replace(evaluator.errors(name, classical, classical.bits), codes_used=None))
         _write(out, rows, store, minutes, seeds)
     return rows
 
 
-class Judge:
+class Evaluator:
     """Scores tokenizers on the validation poses of a store; ``full``: with every frame, for neighbours in time."""
 
     def __init__(self, store: PoseStore, full: PoseStore, body: Body) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -15,7 +15,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.files.file_kinds import kind_of
 from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
-from tokenizer.engine.training.run import RunFolder
+from tokenizer.engine.training.run import Export, RunFolder
 
 from ..config import RegressorConfig
 from ..datasets.mixtures import Mixture
@@ -169,9 +169,6 @@ def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, w
     if assign:
         state = {name: value.to(expected[name].dtype) for name, value in state.items()}
     network.load_state_dict(state, assign=assign)
-
-
-Export = Literal["best", "last"]
 
 
 def export_run(path: Path, out: Path, mixture: Mixture, tokenizer: FrozenTokenizer, body: Body, export: Export) -> Path:

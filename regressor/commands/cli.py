@@ -29,7 +29,11 @@ from .importing import import_backbone, import_reference
 from .options import THRESHOLDS, precision_option, tokenizer_option
 
 if TYPE_CHECKING:
+    from tokenizer import Body
     from tokenizer.engine.training.precision import Precision
+
+    from ..config import RegressorConfig
+    from ..datasets.mixtures import Mixture
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -234,11 +238,10 @@ def train(
     from tokenizer.engine.errors import fail
     from tokenizer.engine.training.bar import TrainingBar
     from tokenizer.engine.training.gpu import described
-    from tokenizer.engine.training.run import RunFolder
+    from tokenizer.engine.training.run import RunFolder, RunOptions
     from tokenizer.engine.training.throughput import pace_described
 
     from ..config import preset, with_loss
-    from ..datasets.crop_dataset import check_body_model
     from ..datasets.mixtures import open_mixture
     from ..datasets.remote import default_cache
     from ..evaluation.scoring_bodies import load_scoring_bodies
@@ -255,15 +258,7 @@ def train(
         config = starting_config(start, config if preset_name else None)
     config = with_loss(config, form=loss, compat_reference=compat_reference, tals=tals)
     config = resolve(config, file=config_file, assignments=assignments)
-    if best_by is not None:
-        config = resolve(config, assignments=[f"best_by={best_by}"])
-    config = replace(config, device=device if device != "auto" else config.device)
-    if compiled:
-        config = replace(config, compile=True)
-    if no_pictures:
-        config = replace(config, pictures=0)
-    if minutes is not None:
-        config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
+    config = _with_options(config, best_by, device, compiled, no_pictures, minutes)
     if mix is None and resuming:
         mix = str(RunFolder.settings(run_path)["regressor"].get("data", {}).get("mix", ""))
     if mix is not None:
@@ -278,14 +273,7 @@ def train(
             note_on_budget(run_path, minutes)
         else:
             note_on_precision(config.precision, config.device)
-        if mixture.note:
-            click.echo(f"Mixture: {mixture.note}")
-        for note in (
-            *(store.note for store in mixture.stores.values()),
-            check_body_model(mixture.stores.values(), body),
-        ):
-            if note:
-                click.echo(f"Note: {note}", err=True)
+        _print_notes(mixture, body)
     with TrainingBar("regressor", shown=first) as bar:
 
         def progress(step: int, steps: int, figures: dict[str, float]) -> None:
@@ -298,11 +286,9 @@ def train(
             run_path,
             config,
             body,
-            backbone=backbone_file,
-            start=start,
-            resume=resuming,
-            export=export,
-            tensorboard=tensorboard,
+            options=RunOptions(
+                backbone=backbone_file, start=start, resume=resuming, export=export, tensorboard=tensorboard
+            ),
             true_bodies=bodies.true,
             progress=progress,
         )
@@ -390,3 +376,40 @@ def predict(
 
 if __name__ == "__main__":
     main()
+
+
+def _with_options(
+    config: RegressorConfig,
+    best_by: str | None,
+    device: str,
+    compiled: bool,
+    no_pictures: bool,
+    minutes: float | None,
+) -> RegressorConfig:
+    """Return ``config`` with those options of ``train`` that stand for a setting."""
+    from dataclasses import replace
+
+    from tokenizer.engine.config import resolve
+
+    if best_by is not None:
+        config = resolve(config, assignments=[f"best_by={best_by}"])
+    if device != "auto":
+        config = replace(config, device=device)
+    if compiled:
+        config = replace(config, compile=True)
+    if no_pictures:
+        config = replace(config, pictures=0)
+    if minutes is not None:
+        config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
+    return config
+
+
+def _print_notes(mixture: Mixture, body: Body) -> None:
+    from ..datasets.crop_dataset import check_body_model
+
+    if mixture.note:
+        click.echo(f"Mixture: {mixture.note}")
+    datasets = mixture.stores.values()
+    for note in (*(dataset.note for dataset in datasets), check_body_model(datasets, body)):
+        if note:
+            click.echo(f"Note: {note}", err=True)

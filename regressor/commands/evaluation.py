@@ -94,7 +94,7 @@ def evaluate(
     from tokenizer.engine.training.precision import resolve_device
 
     from ..datasets.crop_dataset import open_crops
-    from ..evaluation.evaluate import evaluate_files
+    from ..evaluation.evaluate import EvaluationOptions, evaluate_files
     from ..evaluation.protocols import check_extra_regressor, protocol, read_joint_regressor
     from ..evaluation.scoring_bodies import load_scoring_bodies
 
@@ -112,13 +112,15 @@ def evaluate(
         split,
         vocabulary,
         body,
+        EvaluationOptions(
+            only_2d=protocol_name == "2d",
+            robustness=robustness,
+            device=device,
+            precision=precision,
+            progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
+        ),
         rules=None if protocol_name == "2d" else protocol(protocol_name, body, joints),
-        only_2d=protocol_name == "2d",
         true_bodies=bodies.true,
-        robustness=robustness,
-        device=device,
-        precision=precision,
-        progress=lambda starts: tqdm(starts, desc="evaluate", unit="batch"),
     )
     click.echo(report.to_markdown())
     if json_file is not None:
@@ -202,6 +204,7 @@ def calibrate(
     from ..checkpoints.regressor_file import check_body, load_regressor
     from ..datasets.crop_dataset import open_crops
     from ..geometry.camera_models import camera_model
+    from ..losses.calibrate import CalibrationOptions
     from ..losses.calibrate import calibrate as derive
 
     store = open_crops(crops)
@@ -226,10 +229,7 @@ def calibrate(
         camera=model,
         baseline=baseline,
         body=body,
-        quantile=quantile,
-        weight=weight,
-        source=source,
-        at_most=at_most,
+        options=CalibrationOptions(quantile, weight, source, at_most),
         progress=lambda starts: tqdm(starts, desc="calibrate", unit="batch"),
     )
     click.echo(result.to_markdown())

@@ -140,7 +140,7 @@ def finetune(
     from tokenizer.engine.training.gpu import described
     from tokenizer.engine.training.throughput import pace_described
 
-    from ..training.finetune import Photographs, Settings
+    from ..training.finetune import Callbacks, FinetuneOptions, Photographs
     from ..training.finetune import finetune as fine_tune
 
     vocabulary, body = load_tokenizer(tokenizer_file), load_body(body_source)
@@ -154,12 +154,9 @@ def finetune(
             vocabulary,
             body,
             run_path,
-            Settings(tals, trainable, steps, minutes, assignments),
-            device=device,
+            FinetuneOptions(tals, trainable, steps, minutes, assignments, device),
             resume=resume,
-            preparing=bars.preparing,
-            training=bars.training,
-            say=bars.say,
+            callbacks=Callbacks(bars.preparing, bars.training, bars.say),
         )
     for line in filter(None, (pace_described(bars.pace), described(bars.pace))):
         click.echo(line)

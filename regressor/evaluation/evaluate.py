@@ -18,12 +18,13 @@ from tokenizer.engine.training.memory import memory_errors
 from tokenizer.engine.training.precision import Precision, resolve_device
 
 from ..checkpoints.regressor_file import check_body, load_regressor
+from ..config import RegressorConfig
 from ..datasets.crop_dataset import CropDataset
 from ..network.model import Regressor, normalise
 from ..sample import Sample, num_samples, take, to_device
 from .baselines import Means, training_means
 from .evaluate_2d import KeypointReport, evaluate_keypoints
-from .protocols import Posed, Protocol, protocol
+from .protocols import BodyPoints, Protocol, protocol
 from .results import REFERENCE_ROW, Report
 from .robustness import changes
 from .scoring_bodies import genders_of
@@ -37,7 +38,7 @@ Scores = dict[str, list[dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """How samples are scored: the rule, the body of predictions, true bodies by gender, the vocabulary (the best that
     its tokens can do is a row), and what the baselines know (None: no baselines)."""
 
@@ -49,9 +50,9 @@ class Judge:
     robustness: bool = False
 
 
-def true_points(sample: Sample, judge: Judge) -> Posed:
+def true_points(sample: Sample, evaluator: Evaluator) -> BodyPoints:
     """The annotated bodies of ``sample``, each of its gender, posed as the rule needs them."""
-    posed = _of_their_gender(sample, judge)
+    posed = _of_their_gender(sample, evaluator)
     if posed.keypoints is not None:
         # Annotated keypoints may stand anywhere: their pelvis goes to that of the body, which keeps the mesh's place.
         extra, pelvis = keypoint_index("lsp_right_ankle"), keypoint_index("mpii_pelvis")
@@ -62,26 +63,28 @@ def true_points(sample: Sample, judge: Judge) -> Posed:
     return posed
 
 
-def _of_their_gender(sample: Sample, judge: Judge) -> Posed:
+def _of_their_gender(sample: Sample, evaluator: Evaluator) -> BodyPoints:
     """The bodies of ``sample``, each of its gender, posed as the rule needs them."""
-    bodies = judge.true_bodies or {"neutral": judge.body}
-    posed: Posed | None = None
-    for name, rows in genders_of(sample, bodies, neutral_is_female=judge.protocol.neutral_is_female).items():
+    bodies = evaluator.true_bodies or {"neutral": evaluator.body}
+    posed: BodyPoints | None = None
+    for name, rows in genders_of(sample, bodies, neutral_is_female=evaluator.protocol.neutral_is_female).items():
         body = bodies[name]
-        if len(body.v_template) != len(judge.body.v_template):
+        if len(body.v_template) != len(evaluator.body.v_template):
             raise fail(
                 "True bodies have another mesh than the predicted ones",
                 got=f"{len(body.v_template)} vertices",
-                expected=f"{len(judge.body.v_template)}",
+                expected=f"{len(evaluator.body.v_template)}",
             )
-        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], judge.protocol)
+        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], evaluator.protocol)
         posed = some if posed is None else posed.replaced(rows, some)
     assert posed is not None
     return posed
 
 
 @torch.no_grad()
-def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, scores: Scores, first: int) -> None:
+def score_batch(
+    regressors: dict[str, Regressor], sample: Sample, evaluator: Evaluator, scores: Scores, first: int
+) -> None:
     """Append to ``scores`` those of one batch, on the CPU, whose first sample is number ``first`` of its split.
 
     Rows: ``regressors`` by name (and each after every change of ``robustness``, as ``name, change``), the baselines,
@@ -90,14 +93,14 @@ def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, 
     """
     device = next(iter(regressors.values())).network.mean_betas.device
     inputs = {"": sample}
-    if judge.robustness:
+    if evaluator.robustness:
         inputs |= {f", {name}": change(sample, first) for name, change in changes().items()}
     some = to_device(sample, device)
     pose, orientation, betas = some["body_pose"], some["global_orient"], some["betas"]
-    truth = true_points(some, judge)
+    truth = true_points(some, evaluator)
 
-    def add(row: str, predicted: Posed) -> None:
-        found = {name: values.cpu() for name, values in judge.protocol.score(predicted, truth).items()}
+    def add(row: str, predicted: BodyPoints) -> None:
+        found = {name: values.cpu() for name, values in evaluator.protocol.score(predicted, truth).items()}
         broken = ~torch.isfinite(found["mpjpe_mm"])
         if broken.any():
             at = first + int(broken.nonzero()[0])
@@ -113,23 +116,23 @@ def score_batch(regressors: dict[str, Regressor], sample: Sample, judge: Judge, 
             given = to_device(given, device)
             prediction = regressor(normalise(given["image"]), box=given["box"], K=given["K"])
             rotations = (prediction.body_pose, prediction.global_orient[:, 0])
-            add(name + suffix, _pose(judge.body, *rotations, prediction.betas, judge.protocol))
-    if judge.means is not None:
-        means, rules = judge.means, judge.protocol
+            add(name + suffix, _pose(evaluator.body, *rotations, prediction.betas, evaluator.protocol))
+    if evaluator.means is not None:
+        means, rules = evaluator.means, evaluator.protocol
         mean_pose, mean_betas = means.body_pose.expand_as(pose), means.betas.expand_as(betas)
         turned = means.orientation.expand_as(orientation)
-        add("mean 3D joints", Posed(means.joints.expand(len(pose), -1, -1)))
-        add("mean pose, mean orientation", _pose(judge.body, mean_pose, turned, mean_betas, rules))
-        add(REFERENCE_ROW, _pose(judge.body, mean_pose, orientation, mean_betas, rules))
-    through_tokens = judge.tokenizer.decode(judge.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
+        add("mean 3D joints", BodyPoints(means.joints.expand(len(pose), -1, -1)))
+        add("mean pose, mean orientation", _pose(evaluator.body, mean_pose, turned, mean_betas, rules))
+        add(REFERENCE_ROW, _pose(evaluator.body, mean_pose, orientation, mean_betas, rules))
+    through_tokens = evaluator.tokenizer.decode(evaluator.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
     rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
-    add(BEST_ROW, _of_their_gender({**some, "body_pose": rebuilt}, judge))
+    add(BEST_ROW, _of_their_gender({**some, "body_pose": rebuilt}, evaluator))
 
 
 def evaluate_batches(
     regressors: dict[str, Regressor],
     batches: Iterable[Sample],
-    judge: Judge,
+    evaluator: Evaluator,
     about: dict[str, Any],
     sequences: Sequence[str] | None = None,
 ) -> Report:
@@ -140,12 +143,12 @@ def evaluate_batches(
     scores: Scores = {}
     count = 0
     for sample in batches:
-        score_batch(regressors, sample, judge, scores, count)
+        score_batch(regressors, sample, evaluator, scores, count)
         count += num_samples(sample)
     rows = {row: _joined(parts) for row, parts in scores.items()}
     joints = {row: errors.pop("joints_mm") for row, errors in rows.items()}
-    names = {"protocol": judge.protocol.rules, "protocol_name": judge.protocol.name, "samples": count}
-    return Report({**names, **about}, rows, joints, judge.protocol.joint_names, list(regressors), sequences)
+    names = {"protocol": evaluator.protocol.rules, "protocol_name": evaluator.protocol.name, "samples": count}
+    return Report({**names, **about}, rows, joints, evaluator.protocol.joint_names, list(regressors), sequences)
 
 
 def evaluate_split(
@@ -157,12 +160,30 @@ def evaluate_split(
     about: dict[str, Any],
     *,
     batch: int = 32,
-    **judging: Any,
+    **fields: Any,
 ) -> Report:
-    """``evaluate_batches`` of samples in memory by the rule ``synthetic``; ``judging``: further fields of ``Judge``."""
-    judge = Judge(**{"protocol": protocol("synthetic", body), **judging}, body=body, tokenizer=tokenizer, means=means)
+    """``evaluate_batches`` of samples in memory by the protocol ``synthetic``; ``fields``: of ``Evaluator``."""
+    evaluator = Evaluator(
+        **{"protocol": protocol("synthetic", body), **fields}, body=body, tokenizer=tokenizer, means=means
+    )
     parts = (take(samples, slice(start, start + batch)) for start in range(0, num_samples(samples), batch))
-    return evaluate_batches(regressors, parts, judge, about)
+    return evaluate_batches(regressors, parts, evaluator, about)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How ``evaluate_files`` runs. ``only_2d``: score 2D keypoints alone; ``robustness``: also score changed images;
+    ``batch``: images at a time; ``progress``: wraps the batches, as ``tqdm`` does."""
+
+    only_2d: bool = False
+    robustness: bool = False
+    device: str = "auto"
+    precision: Precision = "fp32"
+    batch: int = 32
+    progress: Wrap | None = None
+
+
+DEFAULT_OPTIONS = EvaluationOptions()
 
 
 @memory_errors("in evaluation", "Try --precision bf16, or --device cpu")
@@ -172,55 +193,26 @@ def evaluate_files(
     split: str,
     tokenizer: FrozenTokenizer,
     body: Body,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     *,
     rules: Protocol | None = None,
-    only_2d: bool = False,
     true_bodies: dict[str, Body] | None = None,
-    robustness: bool = False,
-    device: str = "auto",
-    precision: Precision = "fp32",
-    batch: int = 32,
-    progress: Wrap | None = None,
 ) -> Report | KeypointReport:
-    """Scores of exported regressors on a split of a crop store, by ``rules`` (default: ``synthetic``).
+    """Score exported regressors on a split of crops, by ``rules`` (default: ``synthetic``).
 
-    The rule ``synthetic`` has baselines beside it, from the store's train split. With ``only_2d``, and where the split
-    begins with people of whom no body is known, 2D keypoints alone are scored (``evaluate_2d``). Raises ``UserError``
-    for an empty split, crops of another size, a regressor of another body, people whose pose, orientation or shape is
-    not known, or genders without bodies.
+    The protocol ``synthetic`` adds baselines from the train split. With ``options.only_2d``, and where the split begins
+    with people whose bodies are not annotated, only 2D keypoints are scored (``evaluate_2d``). ``true_bodies``: the
+    female and male bodies by gender. Raise ``UserError`` for an empty split, crops of another size, a regressor of
+    another body, people whose pose, orientation or shape is not annotated, or genders without bodies.
     """
-    target = resolve_device(device)
+    only_2d, robustness, batch, progress = options.only_2d, options.robustness, options.batch, options.progress
+    target = resolve_device(options.device)
     rules = rules or protocol("synthetic", body)
     if not store.count(split):
         raise fail(f"{store.path} has no crops in split {split!r}")
-    regressors: dict[str, Regressor] = {}
-    for path in regressor_files:
-        regressor = load_regressor(path, tokenizer=tokenizer, device=str(target), precision=precision)
-        check_body(path, regressor.provenance, body.kind)
-        if not regressors:
-            store = store.at_size(regressor.config.image_size)
-        if regressor.config.image_size != store.size:
-            raise fail(
-                f"Regressor {path} sees crops of another size",
-                got=f"{store.size} px",
-                expected=f"{regressor.config.image_size} px",
-            )
-        row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
-        regressors[row if row not in regressors else f"{row} ({path})"] = regressor
-    boxes = store.attributes.get("boxes", "those of the annotation")
-    aspects = {regressor.config.backbone.aspect for regressor in regressors.values()}
-    if len(aspects) > 1:
-        raise fail(
-            "These regressors look at crops of several shapes",
-            got=", ".join(regressors),
-            next_step="Score them one by one, and `compare` the results",
-        )
-    if (aspect := aspects.pop()) != 1:
-        squares, store = store, store.as_predicted(aspect)
-        if store is not squares:
-            boxes += ", widened to 192:256, as published"
-        elif store.attributes.get("format", "synthetic") != "synthetic":
-            boxes += ", not widened to 192:256 as published: `prepare` again, earlier versions kept squares alone"
+    regressors = _load_regressors(regressor_files, tokenizer, body, str(target), options.precision)
+    first = next(iter(regressors.values())).config
+    store, boxes = _as_seen(store.at_size(first.image_size), first)
     beginning = store.annotation(np.arange(min(batch, store.count(split))), split)
     only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]
     if only_2d and robustness:
@@ -228,7 +220,7 @@ def evaluate_files(
     means = None
     if rules.name == "synthetic" and not only_2d:
         means = training_means(_Annotation(store, "train", true_bodies), body.to(target)).to(target)
-    judge = Judge(
+    evaluator = Evaluator(
         rules,
         body.to(target),
         tokenizer.to(target),
@@ -259,8 +251,54 @@ def evaluate_files(
         "regressors": {row: str(path) for row, path in zip(regressors, regressor_files, strict=True)},
     }
     if only_2d:
-        return evaluate_keypoints(regressors, batches(), judge.body, about, store.sequences(split))
-    return evaluate_batches(regressors, batches(), judge, about, store.sequences(split))
+        return evaluate_keypoints(regressors, batches(), evaluator.body, about, store.sequences(split))
+    return evaluate_batches(regressors, batches(), evaluator, about, store.sequences(split))
+
+
+def _load_regressors(
+    files: Sequence[Path], tokenizer: FrozenTokenizer, body: Body, device: str, precision: Precision
+) -> dict[str, Regressor]:
+    """Return regressors by the name of their row. Raise ``UserError`` unless all see crops of one size and shape."""
+    regressors: dict[str, Regressor] = {}
+    for path in files:
+        regressor = load_regressor(path, tokenizer=tokenizer, device=device, precision=precision)
+        check_body(path, regressor.provenance, body.kind)
+        size = next(iter(regressors.values()), regressor).config.image_size
+        if regressor.config.image_size != size:
+            raise fail(
+                f"Regressor {path} sees crops of another size",
+                got=f"{size} px",
+                expected=f"{regressor.config.image_size} px",
+            )
+        row = "regressor, " + ("tokens" if regressor.config.head.pose == "tokens" else "continuous 6D")
+        regressors[row if row not in regressors else f"{row} ({path})"] = regressor
+    if len({regressor.config.backbone.aspect for regressor in regressors.values()}) > 1:
+        raise fail(
+            "These regressors look at crops of several shapes",
+            got=", ".join(regressors),
+            next_step="Score them one by one, and `compare` the results",
+        )
+    return regressors
+
+
+def _as_seen(store: CropDataset, config: RegressorConfig) -> tuple[CropDataset, str]:
+    """Return the crops that a regressor of ``config`` sees at prediction, and a description of their boxes.
+
+    Raise ``UserError`` where they cannot be cut at its size.
+    """
+    if store.size != config.image_size:
+        raise fail(
+            "The regressor sees crops of another size", got=f"{store.size} px", expected=f"{config.image_size} px"
+        )
+    boxes = store.attributes.get("boxes", "those of the annotation")
+    if config.backbone.aspect == 1:
+        return store, boxes
+    widened = store.as_predicted(config.backbone.aspect)
+    if widened is not store:
+        boxes += ", widened to 192:256, as published"
+    elif store.attributes.get("format", "synthetic") != "synthetic":
+        boxes += ", not widened to 192:256 as published: `prepare` again, earlier versions kept squares alone"
+    return widened, boxes
 
 
 @dataclass(frozen=True)
@@ -290,7 +328,7 @@ def _check(some: Sample, store: CropDataset, split: str, true_bodies: dict[str, 
     if unknown:
         raise fail(
             f"Split {split!r} of {store.path} cannot be scored in 3D",
-            next_step="Judge 2D with --protocol 2d",
+            next_step="Evaluator 2D with --protocol 2d",
             got=f"samples without {', '.join(unknown)}",
             expected="everybody's pose, orientation and shape annotated",
         )
@@ -305,9 +343,9 @@ def _check(some: Sample, store: CropDataset, split: str, true_bodies: dict[str, 
             )
 
 
-def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> Posed:
+def _pose(body: Body, pose: Tensor, root: Tensor, betas: Tensor, rules: Protocol) -> BodyPoints:
     keypoints = body.keypoints(pose, root=root, betas=betas) if rules.keypoints else None
-    return Posed(body.joints(pose, root=root, betas=betas), body.vertices(pose, root=root, betas=betas), keypoints)
+    return BodyPoints(body.joints(pose, root=root, betas=betas), body.vertices(pose, root=root, betas=betas), keypoints)
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

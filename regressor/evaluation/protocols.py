@@ -28,7 +28,7 @@ _COMMON = "Millimetres. Every sample counts once, none is dropped; means over sa
 
 
 @dataclass
-class Posed:
+class BodyPoints:
     """Points of posed bodies in camera axes, metres: joints (B,24,3), vertices (B,V,3), keypoints (B,44,3); None where
     nobody asked for them."""
 
@@ -36,14 +36,14 @@ class Posed:
     vertices: Tensor | None = None
     keypoints: Tensor | None = None
 
-    def replaced(self, rows: Tensor, other: Posed) -> Posed:
+    def replaced(self, rows: Tensor, other: BodyPoints) -> BodyPoints:
         """These bodies, with those of ``other`` at ``rows`` (B,) bool."""
 
         def mixed(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
             return None if ours is None or theirs is None else torch.where(rows[:, None, None], theirs, ours)
 
         joints = torch.where(rows[:, None, None], other.joints, self.joints)
-        return Posed(joints, mixed(self.vertices, other.vertices), mixed(self.keypoints, other.keypoints))
+        return BodyPoints(joints, mixed(self.vertices, other.vertices), mixed(self.keypoints, other.keypoints))
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Protocol:
     name: str
     rules: str
     joint_names: tuple[str, ...]
-    points: Callable[[Posed], tuple[Tensor, Tensor]]
+    points: Callable[[BodyPoints], tuple[Tensor, Tensor]]
     keypoints: bool = False
     neutral_is_female: bool = False
 
-    def score(self, predicted: Posed, target: Posed) -> dict[str, Tensor]:
+    def score(self, predicted: BodyPoints, target: BodyPoints) -> dict[str, Tensor]:
         """``mpjpe_mm``, ``pa_mpjpe_mm`` (B,), ``joints_mm`` (B,J), and ``pve_mm`` (B,) where there are vertices."""
         (ours, our_root), (theirs, their_root) = self.points(predicted), self.points(target)
         rooted = 1000 * ((ours - our_root[:, None]) - (theirs - their_root[:, None])).norm(dim=-1)
@@ -177,12 +177,12 @@ def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:
     return torch.from_numpy(arrays[0].astype(np.float32))
 
 
-def _mesh(posed: Posed) -> Tensor:
+def _mesh(posed: BodyPoints) -> Tensor:
     assert posed.vertices is not None
     return posed.vertices
 
 
-def _keypoints(posed: Posed) -> Tensor:
+def _keypoints(posed: BodyPoints) -> Tensor:
     assert posed.keypoints is not None
     return posed.keypoints
 

@@ -139,6 +139,26 @@ def baseline_errors(sample: Sample, baseline: Regressor, body: Body) -> tuple[Te
     return apart, torch.where(known & true_3d, angle, torch.nan)
 
 
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """``quantile`` of the errors below which they count little; ``weight``: how little; ``source``: where thresholds
+    come from, in words; ``at_most`` samples are looked at, ``batch`` at a time. Raise ``UserError`` for a quantile
+    outside (0, 1)."""
+
+    quantile: float = 0.9
+    weight: float = 0.05
+    source: str = ""
+    at_most: int | None = None
+    batch: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1:
+            raise fail("The quantile is impossible", got=self.quantile, expected="between 0 and 1, e.g. 0.9")
+
+
+DEFAULT_OPTIONS = CalibrationOptions()
+
+
 def calibrate(
     store: CropDataset,
     split: str,
@@ -146,14 +166,10 @@ def calibrate(
     camera: CameraModel | None = None,
     baseline: Regressor | None = None,
     body: Body | None = None,
-    quantile: float = 0.9,
-    weight: float = 0.05,
-    source: str = "",
-    at_most: int | None = None,
-    batch: int = 128,
+    options: CalibrationOptions = DEFAULT_OPTIONS,
     progress: Wrap | None = None,
 ) -> Calibration:
-    """Thresholds from a split (its first ``at_most`` samples): the ``quantile`` of each keypoint's and joint's errors.
+    """Derive thresholds from a split: the quantile of each keypoint's and joint's errors.
 
     Samples without 3D keypoints get those of their annotated ``body``, if it is given.
     With ``camera``, 2D thresholds are those of bodies that stand where this camera sees them best. With ``baseline``
@@ -161,8 +177,7 @@ def calibrate(
     those of 2D: from its predicted cameras. Pseudo labels are left out. Raises ``UserError`` where nothing is left to
     look at.
     """
-    if not 0 < quantile < 1:
-        raise fail("The quantile is impossible", got=quantile, expected="between 0 and 1, e.g. 0.9")
+    quantile, batch = options.quantile, options.batch
     if body is not None:
         body = body.to("cpu" if baseline is None else next(baseline.parameters()).device)
     if (baseline is None and camera is None) or (baseline is not None and body is None):
@@ -171,7 +186,7 @@ def calibrate(
         )
     if baseline is not None:
         store = store.at_size(baseline.config.image_size)
-    count = min(store.count(split), at_most or store.count(split))
+    count = min(store.count(split), options.at_most or store.count(split))
     apart, angles = [], []
     starts: Iterable[int] = range(0, count, batch)
     for start in progress(starts) if progress else starts:
@@ -202,8 +217,8 @@ def calibrate(
     tals = TalsConfig(
         keypoints_2d={row.name: row.threshold**2 for row in keypoints},
         rotations={row.name: row.threshold for row in rotations},
-        weight=weight,
-        source=source or f"calibrated: quantile {quantile:g} on {store.digest[:12]}, {split}",
+        weight=options.weight,
+        source=options.source or f"calibrated: quantile {quantile:g} on {store.digest[:12]}, {split}",
     )
     used = int((~np.isnan(distances)).any(1).sum())
     names = tuple(name for name, rests in zip(JOINT_NAMES, still, strict=True) if rests)

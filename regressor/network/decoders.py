@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import DecoderConfig
 from .empty_weights import drawn
 from .vit import MLP, dropout
 
@@ -82,21 +83,9 @@ class QueryDecoder(nn.Module):
     grid: Tensor
     needs_geometry = True
 
-    def __init__(
-        self,
-        *,
-        queries: int,
-        channels: int,
-        map_size: int,
-        geometry: int,
-        dim: int,
-        layers: int,
-        heads: int,
-        width: int,
-        blocks: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, config: DecoderConfig, *, queries: int, channels: int, map_size: int, geometry: int) -> None:
         super().__init__()
+        dim, width = config.dim, config.width
         self.width = width
         # On the CPU by name: where weights are still to come, all else is built without memory.
         centres = (torch.arange(map_size, device="cpu") + 0.5) / map_size - 0.5
@@ -104,10 +93,10 @@ class QueryDecoder(nn.Module):
         self.register_buffer("grid", torch.stack([x.flatten(), y.flatten()], -1), persistent=False)
         self.pointing = PointingAttention(queries, channels, dim)
         self.position = nn.Parameter(drawn(map_size * map_size, channels))
-        self.layers = nn.ModuleList(QueryLayer(dim, channels, heads) for _ in range(layers))
+        self.layers = nn.ModuleList(QueryLayer(dim, channels, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
         self.enter = nn.Linear(queries * (dim + 2) + geometry, width)
-        self.blocks = nn.ModuleList(MLPBlock(width, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(MLPBlock(width, config.dropout) for _ in range(config.blocks))
         self.leave = nn.LayerNorm(width)
 
     def forward(self, features: Tensor, geometry: Tensor) -> Decoded:

@@ -262,16 +262,11 @@ def _decoder(config: RegressorConfig, backbone: ResNet | ViT) -> QueryDecoder | 
             next_step="Set decoder.kind=single",
         )
     return QueryDecoder(
+        settings,
         queries=len(KEYPOINT_NAMES),
         channels=backbone.out_channels,
         map_size=config.image_size // backbone.stride,
         geometry=3,
-        dim=settings.dim,
-        layers=settings.layers,
-        heads=settings.heads,
-        width=settings.width,
-        blocks=settings.blocks,
-        dropout=settings.dropout,
     )
 
 

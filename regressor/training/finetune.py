@@ -23,7 +23,7 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
 from tokenizer.engine.training.precision import resolve_device
-from tokenizer.engine.training.run import RunFolder, removed_on_error
+from tokenizer.engine.training.run import RunFolder, RunOptions, removed_on_error
 
 from ..checkpoints.regressor_file import check_body, load_regressor
 from ..config import RegressorConfig, with_loss
@@ -36,7 +36,7 @@ from ..network.model import Regressor, normalise
 from ..sample import Sample, num_samples, take, to_device
 from .initialization import check_same_start, starting_config
 from .train import MEMORY_STEP, Progress, train_regressor
-from .validation import joint_errors, judged_by, known_figures, score_predictions
+from .validation import choose_criterion, joint_errors, known_figures, score_predictions
 
 RESULT = "finetune.json"
 _BATCH = 16
@@ -61,18 +61,29 @@ class Photographs:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to learn, see ``finetune_config``."""
+class FinetuneOptions:
+    """How to fine-tune, see ``finetune_config``; ``device``: ``auto`` for that of the regressor's configuration."""
 
     tals: str = "published"
     trainable: str = "none"
     steps: int | None = None
     minutes: float | None = None
     assignments: tuple[str, ...] = ()
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class Callbacks:
+    """What is called on the way: ``preparing`` and ``training`` with progress, see ``prepare_shards`` and
+    ``train_regressor``; ``note`` with a line of text for the user."""
+
+    preparing: Callable[[int, int, int], object] | None = None
+    training: Progress | None = None
+    note: Callable[[str], object] = lambda text: None
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
     """What came of it: the exported file; figures of the held-out people before and after, by name, and by which of
     them it was ``judged``; how many people on each side; how far the held-out bodies moved in 3D, ``joint_errors``."""
 
@@ -90,15 +101,17 @@ class Finetuned:
         return self.after[self.judged] < self.before[self.judged]
 
 
-def finetune_config(start: RegressorConfig, people: int, settings: Settings, share: float = 1.0) -> RegressorConfig:
+def finetune_config(
+    start: RegressorConfig, people: int, options: FinetuneOptions, share: float = 1.0
+) -> RegressorConfig:
     """The configuration to fine-tune ``start`` on with so many ``people``.
 
-    The published loss, in which only what is known counts, with TALS at ``settings.tals``. The rate is the one it was
+    The published loss, in which only what is known counts, with TALS at ``options.tals``. The rate is the one it was
     trained with, and at most 1e-4. Steps: twenty passes over the people, who are ``share`` of each batch, but at least
     200, so that the average of the weights leaves the start, and at most 2000, so that a large set is not learned by
-    heart. ``settings.assignments`` come last. Raises ``UserError`` for settings that are none.
+    heart. ``options.assignments`` come last. Raises ``UserError`` for options that do not exist.
     """
-    steps = settings.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
+    steps = options.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
     often = max(1, steps // _VALIDATIONS)
     optim = replace(
         start.optim,
@@ -107,11 +120,14 @@ def finetune_config(start: RegressorConfig, people: int, settings: Settings, sha
         accumulate=1,
         lr=min(start.optim.lr, _HIGHEST_RATE),
         warmup=min(_WARMUP, steps // 4),
-        budget_s=60 * (settings.minutes or 0.0),
+        budget_s=60 * (options.minutes or 0.0),
     )
     config = replace(start, optim=optim, validate_every=often, checkpoint_every=often)
-    config = with_loss(config, form="published", tals=settings.tals)
-    return resolve(config, assignments=[f"backbone.trainable={settings.trainable}", *settings.assignments])
+    config = with_loss(config, form="published", tals=options.tals)
+    return resolve(config, assignments=[f"backbone.trainable={options.trainable}", *options.assignments])
+
+
+NO_CALLBACKS = Callbacks()
 
 
 @memory_errors("in fine-tuning", MEMORY_STEP)
@@ -122,22 +138,17 @@ def finetune(
     tokenizer: FrozenTokenizer,
     body: Body,
     run_path: Path,
-    settings: Settings,
+    options: FinetuneOptions,
     *,
-    device: str = "auto",
     resume: bool = False,
-    preparing: Callable[[int, int, int], object] | None = None,
-    training: Progress | None = None,
-    say: Callable[[str], object] = lambda text: None,
-) -> Finetuned:
+    callbacks: Callbacks = NO_CALLBACKS,
+) -> FinetuneResult:
     """Prepare the photographs into ``run_path/data``, train from the exported regressor ``start`` in ``run_path``, and
-    judge before and after on what is held out; the result is in ``run_path/finetune.json``, too.
+    evaluate before and after on the held-out ones. The result is also written to ``run_path/finetune.json``.
 
-    With ``resume`` all goes on where it was. ``preparing`` and ``training`` are told of progress, see
-    ``prepare_shards`` and ``train_regressor``; ``say`` is given a line of text where something is to be known.
-
-    Raises ``UserError`` for a start of another body or vocabulary, several processes, photographs of which
-    nobody remains, or of which nothing can be held out or trained on; nothing is left behind then.
+    With ``resume`` preparation and training resume. Raise ``UserError`` for a start of another body or vocabulary,
+    several processes, photographs of which nobody remains, or of which nothing can be held out or trained on; nothing
+    is left behind then.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise fail(
@@ -145,19 +156,19 @@ def finetune(
             got="several, under torchrun",
             next_step="Use `prepare --val-share`, then `train --start`",
         )
-    target = resolve_device(device)
+    target = resolve_device(options.device)
     going_on = (run_path / "config.json").exists()
     if going_on and not resume:
         raise fail(f"{run_path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
     if going_on:
         check_same_start(RunFolder.open(run_path).config.get("start"), start)
     begun = starting_config(start)
-    finetune_config(begun, 0, settings)  # what is wrong with the settings is told before any work
+    finetune_config(begun, 0, options)  # what is wrong with the options is told before any work
     beside = open_beside(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)
     with removed_on_error(run_path / "data", unless=run_path / "config.json"):
-        store = _prepared(photographs, run_path / "data", preparing, say).at_size(regressor.config.image_size)
+        store = _prepared(photographs, run_path / "data", callbacks).at_size(regressor.config.image_size)
         mixture = mixed_in(store, beside)
         predicted = store.as_predicted(regressor.config.backbone.aspect)
         held_out = predicted.sample(np.arange(store.count("val")), "val")
@@ -169,20 +180,26 @@ def finetune(
 
         for note in (mixture.note, check_body_model(mixture.stores.values(), body)):
             if note:
-                say(note)
-        config = finetune_config(begun, store.count("train"), settings, 1 - sum(other.share for other in beside))
-        config = replace(config, device=device if device != "auto" else config.device)
-        say(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
+                callbacks.note(note)
+        config = finetune_config(begun, store.count("train"), options, 1 - sum(other.share for other in beside))
+        config = replace(config, device=options.device if options.device != "auto" else config.device)
+        callbacks.note(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
         path = train_regressor(
-            mixture, tokenizer, run_path, config, body, start=start, resume=going_on, progress=training
+            mixture,
+            tokenizer,
+            run_path,
+            config,
+            body,
+            options=RunOptions(start=start, resume=going_on),
+            progress=callbacks.training,
         )
 
     body = body.to(target)
     tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))
     after = _means(score_predictions(tuned, held_out, body))
     moved = _means(joint_errors(_joints(tuned, held_out, body), joints))
-    judged = judged_by(tuned.config, held_out)
-    result = Finetuned(str(path), before, after, judged, store.count("train"), store.count("val"), moved)
+    judged = choose_criterion(tuned.config, held_out)
+    result = FinetuneResult(str(path), before, after, judged, store.count("train"), store.count("val"), moved)
     write_text_atomically(run_path / RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
@@ -190,8 +207,7 @@ def finetune(
 def _prepared(
     photographs: Photographs,
     out: Path,
-    preparing: Callable[[int, int, int], object] | None,
-    say: Callable[[str], object],
+    callbacks: Callbacks,
 ) -> CropDataset:
     sources, left_out = photographs.sources, []
     if len(sources) == 1 and (sources[0] / INDEX).is_file():
@@ -199,15 +215,15 @@ def _prepared(
     else:
         reading = ReadOptions(photographs.images, "train", val_share=photographs.val_share)
         report = prepare_shards(
-            photographs.data_format, list(sources), out, reading, StoreOptions(), progress=preparing
+            photographs.data_format, list(sources), out, reading, StoreOptions(), progress=callbacks.preparing
         )
         if "keypoints" in report.about:
-            say(f"keypoints: {report.about['keypoints']}")
+            callbacks.note(f"keypoints: {report.about['keypoints']}")
         for reason, count in sorted(report.skipped.items()):
-            say(f"left out, {reason}: {count:,}")
+            callbacks.note(f"left out, {reason}: {count:,}")
         left_out = report.broken
         for name, reason in left_out[:5]:
-            say(f"left out, {name}: {reason}")
+            callbacks.note(f"left out, {name}: {reason}")
         store, remedy = open_crops(out), "Give more photographs (or another --val-share)"
     empty = [split for split in ("train", "val") if split not in store.splits or not store.count(split)]
     if empty:
@@ -218,7 +234,7 @@ def _prepared(
             got=f"nobody in {' and '.join(empty)}; held out is {held_out}",
         )
     if len(left_out) > 5:
-        say(f"left out, {len(left_out):,} in all; the others are listed in {out / 'left_out.txt'}")
+        callbacks.note(f"left out, {len(left_out):,} in all; the others are listed in {out / 'left_out.txt'}")
     return store
 
 

@@ -25,7 +25,7 @@ def seed_of(config: RegressorConfig, step: int) -> int:
     return config.seed * 1_000_003 + step
 
 
-def leave_gradients(
+def forward_backward(
     forward: nn.Module,
     batch: Sample,
     body: Body,
@@ -34,9 +34,10 @@ def leave_gradients(
     step: int,
     scale: LossScale,
 ) -> dict[str, Tensor]:
-    """Leave the gradients of the whole batch, to which ``batch`` is this process's share; the share's loss terms.
+    """Compute the gradients of the whole batch, of which ``batch`` is the part of this process.
 
-    ``forward``: a ``Regressor``, data-parallel or not. Gradients come multiplied by ``scale``, terms do not.
+    Return the loss terms of that part. ``forward``: a ``Regressor``, data-parallel or not. Gradients are multiplied by
+    ``scale``, terms are not.
     """
     forward.zero_grad(set_to_none=True)
     sums = weight_sums(batch, config.loss)
@@ -55,7 +56,7 @@ def leave_gradients(
             part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
             with tensor_cores(device):
                 # The shares of all processes add up, where DDP takes the mean.
-                scale.up(world_size() * torch.stack(list(part.values())).sum()).backward()
+                scale.scale(world_size() * torch.stack(list(part.values())).sum()).backward()
         terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
     return terms
 

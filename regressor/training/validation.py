@@ -12,13 +12,17 @@ from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import index
 from tokenizer.engine.errors import fail
+from tokenizer.engine.training.budget import validated_on
+from tokenizer.engine.training.run import RunFolder
 
 from ..config import RegressorConfig
+from ..datasets.mixtures import Mixture
 from ..evaluation.scoring_bodies import genders_of
 from ..losses.keypoint_errors import keypoint_distances, keypoint_scores, seen_keypoints
 from ..losses.masking import known, like
 from ..network.model import Regressor, normalise
 from ..sample import Sample, has_neutral_betas, num_samples, take, to_device
+from .panels import Panels
 
 
 def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -93,10 +97,46 @@ def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> 
     )
 
 
-def judged_by(config: RegressorConfig, held_out: Sample) -> str:
-    """The figure that chooses the best weights: ``config.best_by``, or one that ``held_out`` knows. Raises
-    ``UserError`` where it knows none."""
-    figures = known_figures(held_out)
+class Validation:
+    """The held-out samples of a training, the figures of the averaged weights on them, and pictures of a few people.
+
+    ``criterion``: the figure, ``val_*``, that chooses the best weights. Crops are those of evaluation and prediction,
+    so that weights are chosen on what is scored. Notes about the choice go into the log of the run. Raise ``UserError``
+    where the val split is annotated with neither bodies nor 2D keypoints.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        config: RegressorConfig,
+        run: RunFolder,
+        true_bodies: Mapping[str, Body],
+        device: torch.device,
+    ) -> None:
+        crops, budget_s = mixture.as_predicted(config.backbone.aspect), config.optim.budget_s
+        self._run = run
+        self._samples = crops.some("val", validated_on(config.data.val_samples, budget_s))
+        self._panels = Panels(crops, validated_on(config.pictures, budget_s, least=0))
+        self._true_bodies = {name: body.to(device) for name, body in true_bodies.items()}
+        self.criterion = f"val_{choose_criterion(config, self._samples)}"
+        if self.criterion != f"val_{config.best_by}":
+            run.note(f"The best weights are chosen by {self.criterion}: val lacks the annotation for {config.best_by}")
+        if note := note_on_genders(self._samples, true_bodies):
+            run.note(note)
+
+    def figures(self, step: int, regressor: Regressor, body: Body) -> dict[str, float]:
+        """Return the mean figures as ``val_*``, and save the pictures of this step."""
+        scores = score_predictions(regressor, self._samples, body, true_bodies=self._true_bodies)
+        self._panels.save(self._run, step, regressor, body)
+        return {f"val_{name}": float(values.mean()) for name, values in scores.items()}
+
+
+def choose_criterion(config: RegressorConfig, samples: Sample) -> str:
+    """Return the figure that chooses the best weights: ``config.best_by``, or one that ``samples`` are annotated for.
+
+    Raise ``UserError`` where they are annotated for none.
+    """
+    figures = known_figures(samples)
     if not figures:
         raise fail(
             "The val split cannot judge a regressor",

@@ -23,7 +23,7 @@ from regressor.geometry.camera_models import camera_model
 from regressor.losses.calibrate import camera_errors
 from regressor.network.model import build_regressor
 from regressor.sample import to_device
-from regressor.training.gradients import leave_gradients
+from regressor.training.gradients import forward_backward
 from tokenizer.body.model import load_body
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.training.scaling import LossScale
@@ -277,9 +277,9 @@ def one_step(elsewhere, config, tokenizer_file, annotated_people):
     for compat in (False, True) if config.loss.form == "published" else (False,):
         again = replace(config, loss=replace(config.loss, compat_reference=compat, tals=PUBLISHED_TALS))
         scale = LossScale(elsewhere.device, "fp32")
-        leave_gradients(regressor, batch, body, tokenizer, again, 0, scale)  # what is made once is made here
+        forward_backward(regressor, batch, body, tokenizer, again, 0, scale)  # what is made once is made here
         with elsewhere.counting():
-            leave_gradients(regressor, batch, body, tokenizer, again, 1, scale)
+            forward_backward(regressor, batch, body, tokenizer, again, 1, scale)
         assert (elsewhere.uploads, elsewhere.downloads) == ([], [])
 
 
@@ -356,11 +356,11 @@ def test_a_step_on_a_gpu(to_train, tokenizer_file, annotated_people):
         regressor = build_regressor(config, tokenizer).to(device).eval()
         batch = to_device(annotated_people(config.optim.batch, size=config.image_size), device)
         scale = LossScale(device, "fp32")
-        leave_gradients(regressor, batch, body, tokenizer, config, 0, scale)
+        forward_backward(regressor, batch, body, tokenizer, config, 0, scale)
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode("error")
         try:
-            step = leave_gradients(regressor, batch, body, tokenizer, config, 1, scale)
+            step = forward_backward(regressor, batch, body, tokenizer, config, 1, scale)
         finally:
             if device.type == "cuda":
                 torch.cuda.set_sync_debug_mode("default")

@@ -121,29 +121,33 @@ def damage(path, how):
         path.write_bytes(bytes(data))
     else:
         with h5py.File(path, "r+") as file:
-            if how == "newer":
-                file.attrs["format_version"] = FORMAT_VERSION + 1
-            elif how == "format":
-                file.attrs["format"] = "something else"
-            elif how == "no config":
-                del file.attrs["config"]
-            elif how == "external link":
-                del file["codebook"]
-                file["codebook"] = h5py.ExternalLink("/etc/hostname", "/codebook")
-            elif how == "soft link":
-                del file["codebook"]
-                file["codebook"] = h5py.SoftLink("/encoder/mean")
-            elif how == "external storage":
-                shape = file["codebook"].shape
-                del file["codebook"]
-                file.create_dataset("codebook", shape, "f4", external=[("/etc/passwd", 0, 4 * int(np.prod(shape)))])
-            elif how == "tensor gone":
-                del file["decoder/mean"]
-            elif how == "tensor more":
-                file["decoder/extra"] = np.zeros(3, np.float32)
-            elif how == "misshapen":
-                del file["decoder/mean"]
-                file["decoder/mean"] = np.zeros((3, 3), np.float32)
+            damage_inside(file, how)
+
+
+def damage_inside(file, how):
+    if how == "newer":
+        file.attrs["format_version"] = FORMAT_VERSION + 1
+    elif how == "format":
+        file.attrs["format"] = "something else"
+    elif how == "no config":
+        del file.attrs["config"]
+    elif how == "external link":
+        del file["codebook"]
+        file["codebook"] = h5py.ExternalLink("/etc/hostname", "/codebook")
+    elif how == "soft link":
+        del file["codebook"]
+        file["codebook"] = h5py.SoftLink("/encoder/mean")
+    elif how == "external storage":
+        shape = file["codebook"].shape
+        del file["codebook"]
+        file.create_dataset("codebook", shape, "f4", external=[("/etc/passwd", 0, 4 * int(np.prod(shape)))])
+    elif how == "tensor gone":
+        del file["decoder/mean"]
+    elif how == "tensor more":
+        file["decoder/extra"] = np.zeros(3, np.float32)
+    elif how == "misshapen":
+        del file["decoder/mean"]
+        file["decoder/mean"] = np.zeros((3, 3), np.float32)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def train(
     from ..engine.distributed import rank
     from ..engine.files.atomic import write_bytes_atomically
     from ..engine.training.bar import TrainingBar
+    from ..engine.training.run import RunOptions
     from ..mocap.store import open_store
     from ..training.mixture import Mixture
     from ..training.train import train_tokenizer
@@ -123,7 +124,12 @@ def train(
             click.echo(Mixture.of(store, config.mix).note)
     with TrainingBar("tokenizer", shown=first) as progress:
         artifact = train_tokenizer(
-            store, run_path, config, body, resume=resuming, export=export, tensorboard=tensorboard, progress=progress
+            store,
+            run_path,
+            config,
+            body,
+            options=RunOptions(resume=resuming, export=export, tensorboard=tensorboard),
+            progress=progress,
         )
     if not first:
         return

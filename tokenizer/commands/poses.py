@@ -58,19 +58,13 @@ def prepare(
 
     from tqdm import tqdm
 
-    from ..engine.errors import fail
     from ..mocap.joint_maps import read_joint_map
     from ..mocap.prepare import PrepareOptions
     from ..mocap.prepare import prepare as prepare_store
     from ..mocap.sampling import parse_trim
 
     refuse_own_inputs(out, *sources, joint_map)
-    if not fps > 0:
-        raise fail("--fps is not a frame rate", got=f"{fps:g}", expected="frames a second, above 0")
-    if not 0 <= val_fraction < 1:
-        raise fail("--val-fraction is not a share of the clips", got=f"{val_fraction:g}", expected="0 or more, below 1")
-    if not 0 <= max_jumps <= 1:
-        raise fail("--max-jumps is not a share of the frames", got=f"{max_jumps:g}", expected="between 0 and 1")
+    _check_numbers(fps, val_fraction, max_jumps)
     share, trim_of = parse_trim(trim)
     options = PrepareOptions(
         fps,
@@ -152,3 +146,14 @@ def fit_prior(poses: Path, out: Path, clusters: int, rank: int, seed: int) -> No
     model = fit(open_store(poses).poses("train"), clusters=clusters, rank=rank, seed=seed)
     save(model, out)
     click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")
+
+
+def _check_numbers(fps: float, val_fraction: float, max_jumps: float) -> None:
+    from ..engine.errors import fail
+
+    if not fps > 0:
+        raise fail("--fps is not a frame rate", got=f"{fps:g}", expected="frames per second, above 0")
+    if not 0 <= val_fraction < 1:
+        raise fail("--val-fraction is not a share of the clips", got=f"{val_fraction:g}", expected="0 or more, below 1")
+    if not 0 <= max_jumps <= 1:
+        raise fail("--max-jumps is not a share of the frames", got=f"{max_jumps:g}", expected="between 0 and 1")

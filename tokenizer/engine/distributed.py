@@ -264,3 +264,15 @@ def rows_over_ranks(rows: Tensor, chosen: Tensor) -> Tensor:
     local = chosen - rank() * len(rows)
     own = (local >= 0) & (local < len(rows))
     return sum_over_ranks(torch.where(own[:, None], rows[local.clamp(0, len(rows) - 1)], rows.new_zeros(())))
+
+
+def check_batch_division(batch: int, what: str, *, accumulate: int = 1) -> None:
+    """Raise ``UserError`` unless every process gets as many of a batch, in ``accumulate`` parts of equal size."""
+    if accumulate < 1 or batch % (world_size() * accumulate):
+        parts = f", optim.accumulate {accumulate}" if accumulate != 1 else ""
+        raise fail(
+            "The batch cannot be divided evenly",
+            got=f"{batch} {what} for {world_size()} processes{parts}",
+            expected="as many for each",
+            next_step="Change optim.batch, or the number of processes",
+        )

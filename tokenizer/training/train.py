@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..body.rotations import axis_angle_to_matrix
 from ..config import OptimConfig, TokenizerConfig
 from ..engine.config import from_dict, to_dict
 from ..engine.distributed import (
+    check_batch_division,
     content_from_rank_0,
     data_parallel,
     from_rank_0,
@@ -31,12 +32,13 @@ from ..engine.distributed import (
 from ..engine.errors import fail
 from ..engine.files.state_files import save_state
 from ..engine.training.averaging import WeightAverage
+from ..engine.training.best_weights import BestWeights
 from ..engine.training.budget import Plan, Schedule, validated_on
 from ..engine.training.checkpoint import save_checkpoint
 from ..engine.training.compilation import compile_in_place
 from ..engine.training.memory import DISK_STEP, disk_errors, memory_errors
 from ..engine.training.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision, tensor_cores
-from ..engine.training.run import RunFolder
+from ..engine.training.run import NEW_RUN, Export, RunFolder, RunOptions
 from ..engine.training.scaling import LossScale
 from ..engine.training.schedule import grown, warmup_cosine, warmup_milestones, warmup_share
 from ..engine.training.tensorboard import writer_class
@@ -46,7 +48,6 @@ from ..network.model import PoseTokenizer, TokenizerOutput, build_tokenizer
 from .losses import consistency_loss, reconstruction_loss
 from .mixture import Batch, Mixture, draw_batch
 
-Export = Literal["best", "last"]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -56,36 +57,35 @@ def train_tokenizer(
     config: TokenizerConfig,
     body: Body,
     *,
-    resume: bool = False,
-    export: Export = "best",
-    tensorboard: bool = False,
+    options: RunOptions = NEW_RUN,
     progress: Progress | None = None,
 ) -> Path:
     """Train on the store's train split, validate on its val split, export the averaged weights (see ``export_run``).
 
-    Returns the path of the artifact, ``run_path/tokenizer.h5``. With ``resume`` the run's own configuration counts and
-    ``config`` is not looked at; on a CPU the result is bit-identical to that of an unbroken run. ``progress`` is called
-    with (step, steps, latest figures). Under ``torchrun`` every process takes its share of each batch, with the result
-    of one process to rounding; the first alone writes, and calls ``progress``. Raises ``UserError`` for an empty split,
-    a mixture that the store cannot give, another store, a batch that cannot be shared out, or a loss or gradient that
-    is no number (the batch is saved in the run folder).
+    Return the path of the artifact, ``run_path/tokenizer.h5``. With ``options.resume`` the configuration of the run
+    counts; on a CPU the result is bit-identical to that of an uninterrupted run. ``progress`` is called with (step,
+    steps, latest figures). Under ``torchrun`` every process takes its part of each batch, with the result of one
+    process up to rounding; rank 0 alone writes, and calls ``progress``.
+
+    Raise ``UserError`` for an empty split, a mixture that the store cannot give, another store, a batch that cannot be
+    divided, or a non-finite loss or gradient (the batch is saved in the run folder).
     """
     next_step = "Start another run with a smaller --set optim.batch"
     with process_group(), memory_errors("in training", next_step), disk_errors(DISK_STEP):
         run_path = Path(run_path)
-        run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, store, resume, tensorboard))
+        run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, store, options))
         with run.removed_if_it_fails_early():
-            _train(run, store, body, tensorboard, progress)
+            if options.tensorboard and rank() == 0:
+                run.open_tensorboard()
+            _train(run, store, body, progress)
         path = run.path / "tokenizer.h5"
-        return export_run(run.path, path, export) if rank() == 0 else path
+        return export_run(run.path, path, options.export) if rank() == 0 else path
 
 
-def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, progress: Progress | None) -> None:
-    # 1. What was left to choose by the machine was chosen once, by the first process, and stands in the run's settings.
-    first, state = rank() == 0, run.state
-    if first and tensorboard:
-        run.open_tensorboard()
+def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | None) -> None:
+    # 1. Settings: rank 0 resolved device and precision once, and wrote them into the run.
     config = from_dict(TokenizerConfig, run.config["tokenizer"])
+    optim = config.optim
     device = on_every_rank(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
@@ -94,7 +94,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
     at_most = validated_on(config.val_poses, config.optim.budget_s)
     held_out = torch.from_numpy(evenly_spread(store.poses("val"), at_most)).to(device)
     mixture = Mixture.of(store, config.mix)
-    if first:
+    if rank() == 0:
         run.note(mixture.note)
 
     # 3. Model, optimizer, average.
@@ -104,27 +104,15 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
     tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
     body = body.to(device)
     subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
-    parameters = list(tokenizer.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.optim.lr, weight_decay=config.optim.weight_decay, betas=(0.9, 0.99)
-    )
-    average = WeightAverage(tokenizer, config.optim.average) if first else None
-    scale = LossScale(device, precision)
-    best: dict[str, Any] | None = None
-    if state is not None:
-        tokenizer.load_state_dict(content_from_rank_0(state["tokenizer"], device))
-        optimizer.load_state_dict(content_from_rank_0(state["optimizer"], device))
-        if average is not None:
-            average.module.load_state_dict(state["average"])
-        if "scale" in state:
-            scale.load_state_dict(state["scale"])
-        best = state.get("best")
+    learner = _Learner(tokenizer, config, device, precision)
+    if run.state is not None:
+        learner.load(run.state)
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
     forward = data_parallel(_Forward(tokenizer, device, precision))
+    optimizer, scale, average = learner.optimizer, learner.scale, learner.average
 
-    # 4. Steps. Every random draw of a step comes from (seed, step); how far the training is, the schedule knows.
-    optim = config.optim
+    # 4. Steps. Every random draw comes from (seed, step); the schedule knows the progress.
     plan = Plan(
         optim.steps,
         optim.budget_s,
@@ -132,28 +120,24 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
         config.checkpoint_every,
         validation_steps=-(-len(held_out) // optim.batch),
     )
-    schedule = Schedule(run.path, plan, state)
+    schedule = Schedule(run.path, plan, run.state)
     while schedule.left:
         step = schedule.step
         whole = draw_batch(poses, mixture, config, step)
         batch = whole.share(rank(), world_size())
         with tensor_cores(device):
             output, moved = forward(batch)
-        terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
-        terms["commitment"] = config.loss.commitment_weight * output.commitment
-        if moved is not None:
-            weight = config.loss.consistency_weight * grown(schedule.progress, config.loss.consistency_grows)
-            terms["consistency"] = weight * consistency_loss(output.latents, moved)
+        terms = _loss_terms(output, moved, batch, body, subset, config, schedule.progress)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
         with tensor_cores(device):
-            scale.up(stacked.sum()).backward()
-        scale.down(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip or math.inf)
-        # The one place where a step waits for the device; the figures are those of the whole batch on every process.
+            scale.scale(stacked.sum()).backward()
+        scale.unscale(optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), optim.clip or math.inf)
+        # The only place where a step waits for the device. The figures are those of the whole batch on every process.
         values = mean_over_ranks(torch.cat([stacked.detach(), norm[None]])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
-        if not all(map(math.isfinite, values[:-1])) or not scale.bears(values[-1]):
+        if not all(map(math.isfinite, values[:-1])) or scale.should_abort(values[-1]):
             from_rank_0(_stop, run, step, whole.poses, record)
         for group in optimizer.param_groups:
             group["lr"] = optim.lr * rate_factor(optim, schedule)
@@ -165,7 +149,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
         if average is None:
             continue
 
-        # 5. Log, validate, save; the checkpoint comes last, so that a resumed run logs each figure once.
+        # 5. Log, validate, save. The checkpoint comes last, so that a resumed run logs each figure once.
         if step % 50 == 0 or not schedule.left:
             run.log(
                 {"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **scale.figures()}
@@ -175,44 +159,84 @@ def _train(run: RunFolder, store: PoseStore, body: Body, tensorboard: bool, prog
                 report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
-            if best is None or report["mpjpe_mm"] < best["figures"]["mpjpe_mm"]:
-                weights = {name: value.clone() for name, value in average.module.state_dict().items()}
-                best = {"step": step, "figures": report, "average": weights}
+            learner.best.update(step, report, "mpjpe_mm", average.module)
         if schedule.due("checkpoint"):
-            # The best weights travel inside: one file, hence always of one moment.
+            # The best weights are in the same file, so that both are of one moment.
             with schedule.timed("checkpoint"):
-                save_checkpoint(
-                    run.checkpoints,
-                    step,
-                    {
-                        "seconds": run.seconds,
-                        "tokenizer": tokenizer.state_dict(),
-                        "average": average.module.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "best": best,
-                        "scale": scale.state_dict(),
-                        "schedule": schedule.state_dict(),
-                    },
-                    keep=config.keep_checkpoints,
-                )
+                state = {"seconds": run.seconds, "schedule": schedule.state_dict(), **learner.state_dict()}
+                save_checkpoint(run.checkpoints, step, state, keep=config.keep_checkpoints)
         if progress is not None:
             progress(step, step + schedule.left, {**record, **schedule.figures()})
 
 
+class _Learner:
+    """Everything that a step changes: tokenizer, optimizer, loss scale, and on rank 0 average and best weights."""
+
+    def __init__(
+        self, tokenizer: PoseTokenizer, config: TokenizerConfig, device: torch.device, precision: ResolvedPrecision
+    ) -> None:
+        optim = config.optim
+        self.tokenizer, self._device = tokenizer, device
+        self.optimizer = torch.optim.AdamW(
+            list(tokenizer.parameters()), lr=optim.lr, weight_decay=optim.weight_decay, betas=(0.9, 0.99)
+        )
+        self.average = WeightAverage(tokenizer, optim.average) if rank() == 0 else None
+        self.scale, self.best = LossScale(device, precision), BestWeights()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of rank 0, for a checkpoint."""
+        assert self.average is not None
+        return {
+            "tokenizer": self.tokenizer.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best.state,
+            "scale": self.scale.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Load a checkpoint, which rank 0 has read."""
+        self.tokenizer.load_state_dict(content_from_rank_0(state["tokenizer"], self._device))
+        self.optimizer.load_state_dict(content_from_rank_0(state["optimizer"], self._device))
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        if "scale" in state:
+            self.scale.load_state_dict(state["scale"])
+        self.best.state = state.get("best")
+
+
+def _loss_terms(
+    output: TokenizerOutput,
+    moved: Tensor | None,
+    batch: Batch,
+    body: Body,
+    subset: Tensor | None,
+    config: TokenizerConfig,
+    progress: float,
+) -> dict[str, Tensor]:
+    """Return the weighted terms of the loss; ``moved``: latents of the perturbed poses, where they are asked for."""
+    terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
+    terms["commitment"] = config.loss.commitment_weight * output.commitment
+    if moved is not None:
+        weight = config.loss.consistency_weight * grown(progress, config.loss.consistency_grows)
+        terms["consistency"] = weight * consistency_loss(output.latents, moved)
+    return terms
+
+
 def _open_run(
-    path: Path, config: TokenizerConfig, store: PoseStore, resume: bool, tensorboard: bool
+    path: Path, config: TokenizerConfig, store: PoseStore, options: RunOptions
 ) -> tuple[dict[str, Any], dict[str, Any] | None, Sequence[Path]]:
-    """The settings of a run, the state it goes on from, None for a new one, and the folders made for that."""
-    if tensorboard:
+    """Return the settings of a run, the state it resumes from (None for a new one), and the folders made for it."""
+    if options.tensorboard:
         writer_class()
     store.check()
-    if resume:
+    if options.resume:
         run = RunFolder.resume(path)
         if not store.holds(run.config["poses"]):
             raise fail("This run was trained on other poses", got=store.digest[:12], expected=run.config["poses"][:12])
-        _check_shares(from_dict(TokenizerConfig, run.config["tokenizer"]).optim.batch)
+        check_batch_division(from_dict(TokenizerConfig, run.config["tokenizer"]).optim.batch, "poses")
         return run.config, run.state, ()
-    _check_shares(config.optim.batch)
+    check_batch_division(config.optim.batch, "poses")
     counts = [sum(source.frames for source in store.sources if source.split == split) for split in ("train", "val")]
     if not all(counts):
         raise fail(
@@ -236,20 +260,10 @@ def evenly_spread(poses: np.ndarray, at_most: int) -> np.ndarray:
     return poses[np.linspace(0, len(poses) - 1, at_most).round().astype(np.int64)]
 
 
-def _check_shares(batch: int) -> None:
-    if batch % world_size():
-        raise fail(
-            "The batch cannot be shared out",
-            got=f"{batch} poses for {world_size()} processes",
-            expected="as many for each",
-            next_step="Start fewer, or --set optim.batch",
-        )
-
-
 def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -> None:
     save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses.cpu()})
     raise fail(
-        f"The loss is no number at step {step}",
+        f"Non-finite loss at step {step}",
         got=figures,
         next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps",
     )

@@ -23,6 +23,7 @@ from regressor.training.train import train_regressor
 from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
+from tokenizer.engine.training.run import RunOptions
 
 STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
 CPU = torch.device("cpu")
@@ -194,7 +195,9 @@ def test_a_shard_deleted_between_two_passes_stops_and_can_be_put_back(
     with pytest.raises(UserError, match=rf"No shard at .*{lost.name}.*prepare"):
         train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, progress=delete)
     (tmp_path / "lost.h5").rename(lost)
-    resumed = train_regressor(open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, resume=True)
+    resumed = train_regressor(
+        open_crops(tmp_path / "two"), tokenizer, tmp_path / "run", config, open_body, options=RunOptions(resume=True)
+    )
     first, second = (load_state(path)["network"] for path in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -107,7 +107,7 @@ def test_the_fit_finds_an_exact_shape(annotated_people, open_body):
 def test_steps_of_the_paper_presets_see_them(annotated_people, open_body, tokenizer, tiny_config):
     """The term itself, as training computes it."""
     from regressor.network.model import build_regressor
-    from regressor.training.gradients import leave_gradients
+    from regressor.training.gradients import forward_backward
     from tokenizer.engine.training.scaling import LossScale
 
     config = replace(tiny_config, loss=preset("vit-s").loss, optim=replace(tiny_config.optim, batch=4))
@@ -116,7 +116,7 @@ def test_steps_of_the_paper_presets_see_them(annotated_people, open_body, tokeni
     scale = LossScale(torch.device("cpu"), "fp32")
     people = annotated_people(4)
     full, filled = (
-        leave_gradients(regressor, some, open_body, tokenizer, config, 0, scale)
+        forward_backward(regressor, some, open_body, tokenizer, config, 0, scale)
         for some in (people, with_posed_keypoints(lacking(people), open_body))
     )
     assert float(full["keypoints_3d"]) > 0

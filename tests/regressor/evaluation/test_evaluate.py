@@ -15,7 +15,7 @@ from regressor.commands.cli import main
 from regressor.config import HeadConfig
 from regressor.datasets.crop_dataset import open_crops
 from regressor.evaluation.baselines import chordal_mean, training_means
-from regressor.evaluation.evaluate import BEST_ROW, REFERENCE_ROW, evaluate_files, evaluate_split
+from regressor.evaluation.evaluate import BEST_ROW, REFERENCE_ROW, EvaluationOptions, evaluate_files, evaluate_split
 from regressor.network.model import build_regressor
 from regressor.sample import take
 from regressor.training.validation import joint_errors, score_predictions
@@ -182,5 +182,5 @@ def test_the_baselines_read_no_training_image(
         return sample(indices, split)
 
     monkeypatch.setattr(store, "sample", no_training_image)
-    report = evaluate_files([file], store, "test", tokenizer, open_body, device="cpu")
+    report = evaluate_files([file], store, "test", tokenizer, open_body, EvaluationOptions(device="cpu"))
     assert REFERENCE_ROW in report.rows

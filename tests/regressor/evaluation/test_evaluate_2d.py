@@ -41,7 +41,7 @@ def judge(tmp_path, regressor, tiny_config, tokenizer, tokenizer_file):
     return run
 
 
-def test_the_command_on_keypoints_alone(tmp_path, judge, annotated_people, regressor, open_body):
+def test_the_command_on_keypoints_alone(tmp_path, evaluator, annotated_people, regressor, open_body):
     samples = flat(annotated_people(6))
     samples["keypoints_2d"][4, 1:, 2] = 0
     samples["keypoints_2d"][5, :, 2] = 0
@@ -59,7 +59,7 @@ def test_the_command_on_keypoints_alone(tmp_path, judge, annotated_people, regre
     assert 0 <= plain["means"][ROW]["pck_05_pct"] <= plain["means"][ROW]["pck_10_pct"] <= 100
 
 
-def test_some_bodies_are_neither_hidden_nor_scored(judge, annotated_people):
+def test_some_bodies_are_neither_hidden_nor_scored(evaluator, annotated_people):
     some = flat(annotated_people(5), [1, 2])
     done = judge(some, "--protocol", "emdb")
     assert done.exit_code == 2 and "cannot be scored in 3D" in done.output and "--protocol 2d" in done.output
@@ -69,7 +69,7 @@ def test_some_bodies_are_neither_hidden_nor_scored(judge, annotated_people):
     assert done.exit_code == 2 and "Robustness" in done.output
 
 
-def test_nothing_to_score_and_no_numbers_are_told(annotated_people, regressor, open_body, judge):
+def test_nothing_to_score_and_no_numbers_are_told(annotated_people, regressor, open_body, evaluator):
     nothing = flat(annotated_people(2))
     nothing["keypoints_2d"][..., 2] = 0
     assert "neither bodies nor 2D keypoints" in judge(nothing).output

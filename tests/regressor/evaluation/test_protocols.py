@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.evaluation.protocols import PROTOCOLS, Posed, protocol, read_joint_regressor
+from regressor.evaluation.protocols import PROTOCOLS, BodyPoints, protocol, read_joint_regressor
 from tokenizer.body.metrics import pa_mpjpe, similarity_align
 from tokenizer.body.skeleton import KEYPOINT_NAMES, index
 from tokenizer.engine.errors import UserError
@@ -36,7 +36,7 @@ def test_both_branches_equal_the_recorded_figures(golden, name, recorded_as):
     rules = protocol(name, RecordedBody(golden["J_regressor"]))
     nothing = torch.zeros(10, 24, 3)
     predicted, target = (
-        Posed(nothing, golden[f"{which}_vertices"], golden[f"{which}_keypoints_3d"][..., :3])
+        BodyPoints(nothing, golden[f"{which}_vertices"], golden[f"{which}_keypoints_3d"][..., :3])
         for which in ("pred", "gt")
     )
     scores = rules.score(predicted, target)
@@ -63,7 +63,7 @@ def test_alignment_equals_the_recorded_one(golden):
 def bodies(open_body):
     draw = torch.Generator().manual_seed(0)
     vertices = torch.randn(2, 50, 3, generator=draw)
-    return Posed(torch.randn(2, 24, 3, generator=draw), vertices, torch.randn(2, 44, 3, generator=draw))
+    return BodyPoints(torch.randn(2, 24, 3, generator=draw), vertices, torch.randn(2, 44, 3, generator=draw))
 
 
 class SmallBody(RecordedBody):
@@ -72,7 +72,7 @@ class SmallBody(RecordedBody):
 
 
 def moved(posed, offset):
-    return Posed(posed.joints + offset, posed.vertices + offset, posed.keypoints + offset)
+    return BodyPoints(posed.joints + offset, posed.vertices + offset, posed.keypoints + offset)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -81,7 +81,7 @@ def test_where_a_body_stands_is_no_error_and_ten_millimetres_of_mesh_are(name, b
     rules = protocol(name, SmallBody(), h36m)
     scores = rules.score(moved(bodies, torch.tensor([3.0, -2.0, 1.0])), bodies)
     assert all(values.abs().max() < 0.01 for values in scores.values())
-    other = Posed(bodies.joints, bodies.vertices.clone(), bodies.keypoints)
+    other = BodyPoints(bodies.joints, bodies.vertices.clone(), bodies.keypoints)
     other.vertices[0, 7, 1] += 0.01
     assert float(rules.score(other, bodies)["pve_mm"][0]) > 0.1
     assert float(rules.score(other, bodies)["pve_mm"][1]) < 1e-3
@@ -91,9 +91,9 @@ def test_where_a_body_stands_is_no_error_and_ten_millimetres_of_mesh_are(name, b
 
 def test_golden_roots(bodies):
     """The right hip alone moves by 20 mm: the pelvis does not notice, the middle of the hips moves by 10 mm."""
-    other = Posed(bodies.joints.clone(), None)
+    other = BodyPoints(bodies.joints.clone(), None)
     other.joints[:, index("right_hip"), 0] += 0.02
-    target = Posed(bodies.joints, None)
+    target = BodyPoints(bodies.joints, None)
     by_pelvis = protocol("synthetic", SmallBody()).score(other, target)
     by_hips = protocol("emdb", SmallBody()).score(other, target)
     assert by_pelvis["mpjpe_mm"].tolist() == pytest.approx([20 / 24] * 2, rel=1e-3)
@@ -106,8 +106,8 @@ def test_3dpw_takes_lsp_joints_and_the_pelvis_of_the_regressor():
     """A regressor that picks vertex r as joint r: LSP's right ankle is row 6, the root row 0."""
     rules = protocol("3dpw", SmallBody(), torch.eye(17, 50))
     assert rules.joint_names[0] == "right_ankle" and len(rules.joint_names) == 14
-    target = Posed(torch.zeros(1, 24, 3), torch.randn(1, 50, 3), None)
-    other = Posed(target.joints, target.vertices.clone(), None)
+    target = BodyPoints(torch.zeros(1, 24, 3), torch.randn(1, 50, 3), None)
+    other = BodyPoints(target.joints, target.vertices.clone(), None)
     other.vertices[0, 6, 2] += 0.014
     assert float(rules.score(other, target)["mpjpe_mm"][0]) == pytest.approx(1.0, rel=1e-3)
     other.vertices[0, 0, 2] += 0.014

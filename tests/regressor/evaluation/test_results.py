@@ -14,7 +14,7 @@ from regressor.commands.cli import main
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.evaluation.compare import compare_files, read_result
-from regressor.evaluation.evaluate import BEST_ROW, evaluate_files, evaluate_split
+from regressor.evaluation.evaluate import BEST_ROW, EvaluationOptions, evaluate_files, evaluate_split
 from regressor.evaluation.evaluate_2d import FORMAT as FORMAT_2D
 from regressor.evaluation.protocols import protocol
 from regressor.evaluation.results import Report, published_rows
@@ -162,7 +162,9 @@ def test_robustness_sequences_and_rules_of_a_store(
     store = open_crops(gendered_crops)
     assert store.sequences("test") == ["walk"] * 2 + ["run"] * 3 and store.sequences("train") is None
     rules = protocol("emdb", open_body)
-    report = evaluate_files([file], store, "test", tokenizer, open_body, rules=rules, robustness=True, device="cpu")
+    report = evaluate_files(
+        [file], store, "test", tokenizer, open_body, EvaluationOptions(robustness=True, device="cpu"), rules=rules
+    )
     row = "regressor, tokens"
     assert list(report.rows) == [row, *(f"{row}, {change}" for change in changes()), BEST_ROW]
     plain = report.to_dict()
@@ -176,7 +178,7 @@ def test_robustness_sequences_and_rules_of_a_store(
 
 
 def test_true_bodies_follow_the_gender(annotated_people, tokenizer, regressor, open_body):
-    from regressor.evaluation.evaluate import Judge, true_points
+    from regressor.evaluation.evaluate import Evaluator, true_points
 
     class Taller:
         """A body of twice the size."""
@@ -196,7 +198,7 @@ def test_true_bodies_follow_the_gender(annotated_people, tokenizer, regressor, o
     bodies = {"neutral": open_body, "female": Taller(), "male": open_body}
     plain = open_body.joints(people["body_pose"], root=people["global_orient"], betas=people["betas"])
     for name, doubled in (("emdb", [1]), ("emdb-reference", [0, 1])):
-        truth = true_points(people, Judge(protocol(name, open_body), open_body, tokenizer, true_bodies=bodies))
+        truth = true_points(people, Evaluator(protocol(name, open_body), open_body, tokenizer, true_bodies=bodies))
         factor = torch.tensor([2.0 if i in doubled else 1.0 for i in range(3)])[:, None, None]
         assert torch.allclose(truth.joints, factor * plain, atol=1e-5), name
 
@@ -204,7 +206,7 @@ def test_true_bodies_follow_the_gender(annotated_people, tokenizer, regressor, o
     annotated = {**people, "keypoints_3d": people["keypoints_3d"].clone()}
     annotated["keypoints_3d"][0, 30, :3] += 0.1
     annotated["keypoints_3d"][1, 30, 3] = 0.0
-    truth = true_points(annotated, Judge(rules, open_body, tokenizer))
+    truth = true_points(annotated, Evaluator(rules, open_body, tokenizer))
     own = open_body.keypoints(people["body_pose"], root=people["global_orient"], betas=people["betas"])
     apart = (truth.keypoints - own).abs().amax(-1)
     assert apart[0, 30] == pytest.approx(0.1, abs=1e-4) and apart[0, :30].max() < 1e-4 and apart[1:].max() < 1e-4
@@ -223,9 +225,11 @@ def test_genders_without_bodies_are_told(
     )
     for rules in (None, protocol("emdb", open_body)):
         with pytest.raises(UserError, match=r"no female body.*--body"):
-            evaluate_files([file], store, "test", tokenizer, open_body, rules=rules, device="cpu")
+            evaluate_files([file], store, "test", tokenizer, open_body, EvaluationOptions(device="cpu"), rules=rules)
     bodies = {"female": open_body, "neutral": open_body}
-    report = evaluate_files([file], store, "test", tokenizer, open_body, true_bodies=bodies, device="cpu")
+    report = evaluate_files(
+        [file], store, "test", tokenizer, open_body, EvaluationOptions(device="cpu"), true_bodies=bodies
+    )
     assert "true female, neutral" in report.to_dict()["bodies"]
 
 

@@ -16,7 +16,7 @@ from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.geometry.camera_models import REFERENCE_FOCAL, camera_model, fit_translation
-from regressor.losses.calibrate import Calibration, Row, baseline_errors, calibrate, camera_errors
+from regressor.losses.calibrate import Calibration, CalibrationOptions, Row, baseline_errors, calibrate, camera_errors
 from tokenizer.body.camera import project
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES, keypoint_index
@@ -104,7 +104,12 @@ def test_a_baseline_brings_camera_and_rotations(sample, regressor, open_body):
 
 def test_thresholds_are_quantiles(crops_file):
     store = open_crops(crops_file)
-    result = calibrate(store, "train", camera=camera_model("reference"), quantile=0.75, weight=0.2, batch=5)
+    result = calibrate(
+        store,
+        "train",
+        camera=camera_model("reference"),
+        options=CalibrationOptions(quantile=0.75, weight=0.2, batch=5),
+    )
     errors = camera_errors(store.sample(np.arange(12), "train"), camera_model("reference")).numpy()
     assert (result.samples, result.used) == (12, 12)
     assert list(result.tals.keypoints_2d) == list(KEYPOINT_NAMES) and not result.tals.rotations
@@ -112,10 +117,16 @@ def test_thresholds_are_quantiles(crops_file):
         assert row.threshold == pytest.approx(np.quantile(column, 0.75), abs=1e-6)
         assert result.tals.keypoints_2d[row.name] == pytest.approx(row.threshold**2)
     assert result.tals.weight == 0.2
-    assert len(calibrate(store, "train", camera=camera_model("reference"), at_most=4).keypoints) == 44
-    for wrong in ({"quantile": 1.0, "camera": camera_model("true")}, {}):
-        with pytest.raises(UserError):
-            calibrate(store, "train", **wrong)
+    assert (
+        len(
+            calibrate(store, "train", camera=camera_model("reference"), options=CalibrationOptions(at_most=4)).keypoints
+        )
+        == 44
+    )
+    with pytest.raises(UserError, match="camera model or from a baseline"):
+        calibrate(store, "train")
+    with pytest.raises(UserError, match="The quantile is impossible"):
+        CalibrationOptions(quantile=1.0)
 
 
 def test_nothing_to_look_at_is_told(tmp_path, annotated_people):

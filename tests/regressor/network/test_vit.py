@@ -18,6 +18,7 @@ from regressor.network.model import RawPrediction, build_regressor, normalise
 from regressor.network.vit import MLP, Linear, ViT
 from tokenizer.body.rotations import geodesic_distance, matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.training.run import RunOptions
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_training_takes_the_network_as_any_other(config, tokenizer, annotated_pe
         tmp_path / "run",
         still,
         open_body,
-        backbone=tmp_path / "backbone.pt",
+        options=RunOptions(backbone=tmp_path / "backbone.pt"),
     )
     trained = load_regressor(exported, tokenizer=tokenizer)
     assert torch.allclose(trained.network.backbone.blocks[1].qkv.weight, pretrained.blocks[1].qkv.weight, atol=1e-6)

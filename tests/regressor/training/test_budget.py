@@ -16,6 +16,7 @@ from regressor.training.train import train_regressor
 from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training import budget
 from tokenizer.engine.training.checkpoint import load_latest
+from tokenizer.engine.training.run import RunOptions
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,12 @@ def steady(monkeypatch):
         def __call__(self):
             return self.now
 
-    def leave_gradients(*arguments):
+    def forward_backward(*arguments):
         clock.now += 1.0
         return original(*arguments)
 
-    clock, original = Clock(), training.leave_gradients
-    monkeypatch.setattr(training, "leave_gradients", leave_gradients)
+    clock, original = Clock(), training.forward_backward
+    monkeypatch.setattr(training, "forward_backward", forward_backward)
     for name, value in (("monotonic", clock), ("_INTERVAL", 0.2), ("_INTERVAL_OF_REST", 0.4), ("_APART_S", 2.0)):
         monkeypatch.setattr(budget, name, value)
     return clock
@@ -81,7 +82,9 @@ def test_killed_at_each_decision_the_weights_are_those_of_an_unbroken_run(
         steady.now += 1e6  # downtime
         go_on = (tmp_path / "cut").exists()
         try:
-            resumed = train_regressor(crops, tokenizer, tmp_path / "cut", config, open_body, resume=go_on)
+            resumed = train_regressor(
+                crops, tokenizer, tmp_path / "cut", config, open_body, options=RunOptions(resume=go_on)
+            )
         except Killed:
             continue
     assert len(killings) == 2 * len(made.splitlines()) > 8
@@ -91,7 +94,7 @@ def test_killed_at_each_decision_the_weights_are_those_of_an_unbroken_run(
     for path in (tmp_path / "again" / "checkpoints").iterdir():
         path.unlink()
     monkeypatch.setattr(budget, "monotonic", random.Random(0).random)
-    again = train_regressor(crops, tokenizer, tmp_path / "again", config, open_body, resume=True)
+    again = train_regressor(crops, tokenizer, tmp_path / "again", config, open_body, options=RunOptions(resume=True))
     assert same(weights(again), weights(whole)), "the same decisions, whatever the clock shows"
 
 
@@ -106,7 +109,7 @@ def test_run_folders_of_before_go_on(tmp_path, crops, tokenizer, tiny_config, op
     state = load_latest(tmp_path / "old" / "checkpoints")
     assert state.pop("schedule")["progress"] == 0.75
     save_state(tmp_path / "old" / "checkpoints" / "step_000000006.pt", state)
-    old = train_regressor(crops, tokenizer, tmp_path / "old", tiny_config, open_body, resume=True)
+    old = train_regressor(crops, tokenizer, tmp_path / "old", tiny_config, open_body, options=RunOptions(resume=True))
     assert same(weights(old), weights(whole))
 
 

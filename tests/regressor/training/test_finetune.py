@@ -18,7 +18,7 @@ from regressor.datasets.annotation import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.network.model import build_regressor
 from regressor.training import finetune as tuning
-from regressor.training.finetune import Photographs, Settings, finetune, finetune_config
+from regressor.training.finetune import Callbacks, FinetuneOptions, Photographs, finetune, finetune_config
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
@@ -39,7 +39,7 @@ def start(tmp_path, tiny_config, tokenizer):
     return save_regressor(tmp_path / "start.pt", network, config, tokenizer, {"body": "open"})
 
 
-FEW = Settings(tals="none", steps=30, assignments=("optim.lr=3e-3",))
+FEW = FinetuneOptions(tals="none", steps=30, assignments=("optim.lr=3e-3",), device="cpu")
 
 
 def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_file):
@@ -100,9 +100,7 @@ def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_f
 
 def test_a_killed_run_goes_on(tmp_path, photographs, start, tokenizer, open_body):
     def tune(run, **options):
-        return finetune(
-            Photographs((photographs,)), start, tokenizer, open_body, tmp_path / run, FEW, device="cpu", **options
-        )
+        return finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / run, FEW, **options)
 
     class Stop(Exception):
         pass
@@ -142,26 +140,26 @@ def test_a_prepared_folder_serves_too(tmp_path, photographs, start, tokenizer, o
             replace(FEW, steps=2),
         )
         if says is None:
-            result = finetune(*arguments, device="cpu")
+            result = finetune(*arguments)
             assert Path(result.regressor).is_file() and not (tmp_path / f"run{share}" / "data").exists()
         else:
             with pytest.raises(UserError, match=says):
-                finetune(*arguments, device="cpu")
+                finetune(*arguments)
 
 
 def test_settings_have_reasons(tiny_config):
     vit = preset("vit-h")
-    config = finetune_config(vit, 400, Settings())
+    config = finetune_config(vit, 400, FinetuneOptions())
     assert config.optim.lr == 5e-6 and config.optim.steps == 500 and config.backbone.trainable == "none"
     assert config.loss.form == "published" and config.loss.tals.on and config.validate_every == 50
-    assert finetune_config(preset("small"), 10, Settings()).optim.lr == 1e-4
-    steps = [finetune_config(vit, people, Settings()).optim.steps for people in (1, 400, 10**6)]
+    assert finetune_config(preset("small"), 10, FinetuneOptions()).optim.lr == 1e-4
+    steps = [finetune_config(vit, people, FinetuneOptions()).optim.steps for people in (1, 400, 10**6)]
     assert steps == [200, 500, 2000]
-    own = finetune_config(vit, 30, Settings("none", "3", 8, 2.0, ("optim.lr=1e-3", "optim.batch=4")))
+    own = finetune_config(vit, 30, FinetuneOptions("none", "3", 8, 2.0, ("optim.lr=1e-3", "optim.batch=4")))
     assert (own.optim.steps, own.optim.warmup, own.optim.budget_s, own.optim.lr) == (8, 2, 120, 1e-3)
     assert own.backbone.trainable == 3 and own.optim.batch == 4 and not own.loss.tals.on
     with pytest.raises(UserError, match="trainable"):
-        finetune_config(vit, 30, Settings(trainable="some"))
+        finetune_config(vit, 30, FinetuneOptions(trainable="some"))
 
 
 def changed(photographs, folder, change):
@@ -185,14 +183,14 @@ def changed(photographs, folder, change):
 def test_bad_annotation_is_one_message(tmp_path, photographs, start, tokenizer, open_body, change, says):
     source = Photographs((changed(photographs, tmp_path, change),), photographs.parent)
     with pytest.raises(UserError, match=says):
-        finetune(source, start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu")
+        finetune(source, start, tokenizer, open_body, tmp_path / "run", FEW)
     assert not (tmp_path / "run").exists(), "nothing is left behind"
 
 
 @pytest.mark.slow
 def test_where_bodies_are_known_they_judge(tmp_path, crops_file, start, tokenizer, open_body):
     source = Photographs((crops_file,), data_format="synthetic", val_share=0.0)
-    result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu")
+    result = finetune(source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4))
     assert result.judged == "mpjpe_mm" and (result.train, result.val) == (12, 5)
     assert result.better == (result.after["mpjpe_mm"] < result.before["mpjpe_mm"])
 
@@ -238,7 +236,13 @@ def test_other_data_are_mixed_into_training_alone(
     )
     source = Photographs((photographs,), also=(f"{crops_file}=0.25",))
     result = finetune(
-        source, start, tokenizer, open_body, tmp_path / "run", replace(FEW, steps=4), device="cpu", say=seen.append
+        source,
+        start,
+        tokenizer,
+        open_body,
+        tmp_path / "run",
+        replace(FEW, steps=4),
+        callbacks=Callbacks(note=seen.append),
     )
     (mixture,) = trained
     assert mixture.shares == pytest.approx({"data": 0.75, "crops": 0.25}) and mixture.count("train") > 12
@@ -248,10 +252,8 @@ def test_other_data_are_mixed_into_training_alone(
     kept = load_state(tmp_path / "run" / "regressor.pt")["provenance"]["crops_attributes"]
     assert kept["mixture"] == mixture.shares and set(kept["data_sets"]) == {"data", "crops"}
     with pytest.raises(UserError, match="other crops"):
-        finetune(
-            Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu", resume=True
-        )
-    shared = finetune_config(preset("vit-h"), 300, Settings(), 0.75)
+        finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / "run", FEW, resume=True)
+    shared = finetune_config(preset("vit-h"), 300, FinetuneOptions(), 0.75)
     assert shared.optim.steps == 500, "as many passes over the photographs as without the others"
 
 
@@ -273,5 +275,5 @@ def test_what_cannot_be_mixed_in_is_told(tmp_path, photographs, start, tokenizer
     names = {"crops": crops_file, "photos": photographs, "same": tmp_path / "other" / "Crops.h5"}
     source = Photographs((photographs,), also=tuple(text.format(**names) for text in also))
     with pytest.raises(UserError, match=says):
-        finetune(source, start, tokenizer, open_body, tmp_path / "run", FEW, device="cpu")
+        finetune(source, start, tokenizer, open_body, tmp_path / "run", FEW)
     assert not (tmp_path / "run").exists()

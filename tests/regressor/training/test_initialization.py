@@ -20,6 +20,7 @@ from regressor.training.train import train_regressor
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state, save_state
+from tokenizer.engine.training.run import RunOptions
 
 
 @pytest.fixture
@@ -38,8 +39,9 @@ def still(tiny_config):
     return replace(tiny_config, optim=replace(tiny_config.optim, steps=2, lr=0.0))
 
 
-def train(store, tokenizer, run, config, body, **options):
-    return load_state(train_regressor(store, tokenizer, run, config, body, **options))
+def train(store, tokenizer, run, config, body, *, progress=None, **options):
+    trained = train_regressor(store, tokenizer, run, config, body, options=RunOptions(**options), progress=progress)
+    return load_state(trained)
 
 
 def test_it_begins_with_weights_and_means_of_the_file(tmp_path, crops_file, tokenizer, open_body, start, still):
@@ -181,7 +183,8 @@ def test_the_backbone_is_noted_down_and_wanted_again(tmp_path, crops_file, token
     assert prepared.exit_code == 0, prepared.output
 
     def go(**options):
-        return train_regressor(open_crops(tmp_path / "shards"), tokenizer, tmp_path / "run", vit, open_body, **options)
+        store = open_crops(tmp_path / "shards")
+        return train_regressor(store, tokenizer, tmp_path / "run", vit, open_body, options=RunOptions(**options))
 
     exported = load_state(go(backbone=tmp_path / "b.pt"))
     noted = exported["provenance"]["backbone"]

@@ -14,6 +14,7 @@ from regressor.training.optimizer import frozen_parts, parameter_groups
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
+from tokenizer.engine.training.run import RunOptions
 
 
 @pytest.fixture
@@ -76,7 +77,9 @@ def test_training_leaves_frozen_parts_as_they_were(tmp_path, crops_file, tokeniz
     )
     torch.manual_seed(config.seed)
     before = build_regressor(config, tokenizer).network.state_dict()
-    path = train_regressor(open_crops(crops_file), tokenizer, tmp_path / "run", config, open_body, export="last")
+    path = train_regressor(
+        open_crops(crops_file), tokenizer, tmp_path / "run", config, open_body, options=RunOptions(export="last")
+    )
     after = load_state(path)["network"]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     kept = "backbone." if trainable == "none" else ("backbone.stem.", "backbone.stages.0.", "backbone.stages.1.")

@@ -25,7 +25,7 @@ def too_much(*_, **__):
     [
         (
             train,
-            "leave_gradients",
+            "forward_backward",
             "train {crops} --run {out} --set image_size=32 --set optim.batch=2 --set data.workers=0",
             ("in training", "optim.accumulate", "optim.batch", "backbone.gradient_checkpointing"),
         ),

@@ -20,6 +20,7 @@ from regressor.datasets.crop_store import write_crops
 from regressor.network.model import build_regressor, normalise
 from regressor.people.photos import load_for
 from regressor.training import train as training
+from regressor.training import validation
 from regressor.training.gradients import without_gradient
 from regressor.training.train import train_regressor
 from tokenizer.body.rotations import geodesic_distance
@@ -27,6 +28,7 @@ from tokenizer.engine.config import resolve, to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
 from tokenizer.engine.training import scaling
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
 
 OTHER_FIGURES = {"val_mpjpe_mm", "gradient_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps"}
@@ -108,16 +110,16 @@ def test_a_resumed_run_ends_bit_identical(tmp_path, crops, tokenizer, tiny_confi
         tmp_path / "broken",
         tiny_config,
         open_body,
-        resume=True,
+        options=RunOptions(resume=True),
         progress=lambda step, *_: steps.append(step),
     )
     assert steps == [5, 6, 7, 8], "from the checkpoint after step 4"
     assert same(weights_of(whole), weights_of(resumed))
 
 
-def test_a_figure_that_is_no_number_is_never_best(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
+def test_a_nan_figure_is_never_best(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     figures = iter([float("nan"), 3.0, float("nan"), 5.0])
-    monkeypatch.setattr(training, "score_predictions", lambda *_, **__: {"mpjpe_mm": torch.tensor([next(figures)])})
+    monkeypatch.setattr(validation, "score_predictions", lambda *_, **__: {"mpjpe_mm": torch.tensor([next(figures)])})
     config = replace(tiny_config, validate_every=2, pictures=0)
     state = load_state(train_regressor(crops, tokenizer, tmp_path / "run", config, open_body))
     assert state["provenance"]["weights"] == "best, step 4" and state["provenance"]["metrics"] == {"val_mpjpe_mm": 3.0}
@@ -142,7 +144,9 @@ def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, 
             if step == until:
                 raise KeyboardInterrupt
 
-        return train_regressor(crops, tokenizer, tmp_path / run, config, open_body, progress=progress, **options)
+        return train_regressor(
+            crops, tokenizer, tmp_path / run, config, open_body, options=RunOptions(**options), progress=progress
+        )
 
     whole = train("whole")
     skipped = [step for step, figures in seen.items() if "gradient_norm" not in figures]
@@ -158,7 +162,7 @@ def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, 
 def test_fp16_gives_up_when_every_step_overflows(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**100))
     monkeypatch.setattr(scaling, "_IN_A_ROW", 3)
-    with pytest.raises(UserError, match=r"no number at step 3.*nan_batch"):
+    with pytest.raises(UserError, match=r"Non-finite loss at step 3.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", replace(tiny_config, precision="fp16"), open_body)
     assert (tmp_path / "run" / "nan_batch.pt").exists()
 
@@ -202,7 +206,7 @@ def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, 
 def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people):
     def refused(says, store, config=tiny_config, run="run", resume=False):
         with pytest.raises(UserError, match=says):
-            train_regressor(store, tokenizer, tmp_path / run, config, open_body, resume=resume)
+            train_regressor(store, tokenizer, tmp_path / run, config, open_body, options=RunOptions(resume=resume))
 
     refused("No run at", crops, resume=True)
     short = replace(tiny_config, optim=replace(tiny_config.optim, steps=1))
@@ -212,7 +216,7 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_c
     refused("other crops", others, resume=True)
     refused("4 train and 0 val", others, run="none")
     uneven = replace(tiny_config, data=replace(tiny_config.data, rank_partitions=3))
-    refused("4 images, 3 lanes", crops, uneven, run="lanes")
+    refused("4 images, 3 partitions", crops, uneven, run="lanes")
     refused("32 px", crops, replace(tiny_config, image_size=64), run="large")
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     (tmp_path / "run" / "config.json").write_text(json.dumps({**settings, "tokenizer": "0" * 64}))
@@ -224,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
 ):
     nothing = torch.full((6, 10), float("nan"))
     crops = other_crops(tmp_path / "nan.h5", annotated_people, {"train": 6, "val": 6}, betas=nothing)
-    with pytest.raises(UserError, match=r"no number at step 0.*nan_batch"):
+    with pytest.raises(UserError, match=r"Non-finite loss at step 0.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", tiny_config, open_body)
     assert load_state(tmp_path / "run" / "nan_batch.pt")["image"].shape == (4, 3, 32, 32)
 
@@ -271,7 +275,7 @@ def test_kill_dash_nine_and_resume(
         tmp_path / "killed",
     )
     assert not (tmp_path / "killed" / "regressor.pt").exists()
-    resumed = train_regressor(crops, tokenizer, tmp_path / "killed", config, open_body, resume=True)
+    resumed = train_regressor(crops, tokenizer, tmp_path / "killed", config, open_body, options=RunOptions(resume=True))
     whole = train_regressor(crops, tokenizer, tmp_path / "whole", config, open_body)
     assert same(weights_of(resumed), weights_of(whole))
 

@@ -16,11 +16,14 @@ import torch
 from regressor.config import AugmentConfig, BackboneConfig, DecoderConfig, HeadConfig, OptimConfig
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
+from regressor.datasets.mixtures import Mixture
 from regressor.training import train as training
 from regressor.training.train import train_regressor
+from tokenizer.engine import distributed
 from tokenizer.engine.config import resolve, to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
+from tokenizer.engine.training.run import RunOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 LOSSES = ("orientation", "body_pose", "keypoints_2d", "betas", "token", "gradient_norm", "val_mpjpe_mm")
@@ -49,6 +52,7 @@ from tokenizer import load_body, load_tokenizer
 from tokenizer.engine.distributed import data_parallel, from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError
 from tokenizer.engine.config import resolve
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
 
 folder, variants = Path(sys.argv[1]), json.loads(sys.argv[3])
@@ -59,7 +63,8 @@ command = ["train", str(folder / "resnet.h5"), "--tokenizer", sys.argv[2], "--co
 
 def train(name, run, *assignments, **options):
     config = resolve(configs[name], assignments=assignments)
-    training.train_regressor(stores[name], vocabulary, folder / "two" / run, config, body, **options)
+    run, options = folder / "two" / run, RunOptions(**options)
+    training.train_regressor(stores[name], vocabulary, run, config, body, options=options)
 
 def from_half_way():
     shutil.copytree(folder / "two" / "vit", folder / "two" / "resumed")
@@ -204,7 +209,9 @@ def test_two_processes_under_a_time_budget_have_the_losses_of_one_that_decides_t
         shutil.copy(two / name, one)
     made = (two / "decisions.jsonl").read_text()
     config = configs(tiny_config)["resnet"]
-    train_regressor(open_crops(folder / "resnet.h5"), tokenizer, one, config, open_body, resume=True)
+    train_regressor(
+        open_crops(folder / "resnet.h5"), tokenizer, one, config, open_body, options=RunOptions(resume=True)
+    )
     assert made and (one / "decisions.jsonl").read_text() == made
     check_equal(folder, "a budget", len(records(two)))
 
@@ -282,9 +289,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(folder, tokenizer, t
             assert ours[name] == pytest.approx(theirs[name], rel=1e-5), name
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(folder, tokenizer, tiny_config, open_body, monkeypatch):
+def test_a_batch_that_cannot_be_divided_is_refused(folder, tokenizer, tiny_config, open_body, monkeypatch):
     config = configs(tiny_config)["resnet"]
-    monkeypatch.setattr(training, "world_size", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(UserError, match="8 images for 3 processes"):
-        train_regressor(open_crops(folder / "resnet.h5"), tokenizer, folder / "uneven", config, open_body)
+        crops = Mixture.of(open_crops(folder / "resnet.h5"))
+        training._open_run(folder / "uneven", config, crops, tokenizer, open_body, RunOptions())
     assert not (folder / "uneven").exists()

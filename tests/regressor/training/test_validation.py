@@ -14,7 +14,7 @@ from regressor.geometry.camera import translation_to_crop_camera
 from regressor.losses.keypoint_errors import keypoint_distances, keypoint_scores
 from regressor.network.prediction import Prediction
 from regressor.training.train import train_regressor
-from regressor.training.validation import judged_by, known_figures, note_on_genders, score_predictions
+from regressor.training.validation import choose_criterion, known_figures, note_on_genders, score_predictions
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
 
@@ -100,14 +100,16 @@ def score_with_shapes(regressor, people, body, joints_of, betas):
         return joint_errors(prediction.joints(body), truth).values()
 
 
-def test_the_best_is_judged_by_what_val_knows(annotated_people, tiny_config):
+def test_the_best_is_choose_criterion_what_val_knows(annotated_people, tiny_config):
     whole, flat = annotated_people(3), without_bodies(annotated_people(3))
-    assert judged_by(tiny_config, whole) == "mpjpe_mm" and judged_by(tiny_config, flat) == "keypoints_2d_pct"
-    assert judged_by(replace(tiny_config, best_by="keypoints_2d_pct"), whole) == "keypoints_2d_pct"
+    assert (
+        choose_criterion(tiny_config, whole) == "mpjpe_mm" and choose_criterion(tiny_config, flat) == "keypoints_2d_pct"
+    )
+    assert choose_criterion(replace(tiny_config, best_by="keypoints_2d_pct"), whole) == "keypoints_2d_pct"
     flat["keypoints_2d"][..., 2] = 0
     assert not known_figures(flat)
     with pytest.raises(UserError, match="cannot judge"):
-        judged_by(tiny_config, flat)
+        choose_criterion(tiny_config, flat)
 
 
 def test_training_on_keypoints_alone_chooses_by_them(tmp_path, annotated_people, tokenizer, tiny_config, open_body):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tokenizer.commands.cli import main
 from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig, preset
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.evaluation.describe import describe
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training.mixture import Mixture
@@ -124,7 +125,7 @@ def test_training_draws_by_the_mixture_and_resumes_with_it(store, tmp_path, open
 
     with pytest.raises(KeyboardInterrupt):
         train_tokenizer(store, tmp_path / "cut", mixed, open_body, progress=stop)
-    train_tokenizer(store, tmp_path / "cut", SMALL, open_body, resume=True)
+    train_tokenizer(store, tmp_path / "cut", SMALL, open_body, options=RunOptions(resume=True))
     logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines()[0] for name in ("a", "cut", "b")]
     losses = [line.split('"loss":')[1] for line in logs]
     assert losses[0] == losses[1] != losses[2]

@@ -16,6 +16,7 @@ from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.evaluation.reconstruction import evaluate_tokenizer, id_stability
 from tokenizer.frozen import load_tokenizer
 from tokenizer.mocap.store import PoseStoreWriter, open_store
@@ -79,14 +80,14 @@ def test_a_run_goes_on_with_the_very_poses_it_began_with(store, tmp_path, open_b
             before = file["pose_body"][row]
             file["pose_body"][row] = 0.5
         with pytest.raises(UserError, match="it was edited"):
-            train_tokenizer(open_store(path), tmp_path / "run", config, open_body, resume=True)
+            train_tokenizer(open_store(path), tmp_path / "run", config, open_body, options=RunOptions(resume=True))
         with pytest.raises(UserError, match="it was edited"):
             train_tokenizer(open_store(path), tmp_path / "new", config, open_body)
         with h5py.File(path, "r+") as file:
             file["pose_body"][row] = before
     assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == files
     assert not (tmp_path / "new").exists()
-    train_tokenizer(open_store(path), tmp_path / "run", config, open_body, resume=True)
+    train_tokenizer(open_store(path), tmp_path / "run", config, open_body, options=RunOptions(resume=True))
 
 
 @pytest.mark.parametrize("kind", ["fsq", "ema_vq"])
@@ -101,7 +102,7 @@ def test_an_interrupted_run_ends_bit_identical(store, tmp_path, open_body, kind)
 
     with pytest.raises(KeyboardInterrupt):
         train_tokenizer(store, tmp_path / "cut", config, open_body, progress=stop)
-    cut = train_tokenizer(store, tmp_path / "cut", SMALL, open_body, resume=True)
+    cut = train_tokenizer(store, tmp_path / "cut", SMALL, open_body, options=RunOptions(resume=True))
     assert load_tokenizer(cut).digest == load_tokenizer(whole).digest
     lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")]
     steps = [[json.loads(line)["step"] for line in text] for text in lines]
@@ -126,7 +127,7 @@ def test_kill_dash_nine_and_resume(store, tmp_path, open_body, killed_after_a_ch
         tmp_path / "killed",
     )
     assert not (tmp_path / "killed" / "tokenizer.h5").exists()
-    resumed = train_tokenizer(store, tmp_path / "killed", SMALL, open_body, resume=True)
+    resumed = train_tokenizer(store, tmp_path / "killed", SMALL, open_body, options=RunOptions(resume=True))
     whole = train_tokenizer(store, tmp_path / "whole", replace(SMALL, device="cpu"), open_body)
     assert load_tokenizer(resumed).digest == load_tokenizer(whole).digest
 
@@ -180,7 +181,7 @@ def test_stability_counts_unchanged_ids(store, tmp_path, open_body):
 
 def test_a_loss_that_is_no_number_stops_and_saves_the_batch(store, tmp_path, open_body):
     config = replace(SMALL, optim=replace(SMALL.optim, lr=1e30, warmup=0, clip=1e30))
-    with pytest.raises(UserError, match="no number at step"):
+    with pytest.raises(UserError, match="Non-finite loss at step"):
         train_tokenizer(store, tmp_path / "run", config, open_body)
     saved = torch.load(tmp_path / "run" / "nan_batch.pt", weights_only=True)
     assert saved["poses"].shape == (64, 21, 3)
@@ -193,9 +194,11 @@ def test_wrong_stores_and_runs_get_words(store, tmp_path, open_body):
         train_tokenizer(open_store(tmp_path / "one.h5"), tmp_path / "run", SMALL, open_body)
     train_tokenizer(store, tmp_path / "other", replace(SMALL, optim=replace(SMALL.optim, steps=10)), open_body)
     with pytest.raises(UserError, match="trained on other poses"):
-        train_tokenizer(open_store(tmp_path / "one.h5"), tmp_path / "other", SMALL, open_body, resume=True)
+        train_tokenizer(
+            open_store(tmp_path / "one.h5"), tmp_path / "other", SMALL, open_body, options=RunOptions(resume=True)
+        )
     with pytest.raises(UserError, match="No run"):
-        train_tokenizer(store, tmp_path / "nowhere", SMALL, open_body, resume=True)
+        train_tokenizer(store, tmp_path / "nowhere", SMALL, open_body, options=RunOptions(resume=True))
     with pytest.raises(UserError, match="Convolutions need another quantizer"):
         network = NetworkConfig(kind="conv", width=8)
         train_tokenizer(store, tmp_path / "new" / "run", replace(SMALL, network=network), open_body)

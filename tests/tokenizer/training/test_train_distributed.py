@@ -20,6 +20,7 @@ from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConf
 from tokenizer.engine import distributed
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training import train
 from tokenizer.training.train import train_tokenizer
@@ -55,6 +56,7 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.engine.distributed import content_from_rank_0, from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError
 from tokenizer.engine.config import resolve
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.mocap.store import open_store
 from tokenizer.training.train import train_tokenizer
 
@@ -78,7 +80,7 @@ with process_group():
     for file in sorted(folder.glob("*.json")):
         train_tokenizer(store, folder / "two" / file.stem, resolve(TokenizerConfig(), file=file), body)
     from_rank_0(from_the_middle)
-    train_tokenizer(store, folder / "two" / "again", TokenizerConfig(), body, resume=True)
+    train_tokenizer(store, folder / "two" / "again", TokenizerConfig(), body, options=RunOptions(resume=True))
     config = resolve(TokenizerConfig(), file=file)
     wild = resolve(config, assignments=["optim.lr=1e30", "optim.warmup=0", "optim.clip=0"])
     for name, settings in ((file.stem, config), ("wild", wild)):
@@ -143,12 +145,12 @@ def test_two_processes_under_a_time_budget_give_the_weights_of_one_that_decides_
     for name in ("config.json", "decisions.jsonl"):
         shutil.copy(two / name, one)
     made = (two / "decisions.jsonl").read_text()
-    artifact = train_tokenizer(open_store(folder / "poses.h5"), one, SMALL, open_body, resume=True)
+    artifact = train_tokenizer(open_store(folder / "poses.h5"), one, SMALL, open_body, options=RunOptions(resume=True))
     check_equal(read_artifact(artifact), read_artifact(two / "tokenizer.h5"))
     assert made and (one / "decisions.jsonl").read_text() == made
 
 
-@pytest.mark.parametrize(("name", "says"), [(max(RUNS), "already holds a run"), ("wild", "no number at step")])
+@pytest.mark.parametrize(("name", "says"), [(max(RUNS), "already holds a run"), ("wild", "Non-finite loss at step")])
 def test_all_processes_stop_together(folder, launched, name, says):
     texts = [(folder / f"{name} refused on {number}").read_text() for number in (0, 1)]
     assert texts[0] == texts[1] and says in texts[0]
@@ -163,7 +165,9 @@ def test_a_run_of_two_processes_resumes_in_one(folder, launched, open_body):
     store = open_store(folder / "poses.h5")
     shutil.copytree(folder / "two" / "fsq", folder / "resumed")
     (folder / "resumed" / "checkpoints" / "step_000000030.pt").unlink()
-    resumed = read_artifact(train_tokenizer(store, folder / "resumed", SMALL, open_body, resume=True))
+    resumed = read_artifact(
+        train_tokenizer(store, folder / "resumed", SMALL, open_body, options=RunOptions(resume=True))
+    )
     check_equal(resumed, read_artifact(folder / "two" / "fsq" / "tokenizer.h5"))
 
 
@@ -197,10 +201,10 @@ def test_torchrun_trains_from_the_command_line_and_speaks_once(folder):
     assert done.stdout.count("Training a tokenizer") == done.stdout.count("Wrote") == 1
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_made(folder, open_body, monkeypatch):
-    monkeypatch.setattr(train, "world_size", lambda: 3)
+def test_a_batch_that_cannot_be_divided_is_refused_before_anything_is_made(folder, open_body, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(UserError, match="16 poses for 3 processes"):
-        train_tokenizer(open_store(folder / "poses.h5"), folder / "uneven", SMALL, open_body)
+        train._open_run(folder / "uneven", SMALL, open_store(folder / "poses.h5"), RunOptions())
     assert not (folder / "uneven").exists()
 
 

@@ -17,6 +17,7 @@ from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.training import compilation, run
 from tokenizer.engine.training.checkpoint import load_latest
+from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
 from tokenizer.evaluation.describe import describe
 from tokenizer.network.model import build_tokenizer
@@ -83,7 +84,7 @@ def test_the_best_weights_survive_an_interruption(store, tmp_path, open_body, cu
 
     with pytest.raises(KeyboardInterrupt):
         train_tokenizer(store, tmp_path / "cut", config, open_body, progress=stop)
-    again = train_tokenizer(store, tmp_path / "cut", config, open_body, resume=True)
+    again = train_tokenizer(store, tmp_path / "cut", config, open_body, options=RunOptions(resume=True))
     assert read_artifact(again).digest == read_artifact(whole).digest
     states = [load_latest(tmp_path / name / "checkpoints")["best"] for name in ("whole", "cut")]
     assert states[0]["step"] == states[1]["step"] and same(states[0]["average"], states[1]["average"])
@@ -101,8 +102,10 @@ def test_before_the_first_validation_there_is_only_the_last(store, tmp_path, ope
 
 
 def test_a_finished_run_can_be_exported_again(store, tmp_path, open_body):
-    first = read_artifact(train_tokenizer(store, tmp_path / "run", SMALL, open_body, export="last")).digest
-    again = train_tokenizer(store, tmp_path / "run", SMALL, open_body, resume=True, export="last")
+    first = read_artifact(
+        train_tokenizer(store, tmp_path / "run", SMALL, open_body, options=RunOptions(export="last"))
+    ).digest
+    again = train_tokenizer(store, tmp_path / "run", SMALL, open_body, options=RunOptions(resume=True, export="last"))
     assert read_artifact(again).digest == first
 
 
@@ -156,20 +159,20 @@ def test_tensorboard_gets_what_is_logged(store, tmp_path, open_body, monkeypatch
 
     monkeypatch.setattr(train, "writer_class", lambda: Writer)
     monkeypatch.setattr(run, "writer_class", lambda: Writer)
-    train_tokenizer(store, tmp_path / "run", SMALL, open_body, tensorboard=True)
+    train_tokenizer(store, tmp_path / "run", SMALL, open_body, options=RunOptions(tensorboard=True))
     assert made == [(str(tmp_path / "run" / "tensorboard"), 1)]
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert ("val/mpjpe_mm", logged[0]["val_mpjpe_mm"], 2) in scalars
     assert {"train/loss", "train/gradient_norm", "train/rotation"} <= {name for name, *_ in scalars}
     assert len(scalars) == sum(len(record) - 1 for record in logged)
-    train_tokenizer(store, tmp_path / "run", SMALL, open_body, resume=True, tensorboard=True)
+    train_tokenizer(store, tmp_path / "run", SMALL, open_body, options=RunOptions(resume=True, tensorboard=True))
     assert made[1][1] == 13
 
 
 def test_without_tensorboard_nothing_is_begun(store, tmp_path, open_body, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"pose-token-hmr\[tensorboard\]"):
-        train_tokenizer(store, tmp_path / "run", SMALL, open_body, tensorboard=True)
+        train_tokenizer(store, tmp_path / "run", SMALL, open_body, options=RunOptions(tensorboard=True))
     assert not (tmp_path / "run").exists()
 
 
@@ -184,7 +187,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(store,
         return value + (0 * value).sqrt() if len(calls) == 8 else value
 
     monkeypatch.setattr(train, "consistency_loss", broken)
-    with pytest.raises(UserError, match="no number at step 7"):
+    with pytest.raises(UserError, match="Non-finite loss at step 7"):
         train_tokenizer(store, tmp_path / "run", SMALL, open_body)
     saved = torch.load(tmp_path / "run" / "nan_batch.pt", weights_only=True)
     whole = draw_batch(torch.from_numpy(store.poses("train")), Mixture.of(store, ""), SMALL, 7)
@@ -223,7 +226,7 @@ def test_compiled_training_leaves_no_trace_and_resumes(store, tmp_path, open_bod
 
     with pytest.raises(KeyboardInterrupt):
         train_tokenizer(store, tmp_path / "cut", config, open_body, progress=stop)
-    again = train_tokenizer(store, tmp_path / "cut", config, open_body, resume=True)
+    again = train_tokenizer(store, tmp_path / "cut", config, open_body, options=RunOptions(resume=True))
     assert read_artifact(again).digest == read_artifact(whole).digest
     plain = train_tokenizer(store, tmp_path / "plain", SMALL, open_body)
     states = [load_latest(tmp_path / name / "checkpoints") for name in ("whole", "plain")]

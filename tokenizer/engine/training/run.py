@@ -8,8 +8,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import fail
 from ..files.atomic import append_line, write_text_atomically
@@ -23,6 +24,30 @@ DECISIONS = "decisions.jsonl"
 """How many steps a time budget allows, decision after decision; see ``budget``."""
 _WORTH_KEEPING = ("metrics.jsonl", "checkpoints/*.pt", "*.pt")
 _MADE_EARLY = ("config.json", "log.txt", DECISIONS)
+
+
+Export = Literal["best", "last"]
+"""Averaged weights of the best validation so far, or of the last step."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training starts and ends, beside its configuration.
+
+    ``resume``: continue from the latest valid checkpoint, with the configuration of the run. ``export``: which weights.
+    ``tensorboard``: also write metrics to ``tensorboard/``. Of the regressor alone, for a new run: ``start``, an
+    exported regressor to start from; ``backbone``, a file of imported backbone weights.
+    """
+
+    resume: bool = False
+    export: Export = "best"
+    tensorboard: bool = False
+    start: str | Path | None = None
+    backbone: str | Path | None = None
+
+
+NEW_RUN = RunOptions()
+"""A new run that exports its best weights."""
 
 
 class RunFolder:
@@ -39,7 +64,7 @@ class RunFolder:
         self.config = config
         self.state = state
         self.made = made
-        """The folders that a new run has made, the deepest first; empty for one that is resumed."""
+        """The folders that a new run has made, the deepest first; empty for a resumed one."""
         self._tensorboard: Any = None
         self._started = time.monotonic() - (float(state["seconds"]) if state and "seconds" in state else 0.0)
 

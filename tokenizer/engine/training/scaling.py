@@ -19,9 +19,9 @@ class LossScale:
     """Multiplies the loss before backward, and divides the gradients after it, by a factor that fits fp16 (Micikevicius
     et al., Mixed precision training, 2018); in other precisions nothing is done, and no step is skipped.
 
-    A step whose gradient overflows is left out, and the factor halved; after 2,000 good ones it is doubled. Of several
-    processes each has gradients, and hence a factor, equal to those of the others. Call, in this order: ``up`` on the
-    loss, ``down`` on the gradients, ``step``.
+    A step whose gradient overflows is left out, and the factor halved; after 2,000 good ones it is doubled. All
+    processes have equal gradients, hence equal factors. Call, in this order: ``scale`` on the loss, ``unscale`` on the
+    gradients, ``step``.
     """
 
     def __init__(self, device: torch.device, precision: ResolvedPrecision, first: float = _FIRST) -> None:
@@ -29,21 +29,21 @@ class LossScale:
         self.skipped = 0
         self._in_a_row = 0
 
-    def up(self, loss: Tensor) -> Tensor:
-        """``loss``, times the factor."""
+    def scale(self, loss: Tensor) -> Tensor:
+        """Return ``loss`` times the factor."""
         scaled: Tensor = self._scaler.scale(loss)
         return scaled
 
-    def down(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the gradients of what ``optimizer`` steps by the factor; where it has overflowed, they stay so."""
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients of the parameters of ``optimizer`` by the factor; overflowed ones stay infinite."""
         self._scaler.unscale_(optimizer)
 
-    def bears(self, norm: float) -> bool:
-        """Whether training may go on with gradients of this ``norm``: finite, or not too often in a row no number."""
-        return math.isfinite(norm) or (self._scaler.is_enabled() and self._in_a_row < _IN_A_ROW)
+    def should_abort(self, norm: float) -> bool:
+        """Return whether gradients of this ``norm`` end the training: non-finite, and in fp16 30 times in a row."""
+        return not math.isfinite(norm) and not (self._scaler.is_enabled() and self._in_a_row < _IN_A_ROW)
 
     def step(self, optimizer: torch.optim.Optimizer, norm: float) -> bool:
-        """Step unless ``norm``, that of the gradients and alike on all processes, is no number; whether it did."""
+        """Step unless ``norm``, of the gradients and equal on all processes, is non-finite. Return whether it did."""
         stepped = math.isfinite(norm)
         if stepped:
             self._scaler.step(optimizer)
@@ -62,7 +62,7 @@ class LossScale:
         return {**self._scaler.state_dict(), "skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave."""
+        """Load what ``state_dict`` returned."""
         scale = dict(state)
         self.skipped, self._in_a_row = scale.pop("skipped"), scale.pop("in_a_row")
         if self._scaler.is_enabled():

@@ -24,7 +24,7 @@ from tokenizer.engine.files.state_files import save_state
 from tokenizer.engine.training import budget
 from tokenizer.engine.training.budget import Plan, Schedule
 from tokenizer.engine.training.checkpoint import load_latest
-from tokenizer.engine.training.run import RunFolder
+from tokenizer.engine.training.run import RunFolder, RunOptions
 from tokenizer.training import train
 from tokenizer.training.train import train_tokenizer
 
@@ -319,7 +319,9 @@ def test_killed_at_each_decision_the_weights_are_those_of_an_unbroken_run(
 
     def go_on():
         steady.now += 1e6  # downtime
-        return train_tokenizer(store, tmp_path / "cut", SMALL, open_body, resume=(tmp_path / "cut").exists())
+        return train_tokenizer(
+            store, tmp_path / "cut", SMALL, open_body, options=RunOptions(resume=(tmp_path / "cut").exists())
+        )
 
     cut, killings = killed_at_each_decision(monkeypatch, go_on)
     assert killings == 2 * len(made) > 6
@@ -336,7 +338,7 @@ def test_given_the_same_decisions_the_clock_changes_nothing(store, tmp_path, ope
     for path in (tmp_path / "again" / "checkpoints").iterdir():
         path.unlink()
     monkeypatch.setattr(budget, "monotonic", random.Random(0).random)
-    again = train_tokenizer(store, tmp_path / "again", SMALL, open_body, resume=True)
+    again = train_tokenizer(store, tmp_path / "again", SMALL, open_body, options=RunOptions(resume=True))
     assert same(digest(again), digest(whole)) and decisions(tmp_path / "again") == decisions(tmp_path / "whole")
 
 
@@ -354,7 +356,7 @@ def test_run_folders_of_before_go_on(store, tmp_path, open_body):
     state = load_latest(tmp_path / "old" / "checkpoints")
     assert state.pop("schedule")["progress"] == 0.8
     save_state(tmp_path / "old" / "checkpoints" / "step_000000016.pt", state)
-    old = train_tokenizer(store, tmp_path / "old", config, open_body, resume=True)
+    old = train_tokenizer(store, tmp_path / "old", config, open_body, options=RunOptions(resume=True))
     assert same(digest(old), digest(whole))
 
 

@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 def stepped(scale, weight, optimizer, factor):
     """One step down the gradient ``factor``; whether it was done."""
     weight.grad = None
-    scale.up((factor * weight).sum()).backward()
-    scale.down(optimizer)
+    scale.scale((factor * weight).sum()).backward()
+    scale.unscale(optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_([weight], math.inf))
-    assert scale.bears(norm)
+    assert not scale.should_abort(norm)
     return scale.step(optimizer, norm)
 
 
@@ -55,12 +55,12 @@ def test_only_many_overflows_in_a_row_are_too_many(weight, monkeypatch):
     optimizer, scale = torch.optim.SGD([weight], lr=0.1), LossScale(CPU, "fp16")
     for factor in (math.inf, math.inf, 1.0, math.inf, math.nan, math.inf):
         stepped(scale, weight, optimizer, factor)
-    assert scale.skipped == 5 and not scale.bears(math.inf) and scale.bears(1.0)
+    assert scale.skipped == 5 and scale.should_abort(math.inf) and not scale.should_abort(1.0)
 
 
 def test_other_precisions_skip_nothing_and_bear_nothing(weight):
     scale = LossScale(CPU, "bf16")
-    assert scale.up(weight).item() == 1 and scale.figures() == {} and not scale.bears(math.inf)
+    assert scale.scale(weight).item() == 1 and scale.figures() == {} and scale.should_abort(math.inf)
 
 
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])
