@@ -20,8 +20,8 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.run import read_metrics
 from tokenizer.evaluation.locality import effective_number, tokens_to_joints
-from tokenizer.evaluation.reconstruction import Tokenizes, evaluate_tokenizer, id_stability
-from tokenizer.evaluation.repair import completion_errors, denoising_errors, neighbour_stability
+from tokenizer.evaluation.reconstruction import Tokenizes, evaluate_tokenizer, token_stability
+from tokenizer.evaluation.repair import completion_errors, denoising_errors, frame_stability
 from tokenizer.mocap.store import PoseStore, PoseStoreWriter, open_store
 
 from ..demo import run_command, surroundings
@@ -188,12 +188,12 @@ class Evaluator:
         """Everything: reconstruction, steadiness, locality, completion, denoising."""
         row = self.errors(name, tokenizer, bits)
         for degrees in NOISE_DEG:
-            kept = id_stability(tokenizer, self.poses, degrees)
+            kept = token_stability(tokenizer, self.poses, degrees)
             row.ids_kept[f"{degrees}_deg"] = float(kept.mean())
             if degrees == 3:
                 groups = tokenizer.num_tokens // _layers(tokenizer)
                 row.ids_kept["3_deg_coarse"] = float(kept[:groups].mean())
-        row.ids_kept["next_frame"] = neighbour_stability(tokenizer, self.clips)
+        row.ids_kept["next_frame"] = frame_stability(tokenizer, self.clips)
         for share in HIDDEN:
             row.completion_deg[f"{share:.0%}"] = completion_errors(tokenizer, self.poses, share)
         for degrees in NOISE_SHARE:

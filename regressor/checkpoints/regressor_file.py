@@ -25,6 +25,8 @@ from ..network.vit import ViT
 FORMAT = "pose-token-hmr/regressor"
 FORMAT_VERSION = 1
 _LARGEST_CROP = 1 << 11
+_RENAMED = {"betas_reach": "betas_bounds", "camera_reach": "camera_bounds"}
+"""Former names of tensors, which older files and checkpoints still have."""
 
 
 def save_regressor(
@@ -156,6 +158,7 @@ def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, w
 
     Raises ``UserError`` naming every tensor that is missing, unknown or misshapen.
     """
+    state = {_RENAMED.get(name, name): value for name, value in state.items()}
     expected = network.state_dict()
     problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
     problems += [f"unknown {name}" for name in sorted(state.keys() - expected.keys())]

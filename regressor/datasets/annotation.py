@@ -36,7 +36,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Photo:
+class ImageRecord:
     """A picture with its people. ``image``: a file, the bytes of one, or pixels (H,W,3) uint8 RGB; ``name`` says in
     reports which it is; ``sequence`` the video it is of, if any; ``turned``: to be turned clockwise by 90° first, as
     its annotation is; ``size``: width and height of the picture that was annotated, where the data set says them."""
@@ -50,7 +50,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedItem:
     """A photograph or person that is not taken, and why: ``broken``, to be listed one by one, or as the data set itself
     says (nobody in the picture, marked as invalid), to be counted."""
 
@@ -59,7 +59,11 @@ class LeftOut:
     broken: bool = True
 
 
-class Part(Protocol):
+Item = ImageRecord | SkippedItem
+"""What a reader yields."""
+
+
+class ReadTask(Protocol):
     """So many photographs as go into one shard; is sent to another process and read there.
 
     ``key`` changes when what the part is read from changes.
@@ -73,19 +77,19 @@ class Part(Protocol):
     def split(self) -> str:
         """Name of the split its people belong to."""
 
-    def photos(self) -> Iterator[Photo | LeftOut]:
+    def photos(self) -> Iterator[Item]:
         """Read the photographs, in order."""
 
 
 @dataclass(frozen=True)
-class ListedPart:
+class ListedTask:
     """A part whose annotation was read already."""
 
     key: str
     split: str
-    items: tuple[Photo | LeftOut, ...]
+    items: tuple[Item, ...]
 
-    def photos(self) -> Iterator[Photo | LeftOut]:
+    def photos(self) -> Iterator[Item]:
         """The photographs, in order."""
         return iter(self.items)
 
@@ -129,7 +133,7 @@ class ReadOptions:
 class Reading:
     """What a reader found: its parts, and what is to be known about them: kinds of boxes, units."""
 
-    parts: Iterable[Part]
+    parts: Iterable[ReadTask]
     about: dict[str, str]
 
 
@@ -153,15 +157,15 @@ def file_key(path: Path) -> str:
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
-def listed_parts(key: str, split: str, items: Iterable[Photo | LeftOut], people: int) -> Iterator[ListedPart]:
+def listed_tasks(key: str, split: str, items: Iterable[Item], people: int) -> Iterator[ListedTask]:
     """Parts of about ``people`` persons each, of photographs that come in order from the file named ``key``."""
-    some: list[Photo | LeftOut] = []
+    some: list[Item] = []
     weight, number = 0, 0
     for item in items:
         some.append(item)
-        weight += len(item.people) if isinstance(item, Photo) else 0
+        weight += len(item.people) if isinstance(item, ImageRecord) else 0
         if weight >= people:
-            yield ListedPart(f"{key} {split} {people} {number}", split, tuple(some))
+            yield ListedTask(f"{key} {split} {people} {number}", split, tuple(some))
             some, weight, number = [], 0, number + 1
     if some:
-        yield ListedPart(f"{key} {split} {people} {number}", split, tuple(some))
+        yield ListedTask(f"{key} {split} {people} {number}", split, tuple(some))

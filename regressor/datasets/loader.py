@@ -30,10 +30,10 @@ from .crop_dataset import CropDataset
 from .cropping import Framing, PictureOf, own_pictures
 from .mixtures import Mixture
 from .posed_keypoints import with_posed_keypoints
-from .sampler import CHANGES, Lane
+from .sampler import CHANGES, RankPartition
 from .shards import ShardStore
 
-_HELD_BYTES = 1 << 30
+_CACHED_BYTES = 1 << 30
 """A crop store of that size at most is read into memory."""
 
 
@@ -46,20 +46,20 @@ class Stream(Dataset[Any]):
     def __init__(self, mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> None:
         self._config, self._own = config, own
         self._stores = [mixture.stores[name] for name in mixture.shares]
-        self._lanes = [
-            Lane(self._stores, list(mixture.shares.values()), config, lane)
-            for lane in range(max(1, config.data.rank_partitions))
+        self._partitions = [
+            RankPartition(self._stores, list(mixture.shares.values()), config, partition)
+            for partition in range(max(1, config.data.rank_partitions))
         ]
         self._pelvis = _rest_pelvis(body)
         self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
-        self._held: dict[int, Sample] = {}
-        # Each lane is in one window of shards, or between two of them; others may lie closed.
-        windows = len(np.unique(self._turns(0, own)[1])) + 1
+        self._cached: dict[int, Sample] = {}
+        # Each partition reads one shuffle buffer of shards, or is between two; other shards may be closed.
+        buffers = len(np.unique(self._positions(0, own)[1])) + 1
         shards = [store for store in self._stores if isinstance(store, ShardStore)]
-        allow_open_files(sum(store.keep_open(windows * config.data.shuffle_buffer) for store in shards))
+        allow_open_files(sum(store.keep_open(buffers * config.data.shuffle_buffer) for store in shards))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_held": {}}
+        return {**vars(self), "_cached": {}}
 
     def __getitem__(self, step: int) -> Sample | UserError:
         """The rows ``own`` of the batch of ``step``, changed; an error is handed on, to be raised by who asked."""
@@ -72,11 +72,11 @@ class Stream(Dataset[Any]):
         """Some rows of the batch of ``step``, with the keypoints that their annotated bodies give, see
         ``with_posed_keypoints``. Raises ``UserError`` where a shard cannot be read, and for confidences outside [0, 1].
         """
-        turns, lanes = self._turns(step, own)
-        sources, rows = np.empty(len(turns), np.int64), np.empty(len(turns), np.int64)
-        for lane in np.unique(lanes).tolist():
-            here = lanes == lane
-            sources[here], rows[here] = self._lanes[lane].samples(turns[here])
+        positions, partitions = self._positions(step, own)
+        sources, rows = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
+        for partition in np.unique(partitions).tolist():
+            here = partitions == partition
+            sources[here], rows[here] = self._partitions[partition].samples(positions[here])
         parts, places, pictures = [], [], {}
         for source in np.unique(sources).tolist():
             places.append(np.flatnonzero(sources == source))
@@ -91,7 +91,8 @@ class Stream(Dataset[Any]):
         def picture(number: int, framing: Framing) -> np.ndarray:
             return pictures[int(sources[number])](int(inside[number]), framing)
 
-        seeds = np.stack([np.full(len(turns), self._config.seed), np.full(len(turns), CHANGES), lanes, turns], 1)
+        kinds = [np.full(len(positions), number) for number in (self._config.seed, CHANGES)]
+        seeds = np.stack([*kinds, partitions, positions], 1)
         template, directions = self._pelvis
         pelvis = template + sample["betas"] @ directions.T
         changed = augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
@@ -100,26 +101,26 @@ class Stream(Dataset[Any]):
     def annotation(self, at_most: int) -> Sample:
         """What is known of the first samples there will be, without images."""
         count = min(at_most, sum(store.count("train") for store in self._stores))
-        sources, rows = self._lanes[0].samples(np.arange(count))
+        sources, rows = self._partitions[0].samples(np.arange(count))
         return join([self._read(source, rows[sources == source])[0] for source in np.unique(sources).tolist()])
 
-    def _turns(self, step: int, own: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Number of each row in its lane, and its lane."""
-        of_lane = self._config.optim.batch // len(self._lanes)
-        lanes, places = np.divmod(np.arange(own.start, own.stop), of_lane)
-        return step * of_lane + places, lanes
+    def _positions(self, step: int, own: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Number of each row in its partition, and its partition."""
+        of_partition = self._config.optim.batch // len(self._partitions)
+        partitions, places = np.divmod(np.arange(own.start, own.stop), of_partition)
+        return step * of_partition + places, partitions
 
     def _read(self, source: int, rows: np.ndarray) -> tuple[Sample, PictureOf]:
         """The annotation of some rows of a data set, without images, and their pictures."""
         store = self._stores[source]
-        if isinstance(store, ShardStore) or _bytes(store) > _HELD_BYTES:
+        if isinstance(store, ShardStore) or _bytes(store) > _CACHED_BYTES:
             sample, picture = store.people(rows, "train")
             return without_images(sample), picture
-        if source not in self._held:
-            self._held[source] = store.sample(np.arange(store.count("train")), "train")
-        held = self._held[source]
-        of_all = own_pictures(held["image"])
-        sample = take(without_images(held), torch.from_numpy(rows))
+        if source not in self._cached:
+            self._cached[source] = store.sample(np.arange(store.count("train")), "train")
+        cached = self._cached[source]
+        of_all = own_pictures(cached["image"])
+        sample = take(without_images(cached), torch.from_numpy(rows))
         return sample, lambda number, framing: of_all(int(rows[number]), framing)
 
     def batches(self, first: int, last: int, workers: int, device: torch.device) -> Iterator[Sample]:
@@ -127,7 +128,7 @@ class Stream(Dataset[Any]):
 
         Raises ``UserError`` where a shard cannot be read.
         """
-        return made_ahead(self, range(first, last), workers, device)
+        return prefetch(self, range(first, last), workers, device)
 
 
 def _bytes(store: CropDataset) -> int:
@@ -146,10 +147,10 @@ _DIED = re.compile(r"DataLoader worker \(pid")
 """In what torch raises when a worker dies; what a worker itself raised names it without a pid."""
 
 
-def made_ahead(batches: Dataset[Any], steps: range, workers: int, device: torch.device) -> Iterator[Sample]:
+def prefetch(batches: Dataset[Any], steps: range, workers: int, device: torch.device) -> Iterator[Sample]:
     """``batches[step]`` of each step, made by ``workers`` processes, or here by none.
 
-    Raises the ``UserError`` that a batch is in place of a sample. See ``named_deaths``.
+    Raises the ``UserError`` that a batch is in place of a sample. See ``worker_errors``.
     """
     loader: Any = (batches[step] for step in steps)
     if workers:
@@ -176,7 +177,7 @@ def started(batches: Iterator[Sample]) -> Iterator[Sample]:
 
 
 @contextmanager
-def named_deaths() -> Iterator[None]:
+def worker_errors() -> Iterator[None]:
     """Turns the death of a process that makes batches into a ``UserError``.
 
     Torch raises it from a signal handler: at whatever the training is busy with, not only where it waits for a batch.
@@ -201,8 +202,8 @@ def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processe
     """
     if choice >= 0:
         return choice
-    held = all(not isinstance(store, ShardStore) for store in mixture.stores.values())
-    if held and device.type == "cpu":
+    cached = all(not isinstance(store, ShardStore) for store in mixture.stores.values())
+    if cached and device.type == "cpu":
         return 0
     return max(1, min(8, available_cores() // processes - 1))
 

@@ -129,7 +129,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Beside:
+class AuxiliaryData:
     """A data set of known people, mixed into the training on others: its name, its crops, its ``share`` of a batch."""
 
     name: str
@@ -137,7 +137,7 @@ class Beside:
     share: float
 
 
-def open_beside(texts: Sequence[str]) -> list[Beside]:
+def open_auxiliary(texts: Sequence[str]) -> list[AuxiliaryData]:
     """The train splits of what ``PATH=SHARE`` name, crop stores and folders of shards.
 
     Raises ``UserError`` for a text of another form, shares that leave nothing to others, and what is no such data.
@@ -154,11 +154,11 @@ def open_beside(texts: Sequence[str]) -> list[Beside]:
         store = open_crops(text).only("train")
         if not store.count("train"):
             raise fail(f"{text} has no training samples to mix in")
-        found.append(Beside(Path(text).name if Path(text).is_dir() else Path(text).stem, store, share))
+        found.append(AuxiliaryData(Path(text).name if Path(text).is_dir() else Path(text).stem, store, share))
     return found
 
 
-def mixed_in(store: CropDataset, others: Sequence[Beside]) -> Mixture:
+def mix_auxiliary(store: CropDataset, others: Sequence[AuxiliaryData]) -> Mixture:
     """``store`` with ``others`` beside it in training; what is validated on is that of ``store`` alone.
 
     Raises ``UserError`` for two data sets of one name.

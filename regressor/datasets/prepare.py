@@ -32,7 +32,7 @@ from ..config import VIT_ASPECT
 from ..geometry.boxes import check_box
 from ..geometry.camera import assumed_intrinsics, prediction_box, square_box
 from ..sample import GENDERS, capped_confidences
-from .annotation import LeftOut, ListedPart, Part, Person, Photo, ReadOptions
+from .annotation import ImageRecord, ListedTask, Person, ReadOptions, ReadTask, SkippedItem
 from .image_files import decode_image, read_header, read_image
 from .readers import reader
 from .shard_file import Row, about_shard, encode_person, person_columns, runs, write_shard
@@ -74,7 +74,7 @@ class PrepareReport:
 class _Job:
     """A part, its place among all, and the place below which its photographs are held out."""
 
-    part: Part
+    part: ReadTask
     out: Path
     number: int
     key: str
@@ -84,7 +84,7 @@ class _Job:
     def path(self, split: str) -> Path:
         return self.out / f"{split}-{self.number:05d}.h5"
 
-    def split(self, photo: Photo) -> str:
+    def split(self, photo: ImageRecord) -> str:
         return "val" if self.held_out and place(photo) < self.held_out else self.part.split
 
     @property
@@ -226,7 +226,7 @@ def _make(job: _Job) -> _Made:
     rows: dict[str, list[Row]] = {split: [] for split in job.splits}
     broken, skipped, photos = [], Counter[str](), 0
     for item in job.part.photos():
-        if isinstance(item, Photo):
+        if isinstance(item, ImageRecord):
             photos += 1
             some, left = people_of(item, job.options)
             rows[job.split(item)] += some
@@ -256,26 +256,26 @@ def _make(job: _Job) -> _Made:
     return _Made(shards, photos, broken, dict(skipped))
 
 
-def people_of(photo: Photo, options: StoreOptions) -> tuple[list[Row], list[LeftOut]]:
+def people_of(photo: ImageRecord, options: StoreOptions) -> tuple[list[Row], list[SkippedItem]]:
     """Rows of a shard, one a person, and what of the photograph cannot be taken."""
     if not photo.people:
-        return [], [LeftOut(photo.name, "nobody in the picture", broken=False)]
+        return [], [SkippedItem(photo.name, "nobody in the picture", broken=False)]
     try:
         image = _pixels(photo)
         _check_size(photo, image)
     except (UserError, OSError) as error:
-        return [], [LeftOut(photo.name, str(error))]
+        return [], [SkippedItem(photo.name, str(error))]
     rows, left = [], []
     for number, person in enumerate(photo.people):
         where = photo.name if len(photo.people) == 1 else f"{photo.name}, person {number}"
         try:
             rows.append(_row(photo, image, person, where, options))
         except UserError as error:
-            left.append(LeftOut(where, str(error)))
+            left.append(SkippedItem(where, str(error)))
     return rows, left
 
 
-def _pixels(photo: Photo) -> np.ndarray:
+def _pixels(photo: ImageRecord) -> np.ndarray:
     if isinstance(photo.image, np.ndarray):
         image = photo.image
     elif isinstance(photo.image, bytes):
@@ -285,7 +285,7 @@ def _pixels(photo: Photo) -> np.ndarray:
     return np.rot90(image, -1) if photo.turned else image
 
 
-def _check_size(photo: Photo, image: np.ndarray) -> None:
+def _check_size(photo: ImageRecord, image: np.ndarray) -> None:
     """Raise ``UserError`` where other pixels were annotated than those of the image, turned as its EXIF says."""
     height, width = image.shape[:2]
     if photo.size is None or photo.size == (width, height):
@@ -306,7 +306,7 @@ def _assumed_K(width: int, height: int) -> np.ndarray:
     return assumed_intrinsics(width, height).numpy()
 
 
-def _row(photo: Photo, image: np.ndarray, person: Person, where: str, options: StoreOptions) -> Row:
+def _row(photo: ImageRecord, image: np.ndarray, person: Person, where: str, options: StoreOptions) -> Row:
     height, width = image.shape[:2]
     box = np.asarray(person.box, dtype=np.float64)
     if not np.isfinite(box).all():
@@ -363,13 +363,13 @@ _FEW = 200
 """Sequences or photographs, below which chance alone would hold out far too many, or none."""
 
 
-def place(photo: Photo) -> float:
+def place(photo: ImageRecord) -> float:
     """Where a photograph falls between 0 and 1: by its sequence, else by its name."""
     name = f"sequence {photo.sequence}" if photo.sequence else f"photo {photo.name}"
     return (int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> (64 - _BITS)) / 2**_BITS
 
 
-def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
+def held_out_below(parts: Sequence[ReadTask], share: float) -> tuple[float, str]:
     """The place below which photographs of the split ``train`` are held out as ``val``, and what is to be said of it.
 
     That is ``share``; of few, where the parts are listed already, it is the place that holds out that share of them to
@@ -388,12 +388,13 @@ def held_out_below(parts: Sequence[Part], share: float) -> tuple[float, str]:
             next_step="Give --split train",
         )
     said = f"{share:.3g} of the sequences, or of the photographs without one, by a hash of their names"
-    if not all(isinstance(part, ListedPart) for part in training):
+    if not all(isinstance(part, ListedTask) for part in training):
         return share, said
-    photos = [item for part in training if isinstance(part, ListedPart) for item in part.items]
-    places = sorted({place(photo) for photo in photos if isinstance(photo, Photo) and photo.people})
+    photos = [item for part in training if isinstance(part, ListedTask) for item in part.items]
+    places = sorted({place(photo) for photo in photos if isinstance(photo, ImageRecord) and photo.people})
     if len(places) < 2:
-        what = "one sequence" if any(isinstance(item, Photo) and item.sequence for item in photos) else "one photograph"
+        sequential = any(isinstance(item, ImageRecord) and item.sequence for item in photos)
+        what = "one sequence" if sequential else "one photograph"
         return 0.0, f"nothing: all of it is {what}, which stays in train"
     if len(places) >= _FEW:
         return share, said

@@ -10,7 +10,7 @@ from tokenizer import Body
 from ..geometry.camera import project_to_crop
 from ..network.prediction import Prediction
 from ..sample import Sample
-from .masking import known
+from .masking import mask_invalid
 
 PCK_AT = {"pck_05_pct": 0.05, "pck_10_pct": 0.1}
 """Distances, by the side of the box, up to which a keypoint counts as found; TokenHMR's PCK@0.05 and PCK@0.1."""
@@ -20,7 +20,7 @@ def keypoint_distances(prediction: Prediction, sample: Sample, body: Body) -> Te
     """Keypoints of predicted bodies, seen through their cameras, against those of ``sample``: (B,44) by the side of the
     box, whatever stands there where none is annotated."""
     points = prediction.keypoints(body) + prediction.camera_translation()[:, None]
-    target = known(sample["keypoints_2d"][..., :2], sample["keypoints_2d"][..., 2])
+    target = mask_invalid(sample["keypoints_2d"][..., :2], sample["keypoints_2d"][..., 2])
     return (project_to_crop(points, prediction.box, prediction.K) - target).norm(dim=-1)
 
 

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def like(weight: Tensor, values: Tensor) -> Tensor:
+def expand_like(weight: Tensor, values: Tensor) -> Tensor:
     """``weight`` (B,...), of as many or fewer trailing dimensions, expanded to the shape of ``values`` (B,...)."""
     return weight.reshape(*weight.shape, *[1] * (values.ndim - weight.ndim)).expand_as(values)
 
 
-def known(target: Tensor, weight: Tensor) -> Tensor:
+def mask_invalid(target: Tensor, weight: Tensor) -> Tensor:
     """``target`` (B,...) with zeros where ``weight`` is 0: an unknown entry may hold anything, and NaN · 0 is NaN."""
-    return torch.where(like(weight, target) > 0, target, torch.zeros_like(target))
+    return torch.where(expand_like(weight, target) > 0, target, torch.zeros_like(target))
 
 
 def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None, total: Tensor | None = None) -> Tensor:
@@ -24,12 +24,12 @@ def valid_mean(values: Tensor, weight: Tensor, scale: Tensor | None = None, tota
     """
     if total is not None:
         total = total * (values.numel() // weight.numel())
-    weight = like(weight, values).to(values.dtype)
+    weight = expand_like(weight, values).to(values.dtype)
     if scale is not None:
-        values = values * like(scale, values)
+        values = values * expand_like(scale, values)
     return (values * weight).sum() / (weight.sum() if total is None else total).clamp_min(1e-6)
 
 
 def valid_sum(values: Tensor, weight: Tensor) -> Tensor:
     """Sum of values (B,...) weighted by ``weight``, (B,...) of as many or fewer trailing dimensions."""
-    return (values * like(weight, values)).sum()
+    return (values * expand_like(weight, values)).sum()

@@ -12,7 +12,7 @@ from tokenizer.body.skeleton import keypoint_index
 
 from ..config import LossConfig
 from ..sample import Sample, checked_confidences, has_neutral_betas, is_true_3d
-from .masking import known, valid_sum
+from .masking import mask_invalid, valid_sum
 from .tals import Scales, keypoints_2d_scale, loss_scales
 
 _TRUSTED = 0.5
@@ -52,7 +52,7 @@ def published_terms(
     if config.compat_reference and tals.on:
         true_3d = is_true_3d(sample).float()
         posed, oriented, shaped = torch.maximum(posed, true_3d), torch.maximum(oriented, true_3d), shaped * true_3d
-        target = known(sample["keypoints_2d"][..., :2], confidence_2d)
+        target = mask_invalid(sample["keypoints_2d"][..., :2], confidence_2d)
         scale_2d = keypoints_2d_scale(keypoints_2d, target, tals, trust=confidence_2d)
         counts = (scale_2d == 1) & (confidence_2d >= _TRUSTED)
         scale_3d = torch.where(is_true_3d(sample)[:, None], 1.0, counts.float())
@@ -65,14 +65,14 @@ def published_terms(
     if not config.compat_reference:
         confidence_3d = confidence_3d * (confidence_3d[:, pelvis : pelvis + 1] > 0)
     truth_3d = sample["keypoints_3d"][..., :3] - sample["keypoints_3d"][:, pelvis : pelvis + 1, :3]
-    apart_3d = keypoints_3d - keypoints_3d[:, pelvis : pelvis + 1] - known(truth_3d, confidence_3d)
-    apart_2d = keypoints_2d - known(sample["keypoints_2d"][..., :2], confidence_2d)
-    apart_pose = body_pose - known(sample["body_pose"], posed)
-    apart_orientation = orientation - known(sample["global_orient"], oriented)
+    apart_3d = keypoints_3d - keypoints_3d[:, pelvis : pelvis + 1] - mask_invalid(truth_3d, confidence_3d)
+    apart_2d = keypoints_2d - mask_invalid(sample["keypoints_2d"][..., :2], confidence_2d)
+    apart_pose = body_pose - mask_invalid(sample["body_pose"], posed)
+    apart_orientation = orientation - mask_invalid(sample["global_orient"], oriented)
     return {
         "keypoints_3d": valid_sum(apart_3d.abs(), confidence_3d * scales.keypoints_3d),
         "keypoints_2d": valid_sum(apart_2d.abs(), confidence_2d * scales.keypoints_2d),
         "orientation": valid_sum(apart_orientation.square(), oriented * scales.orientation),
         "body_pose": valid_sum(apart_pose.square(), posed[:, None] * scales.body_pose),
-        "betas": valid_sum((betas - known(sample["betas"], shaped)).square(), shaped),
+        "betas": valid_sum((betas - mask_invalid(sample["betas"], shaped)).square(), shaped),
     }

@@ -19,7 +19,7 @@ from ..config import LossConfig
 from ..geometry.camera import project_to_crop
 from ..network.prediction import Prediction
 from ..sample import Sample, checked_confidences, has_neutral_betas, is_true_3d
-from .masking import known, valid_mean
+from .masking import mask_invalid, valid_mean
 from .published import published_terms
 from .tals import loss_scales
 
@@ -37,7 +37,7 @@ def rotation_loss(
 
     ``scale`` (B,...), here and below: how much each error counts, see ``tals``; ``total``: see ``valid_mean``.
     """
-    target = known(target, valid)
+    target = mask_invalid(target, valid)
     if kind == "mse":
         return valid_mean((predicted - target).square(), valid, scale, total)
     return valid_mean(geodesic_distance(predicted, target), valid, scale, total)
@@ -47,7 +47,7 @@ def joints_loss(
     predicted: Tensor, target: Tensor, valid: Tensor, *, scale: Tensor | None = None, total: Tensor | None = None
 ) -> Tensor:
     """Joints (B,J,3) that share an origin, metres; valid (B,) or (B,J): mean distance, which is what MPJPE scores."""
-    return valid_mean((predicted - known(target, valid)).square().sum(-1).add(1e-8).sqrt(), valid, scale, total)
+    return valid_mean((predicted - mask_invalid(target, valid)).square().sum(-1).add(1e-8).sqrt(), valid, scale, total)
 
 
 def keypoints_3d_loss(
@@ -69,7 +69,7 @@ def keypoints_2d_loss(
     """Keypoints (B,J,2) against (B,J,3) with confidence, crop units: mean L1 distance, capped at a whole crop."""
     confidence = checked_confidences(target[..., 2])
     return valid_mean(
-        (predicted - known(target[..., :2], confidence)).abs().clamp_max(1.0).sum(-1), confidence, scale, total
+        (predicted - mask_invalid(target[..., :2], confidence)).abs().clamp_max(1.0).sum(-1), confidence, scale, total
     )
 
 
@@ -77,13 +77,13 @@ def vertices_loss(
     predicted: Tensor, target: Tensor, valid: Tensor, kind: str = "l1", *, total: Tensor | None = None
 ) -> Tensor:
     """Vertices (B,V,3) that share an origin, metres; valid (B,): mean ``l1`` or squared ``l2`` of their coordinates."""
-    apart = predicted - known(target, valid)
+    apart = predicted - mask_invalid(target, valid)
     return valid_mean(apart.abs() if kind == "l1" else apart.square(), valid, total=total)
 
 
 def betas_loss(predicted: Tensor, target: Tensor, valid: Tensor, *, total: Tensor | None = None) -> Tensor:
     """Shape (B,S) against (B,S), valid (B,): mean square."""
-    return valid_mean((predicted - known(target, valid)).square(), valid, total=total)
+    return valid_mean((predicted - mask_invalid(target, valid)).square(), valid, total=total)
 
 
 def token_cross_entropy(
@@ -163,7 +163,7 @@ def regression_loss(
     turn = orientation.transpose(-1, -2)
     camera_keypoints = (keypoints - pelvis) @ turn + pelvis + prediction.camera_translation()[:, None]
     projected = project_to_crop(camera_keypoints, prediction.box, prediction.K)
-    true_pose = known(sample["body_pose"], posed)
+    true_pose = mask_invalid(sample["body_pose"], posed)
 
     def weighted(terms: dict[str, Tensor]) -> dict[str, Tensor]:
         factors = {name: float(getattr(config, f"{name}_weight")) for name in terms}
@@ -189,7 +189,7 @@ def regression_loss(
         true_joints = body.joints(true_pose, betas=true_betas)
         true_pelvis = true_joints[:, root : root + 1]
         true_joints = true_joints - true_pelvis
-        true_camera_joints = true_joints @ known(sample["global_orient"], oriented).transpose(-1, -2)
+        true_camera_joints = true_joints @ mask_invalid(sample["global_orient"], oriented).transpose(-1, -2)
     joints = body.joints(pose, betas=betas)
     pelvis = joints[:, root : root + 1]
     joints = joints - pelvis

@@ -52,7 +52,7 @@ class TokenHead(nn.Module):
         return logits
 
     @torch.no_grad()
-    def start_at(self, digits: list[Tensor]) -> None:
+    def init_from_statistics(self, digits: list[Tensor]) -> None:
         """Begin at what training poses say: the frequencies, or the mean place and spread, of digits (N,T) a factor."""
         parts = []
         for number, level in enumerate(self.levels):
@@ -138,7 +138,7 @@ class MixerTokenHead(nn.Module):
         return list(self.classes(self.features(x)).float().split(self.levels, -1))
 
     @torch.no_grad()
-    def start_at(self, digits: list[Tensor]) -> None:
+    def init_from_statistics(self, digits: list[Tensor]) -> None:
         """Begin at the frequencies of the digits (N,T) a factor of training poses, over all tokens: one layer serves
         them all."""
         shares = [

@@ -63,8 +63,8 @@ class RegressorNetwork(nn.Module):
     mean_hands6d: Tensor
     mean_betas: Tensor
     mean_camera: Tensor
-    betas_reach: Tensor | None
-    camera_reach: Tensor | None
+    betas_bounds: Tensor | None
+    camera_bounds: Tensor | None
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class RegressorNetwork(nn.Module):
         self.register_buffer("mean_pose6d", torch.tensor([[1.0, 0, 0, 0, 1, 0]] * NUM_BODY_JOINTS))
         self.register_buffer("mean_betas", torch.zeros(NUM_BETAS))
         self.register_buffer("mean_camera", torch.tensor([1.0, 0, 0]))
-        self.register_buffer("betas_reach", torch.full((NUM_BETAS,), 3.0) if bounded else None)
-        self.register_buffer("camera_reach", torch.ones(3) if bounded else None)
+        self.register_buffer("betas_bounds", torch.full((NUM_BETAS,), 3.0) if bounded else None)
+        self.register_buffer("camera_bounds", torch.ones(3) if bounded else None)
 
     def forward(self, images: Tensor, geometry: Tensor | None = None) -> RawPrediction:
         """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``."""
@@ -111,22 +111,22 @@ class RegressorNetwork(nn.Module):
             hands = self.mean_hands6d + self.hands(readout).float().unflatten(-1, (NUM_HANDS, 6))
         return RawPrediction(
             orientation6d=self.mean_orientation6d + self.orientation(readout).float(),
-            betas=self.mean_betas + _within(self.shape(readout).float(), self.betas_reach),
-            camera=self.mean_camera + _within(self.camera(readout).float(), self.camera_reach),
+            betas=self.mean_betas + _within(self.shape(readout).float(), self.betas_bounds),
+            camera=self.mean_camera + _within(self.camera(readout).float(), self.camera_bounds),
             pose=pose if isinstance(pose, list) else self.mean_pose6d + pose,
             soft_argmax_keypoints=decoded.soft_argmax_keypoints,
             hands6d=hands,
         )
 
     @torch.no_grad()
-    def start_at(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
+    def init_from_statistics(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
         """Take means and ranges of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas,
         camera; one sample tells no range."""
         self.mean_orientation6d.copy_(matrix_to_rot6d(orientation).mean(0))
         self.mean_pose6d.copy_(matrix_to_rot6d(body_pose).mean(0))
         self.mean_betas.copy_(betas.mean(0))
         self.mean_camera.copy_(camera.mean(0))
-        for reach, values in ((self.betas_reach, betas), (self.camera_reach, camera)):
+        for reach, values in ((self.betas_bounds, betas), (self.camera_bounds, camera)):
             if reach is not None and len(values) > 1:
                 reach.copy_((1.5 * (values - values.mean(0)).abs().amax(0)).clamp_min(0.1))
 

@@ -29,7 +29,7 @@ from ..checkpoints.regressor_file import check_body, load_regressor
 from ..config import RegressorConfig, with_loss
 from ..datasets.annotation import ReadOptions
 from ..datasets.crop_dataset import CropDataset, check_body_model, open_crops
-from ..datasets.mixtures import mixed_in, open_beside
+from ..datasets.mixtures import mix_auxiliary, open_auxiliary
 from ..datasets.prepare import StoreOptions, prepare_shards
 from ..datasets.shards import INDEX
 from ..network.model import Regressor, normalise
@@ -164,12 +164,12 @@ def finetune(
         check_same_start(RunFolder.open(run_path).config.get("start"), start)
     begun = starting_config(start)
     finetune_config(begun, 0, options)  # what is wrong with the options is told before any work
-    beside = open_beside(photographs.also)
+    beside = open_auxiliary(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)
     with removed_on_error(run_path / "data", unless=run_path / "config.json"):
         store = _prepared(photographs, run_path / "data", callbacks).at_size(regressor.config.image_size)
-        mixture = mixed_in(store, beside)
+        mixture = mix_auxiliary(store, beside)
         predicted = store.as_predicted(regressor.config.backbone.aspect)
         held_out = predicted.sample(np.arange(store.count("val")), "val")
         if "keypoints_2d_pct" not in known_figures(held_out):

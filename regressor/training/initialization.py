@@ -46,9 +46,9 @@ def start_from_means(
         camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
     shaped = has_neutral_betas(some)
     betas = some["betas"][shaped] if shaped.any() else network.mean_betas[None]
-    network.start_at(orientation, pose, betas, camera)
+    network.init_from_statistics(orientation, pose, betas, camera)
     if isinstance(network.pose_head, TokenHead | MixerTokenHead):
-        network.pose_head.start_at(tokenizer.split_ids(tokenizer.encode(pose)))
+        network.pose_head.init_from_statistics(tokenizer.split_ids(tokenizer.encode(pose)))
 
 
 _OF_TRAINING = ("backbone.drop_path", "backbone.gradient_checkpointing", "backbone.trainable", "decoder.dropout")

@@ -47,7 +47,7 @@ from ..checkpoints.backbones import start_from_backbone
 from ..checkpoints.regressor_file import check_vocabulary, export_run, load_strictly
 from ..config import RegressorConfig, check_tokens
 from ..datasets.crop_dataset import CropDataset
-from ..datasets.loader import Stream, named_deaths, started, wanted_workers
+from ..datasets.loader import Stream, started, wanted_workers, worker_errors
 from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..sample import to_device
@@ -90,7 +90,7 @@ def train_regressor(
     run folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group(), memory_errors("in training", MEMORY_STEP), disk_errors(DISK_STEP), named_deaths():
+    with process_group(), memory_errors("in training", MEMORY_STEP), disk_errors(DISK_STEP), worker_errors():
         run_path = Path(run_path)
         run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, options))
         with run.removed_if_it_fails_early():

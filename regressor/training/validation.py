@@ -19,7 +19,7 @@ from ..config import RegressorConfig
 from ..datasets.mixtures import Mixture
 from ..evaluation.scoring_bodies import genders_of
 from ..losses.keypoint_errors import keypoint_distances, keypoint_scores, seen_keypoints
-from ..losses.masking import known, like
+from ..losses.masking import expand_like, mask_invalid
 from ..network.model import Regressor, normalise
 from ..sample import Sample, has_neutral_betas, num_samples, take, to_device
 from .panels import Panels
@@ -66,11 +66,11 @@ def score_predictions(
         prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
         pose = _or_rest(some["body_pose"], some["has_body_pose"])
         root = _or_rest(some["global_orient"], some["has_global_orient"])
-        truth = body.joints(pose, root=root, betas=known(some["betas"], has_neutral_betas(some)))
+        truth = body.joints(pose, root=root, betas=mask_invalid(some["betas"], has_neutral_betas(some)))
         for name, rows in genders_of(some).items():
             if name != "neutral" and true_bodies and name in true_bodies:
-                theirs = true_bodies[name].joints(pose, root=root, betas=known(some["betas"], some["has_betas"]))
-                truth = torch.where(like(rows, theirs), theirs, truth)
+                theirs = true_bodies[name].joints(pose, root=root, betas=mask_invalid(some["betas"], some["has_betas"]))
+                truth = torch.where(expand_like(rows, theirs), theirs, truth)
         scores = {
             **joint_errors(prediction.joints(body), truth),
             "orientation_deg": geodesic_distance(prediction.global_orient[:, 0], root).rad2deg(),
@@ -148,4 +148,4 @@ def choose_criterion(config: RegressorConfig, samples: Sample) -> str:
 
 def _or_rest(rotations: Tensor, has: Tensor) -> Tensor:
     """Rotations (B,...,3,3), at rest for the samples that do not have one (B,)."""
-    return torch.where(like(has, rotations), rotations, torch.eye(3, device=rotations.device))
+    return torch.where(expand_like(has, rotations), rotations, torch.eye(3, device=rotations.device))

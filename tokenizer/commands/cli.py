@@ -164,7 +164,7 @@ def evaluate(
     from ..engine.errors import fail
     from ..engine.files.atomic import write_text_atomically
     from ..engine.training.precision import resolve_device
-    from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, id_stability
+    from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, token_stability
     from ..frozen import load_tokenizer
     from ..mocap.store import open_store
 
@@ -186,7 +186,7 @@ def evaluate(
         progress=lambda chunks: iter(tqdm(chunks, desc="evaluate", unit="batch")),
     )
     for degrees in (1, 3, 5):
-        figures[f"ids_kept_at_{degrees}_deg"] = float(id_stability(frozen, held_out, degrees).mean())
+        figures[f"ids_kept_at_{degrees}_deg"] = float(token_stability(frozen, held_out, degrees).mean())
     for name, value in figures.items():
         click.echo(f"{name:22s} {value:10.3f}")
     protocol = PROTOCOL.format(vertices="all" if all_vertices else len(vertices))

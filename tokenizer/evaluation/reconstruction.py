@@ -72,7 +72,7 @@ def evaluate_tokenizer(
 
 
 @torch.no_grad()
-def id_stability(tokenizer: Tokenizes, poses: Tensor, degrees: float, *, seed: int = 0, batch: int = 2048) -> Tensor:
+def token_stability(tokenizer: Tokenizes, poses: Tensor, degrees: float, *, seed: int = 0, batch: int = 2048) -> Tensor:
     """Share of ids (T,) that stay when every joint of poses (N,21,3) turns at random by ``degrees`` (r.m.s.)."""
     generator = torch.Generator().manual_seed(seed)
     same, count = torch.zeros(0), 0

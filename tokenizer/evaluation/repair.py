@@ -59,7 +59,7 @@ def denoising_errors(
 
 
 @torch.no_grad()
-def neighbour_stability(tokenizer: SeesParts, clips: list[Tensor]) -> float:
+def frame_stability(tokenizer: SeesParts, clips: list[Tensor]) -> float:
     """Share of token ids that stay from one frame to the next, over all clips (N,21,3) axis-angle."""
     kept, count = 0, 0
     for clip in clips:

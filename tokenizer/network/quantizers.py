@@ -117,16 +117,16 @@ class EmaVQ(nn.Module):
         latents = latents.float()
         flat = latents.detach().flatten(0, 1)
         if self.training and not self.ready:
-            self.begin(flat, generator)
+            self.init_codebook(flat, generator)
         ids = self.nearest(flat)
         values = F.embedding(ids, self.codebook).view_as(latents)
         if self.training:
-            self.follow(flat, ids, generator)
+            self.update_ema(flat, ids, generator)
         commitment = F.mse_loss(latents, values)
         return Quantized(latents + (values - latents).detach(), ids.view(latents.shape[:2]), commitment)
 
     @torch.no_grad()
-    def begin(self, flat: Tensor, generator: torch.Generator | None) -> None:
+    def init_codebook(self, flat: Tensor, generator: torch.Generator | None) -> None:
         """Take the first codes from latents (N,D)."""
         self.codebook.copy_(self._draw(flat, self.num_codes, generator))
         self.code_sum.copy_(self.codebook)
@@ -148,7 +148,7 @@ class EmaVQ(nn.Module):
         return drawn
 
     @torch.no_grad()
-    def follow(self, flat: Tensor, ids: Tensor, generator: torch.Generator | None) -> None:
+    def update_ema(self, flat: Tensor, ids: Tensor, generator: torch.Generator | None) -> None:
         """Move the codes towards the latents (N,D) that chose them, ids (N,); codes hardly ever chosen restart."""
         count = torch.zeros_like(self.code_count).index_add_(0, ids, torch.ones_like(flat[:, 0]))
         total = torch.zeros_like(self.code_sum).index_add_(0, ids, flat)
@@ -180,7 +180,7 @@ class ResidualVQ(EmaVQ):
         latents = latents.float()
         rest = latents.detach()
         if self.training and not self.ready:
-            self.begin(rest.flatten(0, 1), generator)
+            self.init_codebook(rest.flatten(0, 1), generator)
         seen, values, ids = [], [], []
         scale = self.layer_scale
         for layer in range(self.layers):
@@ -193,7 +193,7 @@ class ResidualVQ(EmaVQ):
             ids.append(chosen)
         commitment = (latents - (latents.detach() - rest)).square().mean()
         if self.training:
-            self.follow(torch.cat(seen, 1).flatten(0, 1), torch.cat(ids, 1).flatten(), generator)
+            self.update_ema(torch.cat(seen, 1).flatten(0, 1), torch.cat(ids, 1).flatten(), generator)
         values[0] = values[0] + (latents - latents.detach())
         return Quantized(torch.cat(values, 1), torch.cat(ids, 1), commitment)
 

@@ -11,7 +11,7 @@ from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import BODY_JOINT_NAMES
 from ..engine.pages.charts import heat_map
 from ..evaluation.locality import Watch, effective_number, joints_to_tokens, tokens_to_joints
-from ..evaluation.reconstruction import Tokenizes, id_stability
+from ..evaluation.reconstruction import Tokenizes, token_stability
 from .meaning import layer_name
 from .poses import Reconstruction
 
@@ -52,7 +52,7 @@ def measure_places(
     few = axis_angle_to_matrix(spaced[:: -(-len(spaced) // count)])
     turns = tokens_to_joints(tokenizer, few, watch=watch)
     changes = joints_to_tokens(tokenizer, few, TURN_DEG, watch=watch)
-    kept = torch.stack([id_stability(tokenizer, spaced, degrees) for degrees in DEGREES])
+    kept = torch.stack([token_stability(tokenizer, spaced, degrees) for degrees in DEGREES])
     return Places(layers, turns, changes, kept)
 
 

@@ -140,7 +140,7 @@ def write_report(
             "How steady tokens are",
             "Share of ids that stay the same when every joint turns at random. What a "
             "network is to read from an image must not hang on a degree.",
-            part(lambda: _steadiness(subject)),
+            part(lambda: _token_stability(subject)),
         ),
         section(
             "Which joints a token moves",
@@ -244,7 +244,7 @@ def _codes(subject: TokenizerRun) -> str:
     return cards(items, "two") + cards([card(grid, told)], "one")
 
 
-def _steadiness(subject: TokenizerRun) -> str:
+def _token_stability(subject: TokenizerRun) -> str:
     places, items = subject.places, []
     for degrees, kept, by_layer in zip(DEGREES, places.kept, places.kept_by_layer(), strict=True):
         layers = [f"{layer_name(i, places.layers)} {100 * value:.0f} %" for i, value in enumerate(by_layer.tolist())]

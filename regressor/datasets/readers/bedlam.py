@@ -17,7 +17,7 @@ import numpy as np
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.npz import read_npz
 
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask, SkippedItem, file_key, listed_tasks
 from .fields import box_around, field, flat_numbers, keypoints_by_name, numbers, text
 from .joint_orders import SMPL45
 from .tars import tar_parts
@@ -38,13 +38,13 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
         labels += found
         if not found:
             tars.append(source)
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     if tars:
         parts += tar_parts(tars, options.split, person_of, _TURNED)
     for path in labels:
         key, arrays = file_key(path), _arrays(path)
         images = _folder(options.images or path.parent, path.stem, text(arrays["imgname"][0]))
-        parts += listed_parts(f"{key} {images}", options.split, _photos(path, arrays, images), options.people)
+        parts += listed_tasks(f"{key} {images}", options.split, _photos(path, arrays, images), options.people)
     return Reading(parts, {"boxes": "those of the annotation", "cameras": "annotated"})
 
 
@@ -99,7 +99,7 @@ def _folder(images: Path, scene: str, name: str) -> Path:
     return next(holding, next((folder for folder in folders if folder.is_dir()), images))
 
 
-def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator[Photo | LeftOut]:
+def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator[Item]:
     """By image, in the order in which they are first named."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(arrays["imgname"]):
@@ -111,6 +111,6 @@ def _photos(path: Path, arrays: dict[str, np.ndarray], images: Path) -> Iterator
             try:
                 people.append(person_of({key: values[row] for key, values in arrays.items()}, where))
             except UserError as error:
-                yield LeftOut(where, str(error))
+                yield SkippedItem(where, str(error))
         turned = _TURNED in path.stem or _TURNED in name
-        yield Photo(name, images / name, tuple(people), f"{path.stem}/{Path(name).parent.name}", turned)
+        yield ImageRecord(name, images / name, tuple(people), f"{path.stem}/{Path(name).parent.name}", turned)

@@ -19,7 +19,7 @@ import numpy as np
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.text_files import read_json
 
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask, SkippedItem, file_key, listed_tasks
 from ..image_names import ImageFolder
 from .fields import box_around, box_of_points, flat_numbers, keypoints_by_name, numbers
 from .joint_orders import BODY25, COCO18, FEET
@@ -89,7 +89,7 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     person, or damaged, is left out and listed. Raises ``UserError`` for a file that is none such.
     """
     seen = _Read()
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     for source in sources:
         for path in _files(source):
             key, content = file_key(path), _content(path)
@@ -103,7 +103,7 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
                 photos = _results(path, content["results"], folder, seen)
             else:
                 photos = _photos(path, content, folder, seen)
-            parts += listed_parts(f"{key} {options.images}", options.split, photos, options.people)
+            parts += listed_tasks(f"{key} {options.images}", options.split, photos, options.people)
     boxes = (
         f"those of the annotation, or around the keypoints where there are none, "
         f"× {_MARGIN}, square by their longer side"
@@ -180,7 +180,7 @@ def _categories(content: dict[str, Any]) -> dict[str, _Category]:
     return found
 
 
-def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
     # Numbers or words name images; as text, whatever stands there names something.
     by_image: dict[str, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
@@ -190,7 +190,7 @@ def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Rea
     for image in content["images"]:
         name = image.get("file_name")
         if not isinstance(name, str):
-            yield LeftOut(f"{path.name}, image {image.get('id')}", "has no file_name")
+            yield SkippedItem(f"{path.name}, image {image.get('id')}", "has no file_name")
             continue
         people = []
         for number, annotation in enumerate(by_image.pop(str(image.get("id")), [])):
@@ -198,19 +198,19 @@ def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Rea
             try:
                 person = _person(annotation, categories, where, seen)
             except UserError as error:
-                yield LeftOut(where, str(error))
+                yield SkippedItem(where, str(error))
                 continue
-            if isinstance(person, LeftOut):
+            if isinstance(person, SkippedItem):
                 yield person
             else:
                 people.append(person)
         file = folder.find(name)
         if taken.setdefault(file, name) != name:
-            yield LeftOut(name, f"leads to {file}, and so does {taken[file]}")
+            yield SkippedItem(name, f"leads to {file}, and so does {taken[file]}")
         else:
-            yield Photo(name, file, tuple(people), size=_size(image))
+            yield ImageRecord(name, file, tuple(people), size=_size(image))
     for name, rest in by_image.items():
-        yield LeftOut(f"{path.name}, image {name}", f"{len(rest)} annotations of an image that is not in the file")
+        yield SkippedItem(f"{path.name}, image {name}", f"{len(rest)} annotations of an image that is not in the file")
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -221,9 +221,11 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def _person(annotation: dict[str, Any], categories: dict[str, _Category], where: str, seen: _Read) -> Person | LeftOut:
+def _person(
+    annotation: dict[str, Any], categories: dict[str, _Category], where: str, seen: _Read
+) -> Person | SkippedItem:
     if annotation.get("iscrowd"):
-        return LeftOut(where, "a crowd", broken=False)
+        return SkippedItem(where, "a crowd", broken=False)
     given = annotation.get("category_id")
     category = categories.get(str(given))
     if categories and category is None and given is not None:
@@ -231,11 +233,11 @@ def _person(annotation: dict[str, Any], categories: dict[str, _Category], where:
         raise fail(f"{where} is of a category that is not in the file", got=given, expected=kinds[:200])
     if category is not None and not category.person:
         # The many other kinds of COCO itself have no keypoints: these are counted.
-        return LeftOut(where, f"its category is {category.name!r}, not a person", "keypoints" in annotation)
+        return SkippedItem(where, f"its category is {category.name!r}, not a person", "keypoints" in annotation)
     if category is None and given is not None and given not in (0, 1):
-        return LeftOut(where, f"its category is {given}, not 1, which is a person in COCO")
+        return SkippedItem(where, f"its category is {given}, not 1, which is a person in COCO")
     if annotation.get("keypoints") is None:
-        return LeftOut(where, "no keypoint is labelled", broken=False)
+        return SkippedItem(where, "no keypoint is labelled", broken=False)
     points = _points(annotation["keypoints"], f"{where}: keypoints")
     names = None if category is None else category.keypoints
     found = layout(len(points), names, where)
@@ -265,10 +267,10 @@ def _points(values: Any, where: str) -> np.ndarray:
     return points * (points[:, 2:] > 0)
 
 
-def _with_box(points: np.ndarray, box: Any, where: str) -> Person | LeftOut:
+def _with_box(points: np.ndarray, box: Any, where: str) -> Person | SkippedItem:
     """A person of keypoints (44,3), with the box given as x, y, width, height, else that around the keypoints."""
     if not (points[:, 2] > 0).any():
-        return LeftOut(where, "no keypoint is labelled", broken=False)
+        return SkippedItem(where, "no keypoint is labelled", broken=False)
     empty = box is None or (isinstance(box, list) and not box)
     x, y, width, height = (0.0,) * 4 if empty else numbers(box, (4,), f"{where}: bbox")
     if width > 0 and height > 0:
@@ -279,7 +281,7 @@ def _with_box(points: np.ndarray, box: Any, where: str) -> Person | LeftOut:
     return Person(around, keypoints_2d=points, true_3d=False)
 
 
-def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
     """A list of people, each with the name or COCO's number of its image: AlphaPose's, and COCO's results format."""
     by_image: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for number, item in enumerate(items):
@@ -287,7 +289,7 @@ def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen:
         if isinstance(name, int) and not isinstance(name, bool) and name >= 0:
             name = f"{name:012d}.jpg"
         if not isinstance(name, str):
-            yield LeftOut(f"{path.name}, item {number}", "has no image_id")
+            yield SkippedItem(f"{path.name}, item {number}", "has no image_id")
             continue
         by_image.setdefault(name, []).append((number, item))
     for name, some in by_image.items():
@@ -297,50 +299,50 @@ def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen:
             try:
                 person = _person(item, {}, where, seen)
             except UserError as error:
-                person = LeftOut(where, str(error))
-            if isinstance(person, LeftOut):
+                person = SkippedItem(where, str(error))
+            if isinstance(person, SkippedItem):
                 yield person
             else:
                 people.append(person)
-        yield Photo(name, folder.find(name), tuple(people))
+        yield ImageRecord(name, folder.find(name), tuple(people))
 
 
-def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
     """The people of one image, which is named like the file: ``a_keypoints.json`` belongs to ``a.jpg``."""
     stem = path.stem.removesuffix("_keypoints")
     people, left_out = _openpose_people(found, path.name, seen)
     yield from left_out
     image = folder.find_stem(stem)
     if image is None:
-        yield LeftOut(path.name, f"No image at {folder.root / stem}.jpg, or with another ending")
+        yield SkippedItem(path.name, f"No image at {folder.root / stem}.jpg, or with another ending")
     else:
-        yield Photo(image.name, image, tuple(people))
+        yield ImageRecord(image.name, image, tuple(people))
 
 
-def _by_image(items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Photo | LeftOut]:
+def _by_image(items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
     """The people of many images, whose ``name`` each item says."""
     for item in items:
         people, left_out = _openpose_people(item["people"], item["name"], seen)
         yield from left_out
-        yield Photo(item["name"], folder.find(item["name"]), tuple(people))
+        yield ImageRecord(item["name"], folder.find(item["name"]), tuple(people))
 
 
-def _openpose_people(found: list[dict[str, Any]], of: str, seen: _Read) -> tuple[list[Person], list[LeftOut]]:
+def _openpose_people(found: list[dict[str, Any]], of: str, seen: _Read) -> tuple[list[Person], list[SkippedItem]]:
     people, left_out = [], []
     for number, one in enumerate(found):
         where = f"{of}, person {number}"
         try:
             person = _openpose_person(one, where, seen)
         except UserError as error:
-            person = LeftOut(where, str(error))
-        if isinstance(person, LeftOut):
+            person = SkippedItem(where, str(error))
+        if isinstance(person, SkippedItem):
             left_out.append(person)
         else:
             people.append(person)
     return people, left_out
 
 
-def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | LeftOut:
+def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | SkippedItem:
     names = ("pose_keypoints_2d", "pose_keypoints", "joints")
     values = next((one[name] for name in names if name in one), None)
     if values is None:

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.safe_pickle import load_pickle
 
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask, SkippedItem, file_key, listed_tasks
 from .fields import box_around, field, flag, gender_of, numbers, text, turned_rotations
 
 _MARGIN = 1.2
@@ -31,10 +31,10 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
         files += sorted(source.rglob(f"*{_ENDING}")) if source.is_dir() else [source]
     if not files:
         raise fail(f"No sequences in {', '.join(map(str, sources))}", expected=f"files P*/*/*{_ENDING}")
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     for path in files:
         key = f"{file_key(path)} {options.subset}"
-        parts += listed_parts(key, options.split, _photos(path, options.subset), options.people)
+        parts += listed_tasks(key, options.split, _photos(path, options.subset), options.people)
     about = {
         "boxes": f"those of EMDB × {_MARGIN}, square by their longer side",
         "cameras": "annotated",
@@ -43,12 +43,12 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     return Reading(parts, about)
 
 
-def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
+def _photos(path: Path, subset: str) -> Iterator[Item]:
     where = str(path)
     try:
         content = load_pickle(path)
         if subset != "all" and not flag(field(content, subset, where), f"{where}: {subset}"):
-            yield LeftOut(where, f"a sequence that is not of {subset}", broken=False)
+            yield SkippedItem(where, f"a sequence that is not of {subset}", broken=False)
             return
         name = text(field(content, "name", where))
         camera, smpl, boxes = (field(content, group, where) for group in ("camera", "smpl", "bboxes"))
@@ -71,12 +71,12 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
         # What the camera of a bad frame holds need not be a rotation.
         seen = turned_rotations(np.where(good[:, None, None], turn, np.eye(3)), roots)
     except (UserError, TypeError, ValueError, OverflowError) as error:
-        yield LeftOut(where, str(error))
+        yield SkippedItem(where, str(error))
         return
     for frame in range(count):
         image = f"{frame:05d}.jpg"
         if not good[frame]:
-            yield LeftOut(f"{name}/{image}", "marked as invalid by EMDB", broken=False)
+            yield SkippedItem(f"{name}/{image}", "marked as invalid by EMDB", broken=False)
             continue
         box = corners[frame]
         person = Person(
@@ -87,4 +87,4 @@ def _photos(path: Path, subset: str) -> Iterator[Photo | LeftOut]:
             K=K,
             gender=gender,
         )
-        yield Photo(f"{name}/{image}", path.parent / "images" / image, (person,), name)
+        yield ImageRecord(f"{name}/{image}", path.parent / "images" / image, (person,), name)

@@ -16,7 +16,7 @@ import numpy as np
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.npz import read_npz
 
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask, SkippedItem, file_key, listed_tasks
 from .fields import box_around, flag, gender_of, numbers, text
 
 UNITS = {"pixels": 1.0, "pixels/200": 200.0}
@@ -46,10 +46,10 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     files = [(path, file_key(path), _arrays(path)) for path in sources]
     units = [_unit(arrays["scale"], options.scale_unit) for _, _, arrays in files]
     # The unit decides the boxes, so that it is part of what a shard was made of.
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     for (path, key, arrays), unit in zip(files, units, strict=True):
         photos = _photos(path, arrays, UNITS[unit], options.images or path.parent)
-        parts += listed_parts(f"{key} {unit} {options.images}", options.split, photos, options.people)
+        parts += listed_tasks(f"{key} {unit} {options.images}", options.split, photos, options.people)
     names = ", ".join(f"{path.name}: {unit}" for (path, _, _), unit in zip(files, units, strict=True))
     return Reading(parts, {"boxes": "those of the file, square by their longer side", "scale_unit": names})
 
@@ -97,23 +97,23 @@ def _unit(scale: np.ndarray, asked: str) -> str:
     return "pixels/200" if len(known) and np.median(known) < _LARGEST_IN_200 else "pixels"
 
 
-def _photos(path: Path, arrays: dict[str, np.ndarray], unit: float, images: Path) -> Iterator[Photo | LeftOut]:
+def _photos(path: Path, arrays: dict[str, np.ndarray], unit: float, images: Path) -> Iterator[Item]:
     """In the order of the rows; people of one image that follow each other become one photograph."""
-    photo: Photo | None = None
+    photo: ImageRecord | None = None
     for row in range(len(arrays["imgname"])):
         name = text(arrays["imgname"][row])
         where = f"{path.name}, row {row} ({name})"
         try:
             person = _person({key: values[row] for key, values in arrays.items()}, unit, where)
         except UserError as error:
-            yield LeftOut(where, str(error))
+            yield SkippedItem(where, str(error))
             continue
         if photo is not None and photo.name == name:
             photo = replace(photo, people=(*photo.people, person))
             continue
         if photo is not None:
             yield photo
-        photo = Photo(name, images / name, (person,), _sequence(name))
+        photo = ImageRecord(name, images / name, (person,), _sequence(name))
     if photo is not None:
         yield photo
 

@@ -12,7 +12,7 @@ from tokenizer.body.rotations import matrix_to_axis_angle
 from tokenizer.engine.errors import fail
 
 from ...sample import GENDERS, Sample, is_true_3d
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask
 from ..crop_dataset import open_crops
 
 
@@ -26,7 +26,7 @@ class StorePart:
     first: int
     last: int
 
-    def photos(self) -> Iterator[Photo | LeftOut]:
+    def photos(self) -> Iterator[Item]:
         """Each crop as a photograph of its own, of as many pixels as it has: nothing is resampled."""
         sample = open_crops(self.path).sample(np.arange(self.first, self.last), self.split)
         for row in range(self.last - self.first):
@@ -35,7 +35,7 @@ class StorePart:
 
 def read(sources: list[Path], options: ReadOptions) -> Reading:
     """Read all splits of crop stores. Raises ``UserError`` for other files."""
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     domains: set[str] = set()
     for path in sources:
         if path.is_dir():
@@ -57,7 +57,7 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     return Reading(parts, {"boxes": "those of the crop store", "cameras": "annotated", **domain})
 
 
-def _photo(sample: Sample, row: int, name: str) -> Photo:
+def _photo(sample: Sample, row: int, name: str) -> ImageRecord:
     image = sample["image"][row].permute(1, 2, 0).numpy()
     size = image.shape[0]
     box, K = sample["box"][row].double().numpy(), sample["K"][row].double().numpy()
@@ -82,4 +82,4 @@ def _photo(sample: Sample, row: int, name: str) -> Photo:
         true_3d=bool(is_true_3d(sample)[row]),
         **given,
     )
-    return Photo(name, image, (person,))
+    return ImageRecord(name, image, (person,))

@@ -12,7 +12,7 @@ from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.safe_pickle import loads_pickle
 from tokenizer.engine.files.state_files import reason_of
 
-from ..annotation import LeftOut, Person, Photo, file_key
+from ..annotation import ImageRecord, Item, Person, SkippedItem, file_key
 
 _PICTURES = ("jpg", "jpeg", "png")
 _PEOPLE = "data.pyd"
@@ -34,7 +34,7 @@ class TarPart:
     turned: str = ""
     corrupt: frozenset[str] = frozenset()
 
-    def photos(self) -> Iterator[Photo | LeftOut]:
+    def photos(self) -> Iterator[Item]:
         """The photographs in the order of the tar; members of one key stand together, as the writers put them."""
         current, members = "", dict[str, bytes]()
         taken = 0
@@ -60,34 +60,34 @@ class TarPart:
         except (tarfile.TarError, OSError, EOFError) as error:
             # What is whole comes out; the picture that the cut went through does not.
             reason = reason_of(error).rstrip(":")
-            yield LeftOut(str(self.path), f"cut short or damaged after {taken} pictures: {reason}")
+            yield SkippedItem(str(self.path), f"cut short or damaged after {taken} pictures: {reason}")
             return
         if members:
             yield from self._photo(current, members)
 
-    def _photo(self, key: str, members: dict[str, bytes]) -> Iterator[Photo | LeftOut]:
+    def _photo(self, key: str, members: dict[str, bytes]) -> Iterator[Item]:
         where = f"{self.path.name}, {key}"
         if self.corrupt & {key, PurePosixPath(key).name}:
-            yield LeftOut(where, "listed as corrupt")
+            yield SkippedItem(where, "listed as corrupt")
             return
         picture = next((members[ending] for ending in _PICTURES if ending in members), None)
         if picture is None or _PEOPLE not in members:
-            yield LeftOut(where, f"has no {'picture' if picture is None else _PEOPLE}")
+            yield SkippedItem(where, f"has no {'picture' if picture is None else _PEOPLE}")
             return
         try:
             people = loads_pickle(members[_PEOPLE], f"{where}.{_PEOPLE}")
             if not isinstance(people, list | tuple):
                 raise fail(f"{where}.{_PEOPLE} is no list of people", got=type(people).__name__)
         except UserError as error:
-            yield LeftOut(where, str(error))
+            yield SkippedItem(where, str(error))
             return
         found = []
         for number, one in enumerate(people):
             try:
                 found.append(self.person(one, f"{where}, person {number}"))
             except UserError as error:
-                yield LeftOut(f"{where}, person {number}", str(error))
-        yield Photo(where, picture, tuple(found), turned=bool(self.turned) and self.turned in key)
+                yield SkippedItem(f"{where}, person {number}", str(error))
+        yield ImageRecord(where, picture, tuple(found), turned=bool(self.turned) and self.turned in key)
 
 
 def tar_parts(sources: list[Path], split: str, person: PersonOf, turned: str = "") -> list[TarPart]:

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.safe_pickle import load_pickle
 
-from ..annotation import LeftOut, Part, Person, Photo, Reading, ReadOptions, file_key, listed_parts
+from ..annotation import ImageRecord, Item, Person, Reading, ReadOptions, ReadTask, SkippedItem, file_key, listed_tasks
 from .fields import box_of_points, field, gender_of, keypoints_by_name, numbers, shown, text, turned_rotations
 from .joint_orders import COCO18, SMPL24
 
@@ -28,11 +28,11 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
 
     A sequence that is damaged is left out and listed.
     """
-    parts: list[Part] = []
+    parts: list[ReadTask] = []
     for path in _files(sources):
         split = _SPLITS.get(path.parent.name, options.split)
         images = options.images or _images(path)
-        parts += listed_parts(f"{file_key(path)} {images}", split, _photos(path, images), options.people)
+        parts += listed_tasks(f"{file_key(path)} {images}", split, _photos(path, images), options.people)
     about = {
         "boxes": f"around the annotated 2D keypoints × {_MARGIN}, square by their longer side",
         "cameras": "annotated",
@@ -56,7 +56,7 @@ def _images(path: Path) -> Path:
     return next((folder for folder in above if folder.is_dir()), path.parent)
 
 
-def _photos(path: Path, images: Path) -> Iterator[Photo | LeftOut]:
+def _photos(path: Path, images: Path) -> Iterator[Item]:
     try:
         content = load_pickle(path)
         name = text(field(content, "sequence", str(path))) if "sequence" in content else path.stem
@@ -66,22 +66,22 @@ def _photos(path: Path, images: Path) -> Iterator[Photo | LeftOut]:
         count = len(field(content, "poses", str(path)))
         tracks = [_track(content, number, cameras, f"{path}, person {number}") for number in range(count)]
     except (UserError, TypeError, ValueError) as error:
-        yield LeftOut(str(path), str(error))
+        yield SkippedItem(str(path), str(error))
         return
     for row, frame in enumerate(frames.astype(int)):
         people = []
         for number, track in enumerate(tracks):
             where = f"{name}, frame {frame}, person {number}"
             if not track["valid"][row]:
-                yield LeftOut(where, "marked as invalid by 3DPW", broken=False)
+                yield SkippedItem(where, "marked as invalid by 3DPW", broken=False)
                 continue
             try:
                 people.append(_person(track, row, K))
             except UserError as error:
-                yield LeftOut(where, str(error))
+                yield SkippedItem(where, str(error))
         if people:
             image = f"{name}/image_{frame:05d}.jpg"
-            yield Photo(image, images / image, tuple(people), name)
+            yield ImageRecord(image, images / image, tuple(people), name)
 
 
 def _track(content: dict[str, Any], number: int, cameras: np.ndarray, where: str) -> dict[str, Any]:

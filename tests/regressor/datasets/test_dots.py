@@ -11,7 +11,7 @@ import torch
 
 from regressor.config import AugmentConfig, DataConfig
 from regressor.datasets import prepare
-from regressor.datasets.annotation import ListedPart, Person, Photo, Reading, ReadOptions
+from regressor.datasets.annotation import ImageRecord, ListedTask, Person, Reading, ReadOptions
 from regressor.datasets.loader import Stream
 from regressor.datasets.mixtures import open_mixture
 from regressor.datasets.prepare import StoreOptions, prepare_shards
@@ -54,7 +54,7 @@ def painted(tmp_path_factory, annotated_people):
         low, high = points.min(0), points.max(0)
         middle, side = (low + high) / 2, 1.2 * (high - low).max()
         photos.append(
-            Photo(
+            ImageRecord(
                 f"{row}.png",
                 image,
                 (
@@ -72,7 +72,7 @@ def painted(tmp_path_factory, annotated_people):
             )
         )
     out = tmp_path_factory.mktemp("painted") / "dots"
-    parts = [ListedPart(str(first), "train", tuple(photos[first : first + 6])) for first in range(0, PEOPLE, 6)]
+    parts = [ListedTask(str(first), "train", tuple(photos[first : first + 6])) for first in range(0, PEOPLE, 6)]
     patch = pytest.MonkeyPatch()
     patch.setattr(prepare, "reader", lambda _: lambda *_: Reading(parts, {}))
     prepare_shards("painted", [], out, ReadOptions(), StoreOptions(quality=100), workers=1)

@@ -74,8 +74,8 @@ def test_a_pass_has_everybody_once_and_their_own_pictures(data, config, open_bod
     stream = stream_of(data, config, open_body, "shards/two")
     seen = [numbers(stream[step]) for step in range(3)]
     assert sorted(row for step in seen for row in step) == sorted([*range(100, 112), *range(100, 112)])
-    halves = [[row for step in seen for row in step[lane]] for lane in (slice(0, 4), slice(4, 8))]
-    assert not set(halves[0]) & set(halves[1]), "each lane has shards of its own"
+    halves = [[row for step in seen for row in step[partition]] for partition in (slice(0, 4), slice(4, 8))]
+    assert not set(halves[0]) & set(halves[1]), "each partition has shards of its own"
     batch, store = stream[1], open_crops(data / "shards" / "two").at_size(32)
     rows = np.array([numbers(store.sample(np.arange(12), "train")).index(number) for number in numbers(batch)])
     expected = store.sample(rows, "train")
@@ -262,7 +262,7 @@ def test_settings_that_cannot_be_are_named(setting):
 
 
 def test_as_many_shards_stay_open_as_are_drawn_from(data, config, open_body, monkeypatch):
-    """Two windows of two shards, for one lane, or three for two; none is opened again within a window."""
+    """Two windows of two shards, for one partition, or three for two; none is opened again within a window."""
     opened = []
     real = ShardStore._opening
     monkeypatch.setattr(ShardStore, "_opening", lambda self, shard: opened.append(shard.file) or real(self, shard))

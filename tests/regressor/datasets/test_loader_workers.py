@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from regressor.datasets.loader import made_ahead, named_deaths
+from regressor.datasets.loader import prefetch, worker_errors
 from tokenizer.engine.errors import UserError, fail
 
 CPU = torch.device("cpu")
@@ -42,16 +42,16 @@ class Failing(Dataset):
 )
 def test_what_goes_wrong_in_another_process_is_said(how, kind, says):
     seen = []
-    with pytest.raises(kind, match=says), named_deaths():
-        for batch in made_ahead(Failing(how), range(5), 1, CPU):
+    with pytest.raises(kind, match=says), worker_errors():
+        for batch in prefetch(Failing(how), range(5), 1, CPU):
             seen.append(int(batch["image"][0]))
     assert seen == [0, 1] or how == "death"
 
 
 def test_a_death_is_named_whatever_training_is_busy_with():
     """Torch raises it from a signal handler, here while nobody waits for a batch."""
-    with pytest.raises(UserError, match="ended"), named_deaths():
-        batches = made_ahead(Failing("death"), range(5), 1, CPU)
+    with pytest.raises(UserError, match="ended"), worker_errors():
+        batches = prefetch(Failing("death"), range(5), 1, CPU)
         next(batches)
         for _ in range(600):
             time.sleep(0.1)
@@ -59,5 +59,5 @@ def test_a_death_is_named_whatever_training_is_busy_with():
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match="out of memory"), named_deaths():
+    with pytest.raises(RuntimeError, match="out of memory"), worker_errors():
         raise RuntimeError("CUDA out of memory")

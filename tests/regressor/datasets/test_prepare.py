@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from regressor.commands.cli import main
-from regressor.datasets.annotation import Person, Photo, ReadOptions
+from regressor.datasets.annotation import ImageRecord, Person, ReadOptions
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.cropping import Framing, crop_stored
 from regressor.datasets.prepare import StoreOptions, people_of, prepare_shards
@@ -234,16 +234,18 @@ def test_coco_bad_input(tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_any_number_of_people_in_one_image(count):
     person = Person(np.array([10.0, 10, 14, 14]))
-    rows, left = people_of(Photo("crowd", smooth_image(), (person,) * count), StoreOptions())
+    rows, left = people_of(ImageRecord("crowd", smooth_image(), (person,) * count), StoreOptions())
     assert len(rows) == count and bool(left) == (not count)
 
 
 def test_nobody_in_a_picture_is_no_mistake():
-    assert people_of(Photo("empty", b"", ()), StoreOptions())[1][0].reason == "nobody in the picture"
+    assert people_of(ImageRecord("empty", b"", ()), StoreOptions())[1][0].reason == "nobody in the picture"
 
 
 def test_a_box_far_larger_than_its_image_is_told():
-    rows, left = people_of(Photo("a", smooth_image(), (Person(np.array([-9e3, -9e3, 9e3, 9e3])),)), StoreOptions())
+    rows, left = people_of(
+        ImageRecord("a", smooth_image(), (Person(np.array([-9e3, -9e3, 9e3, 9e3])),)), StoreOptions()
+    )
     assert not rows and "far larger" in left[0].reason
 
 
@@ -397,7 +399,7 @@ def test_2d_agrees_with_3d_seen_through_K():
     pixels = points @ K.T
     pixels = torch.cat([pixels[:, :2] / pixels[:, 2:], torch.ones(44, 1)], 1)
     person = Person(np.array([80.0, 40, 140, 100]), keypoints_2d=pixels.numpy(), K=K.numpy())
-    row = people_of(Photo("a", smooth_image(), (person,)), StoreOptions())[0][0]
+    row = people_of(ImageRecord("a", smooth_image(), (person,)), StoreOptions())[0][0]
     from regressor.datasets.shards import _sample
 
     columns = {

@@ -1,35 +1,35 @@
-"""Lanes of a batch: each its own part of the data, every sample as often as any other."""
+"""Partitions of a batch: each its own part of the data, every sample as often as any other."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from regressor.datasets.sampler import own_parts
+from regressor.datasets.sampler import partition_rows
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.processes import allow_open_files
 
 
 @pytest.mark.parametrize("counts", [[7], [100, 100, 3], [1000] * 8 + [3], [1] * 9, [5, 1, 90, 4]])
-@pytest.mark.parametrize("lanes", [0, 1, 2, 4, 7])
-def test_lanes_share_out_every_sample_evenly(counts, lanes):
-    """A last shard of three people must not be the whole of a lane: they would be met hundreds of times as often."""
+@pytest.mark.parametrize("partitions", [0, 1, 2, 4, 7])
+def test_partitions_share_out_every_sample_evenly(counts, partitions):
+    """A last shard of three people must not be a whole partition: they would come hundreds of times as often."""
     rows = [
-        [start + row for start, count in own_parts(counts, lane, lanes) for row in range(count)]
-        for lane in range(max(1, lanes))
+        [start + row for start, count in partition_rows(counts, partition, partitions) for row in range(count)]
+        for partition in range(max(1, partitions))
     ]
     assert sorted(row for some in rows for row in some) == list(range(sum(counts)))
     sizes = [len(some) for some in rows]
     assert max(sizes) - min(sizes) <= 1
     first = np.cumsum(counts) - counts
-    for lane in range(max(1, lanes)):
-        for start, count in own_parts(counts, lane, lanes):
+    for partition in range(max(1, partitions)):
+        for start, count in partition_rows(counts, partition, partitions):
             shard = np.searchsorted(first, start, side="right") - 1
             assert start + count <= first[shard] + counts[shard], "no part reaches over the end of its shard"
 
 
 def test_each_lane_has_all_of_very_few():
-    assert [own_parts([2, 1], lane, 4) for lane in range(4)] == [[(0, 2), (2, 1)]] * 4
+    assert [partition_rows([2, 1], partition, 4) for partition in range(4)] == [[(0, 2), (2, 1)]] * 4
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(monkeypatch):

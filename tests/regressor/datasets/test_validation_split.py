@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from regressor.commands.cli import main
-from regressor.datasets.annotation import ListedPart, Person, Photo, ReadOptions
+from regressor.datasets.annotation import ImageRecord, ListedTask, Person, ReadOptions
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.prepare import StoreOptions, held_out_below, place, prepare_shards
 from regressor.datasets.shard_file import about_shard
@@ -20,7 +20,7 @@ PERSON = Person(np.array([0.0, 0, 10, 10]))
 
 
 def photos(count, sequence="", people=1):
-    return tuple(Photo(f"{i}.jpg", b"", (PERSON,) * people, sequence) for i in range(count))
+    return tuple(ImageRecord(f"{i}.jpg", b"", (PERSON,) * people, sequence) for i in range(count))
 
 
 def coco_folder(path, count, *, people=2, order=1):
@@ -61,7 +61,7 @@ def names_of(out, split):
 
 def test_places_are_even_and_never_change():
     places = np.array([place(photo) for photo in photos(2000)])
-    assert place(Photo("0.jpg", b"", ())) == places[0] == pytest.approx(0.11956201732402805, abs=1e-12)
+    assert place(ImageRecord("0.jpg", b"", ())) == places[0] == pytest.approx(0.11956201732402805, abs=1e-12)
     assert 0 <= places.min() < places.max() < 1 and len(set(places)) == 2000
     for share in (0.05, 0.2, 0.5):
         assert abs((places < share).mean() - share) < 0.03
@@ -70,7 +70,7 @@ def test_places_are_even_and_never_change():
 
 def test_few_are_shared_out_exactly_and_no_side_is_left_empty():
     def sides(count, share):
-        parts = [ListedPart("k", "train", photos(count)), ListedPart("l", "val", photos(3, "other"))]
+        parts = [ListedTask("k", "train", photos(count)), ListedTask("l", "val", photos(3, "other"))]
         below, _ = held_out_below(parts, share)
         held = [place(photo) < below for photo in photos(count)]
         return sum(held), count - sum(held)
@@ -80,13 +80,13 @@ def test_few_are_shared_out_exactly_and_no_side_is_left_empty():
     assert sides(30, 0.0) == (0, 30) and sides(30, 0.2) == (6, 24)
     many = [place(photo) for photo in photos(1000)]
     assert sides(1000, 0.2)[0] == sum(value < 0.2 for value in many), "of many, each by its name alone"
-    one = [ListedPart("k", "train", (*photos(9, "dance"), Photo("empty.jpg", b"", ())))]
+    one = [ListedTask("k", "train", (*photos(9, "dance"), ImageRecord("empty.jpg", b"", ())))]
     assert held_out_below(one, 0.5) == (0.0, "nothing: all of it is one sequence, which stays in train")
-    assert "one photograph" in held_out_below([ListedPart("k", "train", photos(1))], 0.5)[1]
+    assert "one photograph" in held_out_below([ListedTask("k", "train", photos(1))], 0.5)[1]
     with pytest.raises(UserError, match=r"no split 'train'.*got test.*--split train"):
-        held_out_below([ListedPart("k", "test", photos(9))], 0.5)
+        held_out_below([ListedTask("k", "test", photos(9))], 0.5)
     with pytest.raises(UserError, match="no share"):
-        held_out_below([ListedPart("k", "train", photos(9))], 1.5)
+        held_out_below([ListedTask("k", "train", photos(9))], 1.5)
 
 
 def test_people_of_a_photograph_stay_together_in_any_order(tmp_path):

@@ -22,7 +22,7 @@ from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shard_file import content_digest
 from regressor.geometry.camera import prediction_box
 from regressor.network.model import build_regressor
-from regressor.training import finetune, panels, train
+from regressor.training import finetune, panels, validation
 from tokenizer.engine.files.hdf5 import plain_datasets
 
 FIXTURES = Path(__file__).parents[3].parent / "shared" / "reference" / "fixtures" / "data"
@@ -168,7 +168,7 @@ def test_trainings_validate_on_the_crops_of_prediction(tmp_path, vit_file, token
 
         return call
 
-    monkeypatch.setattr(train, "score_predictions", noted(train.score_predictions))
+    monkeypatch.setattr(validation, "score_predictions", noted(validation.score_predictions))
     monkeypatch.setattr(finetune, "score_predictions", noted(finetune.score_predictions))
     monkeypatch.setattr(panels, "draw_panels", noted(panels.draw_panels))
     images, annotations = [], []

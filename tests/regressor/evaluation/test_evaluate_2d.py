@@ -28,7 +28,7 @@ def flat(sample, rows=slice(None)):
 
 
 @pytest.fixture
-def judge(tmp_path, regressor, tiny_config, tokenizer, tokenizer_file):
+def evaluator(tmp_path, regressor, tiny_config, tokenizer, tokenizer_file):
     """(samples, *options) → the command's result on them as split test."""
     file = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {})
 

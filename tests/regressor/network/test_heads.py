@@ -66,7 +66,7 @@ def test_the_head_begins_at_the_frequencies_of_its_digits(form):
     digits = [torch.randint(level, (500, 3), generator=generator) for level in levels]
     digits[0][:, 1] = 2
     head = TokenHead(8, 3, levels, grid_codebook(levels), form)
-    head.start_at(digits)
+    head.init_from_statistics(digits)
     with torch.no_grad():
         head.out.weight.zero_()
     probabilities = [logits.detach().softmax(-1)[0] for logits in head(torch.zeros(1, 8))]
@@ -105,7 +105,7 @@ def test_beginning_takes_no_memory_by_the_code(form):
         else TokenHead(8, tokens, levels, torch.cat([torch.arange(64.0), torch.arange(64.0) + 100])[:, None], form)
     )
     with Largest() as seen:
-        head.start_at(digits)
+        head.init_from_statistics(digits)
     assert seen.most <= max(count * tokens, sum(levels) * tokens)
     one_hot = [torch.nn.functional.one_hot(digit, level).float() for digit, level in zip(digits, levels)]
     if form == "mixer":

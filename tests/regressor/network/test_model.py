@@ -88,7 +88,9 @@ def test_an_untrained_network_predicts_the_means_it_was_given(tiny_config, token
     camera = translation_to_crop_camera(sample["translation"], box, intrinsics)
     relative = ray_rotation(box, intrinsics).transpose(-1, -2) @ sample["global_orient"]
     one = slice(0, 1)
-    regressor.network.start_at(relative[one], sample["body_pose"][one, :21], sample["betas"][one], camera[one])
+    regressor.network.init_from_statistics(
+        relative[one], sample["body_pose"][one, :21], sample["betas"][one], camera[one]
+    )
     with torch.no_grad():
         for head in (regressor.network.orientation, regressor.network.shape, regressor.network.camera):
             head.weight.zero_()
@@ -165,7 +167,7 @@ def test_what_it_never_saw_stays_within_reach(tiny_config, tokenizer, sample):
     found = {}
     for bounded in (False, True):
         network = build_regressor(replace(tiny_config, head=HeadConfig(bounded=bounded)), tokenizer).network
-        network.start_at(torch.eye(3).expand(50, 3, 3), torch.eye(3).expand(50, 21, 3, 3), betas, camera)
+        network.init_from_statistics(torch.eye(3).expand(50, 3, 3), torch.eye(3).expand(50, 21, 3, 3), betas, camera)
         with torch.no_grad():
             network.camera.bias.fill_(1e3)
             network.shape.bias.fill_(-1e3)

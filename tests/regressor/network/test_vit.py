@@ -148,7 +148,7 @@ def test_the_decoder_equals_whole_attention_over_keys_and_values():
 def test_mixer_head_begins_at_frequencies():
     head = MixerTokenHead(24, 6, (3,))
     torch.nn.init.zeros_(head.classes.weight)
-    head.start_at([torch.tensor([[0, 0, 0, 1, 1, 2]])])
+    head.init_from_statistics([torch.tensor([[0, 0, 0, 1, 1, 2]])])
     probabilities = head(torch.randn(2, 24))[0].softmax(-1)
     assert probabilities.shape == (2, 6, 3)
     assert torch.allclose(probabilities[0, 0], torch.tensor([3, 2, 1]) / 6, atol=1e-3)

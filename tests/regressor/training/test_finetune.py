@@ -99,8 +99,9 @@ def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_f
 
 
 def test_a_killed_run_goes_on(tmp_path, photographs, start, tokenizer, open_body):
-    def tune(run, **options):
-        return finetune(Photographs((photographs,)), start, tokenizer, open_body, tmp_path / run, FEW, **options)
+    def tune(run, resume=False, **callbacks):
+        sources, callbacks = Photographs((photographs,)), Callbacks(**callbacks)
+        return finetune(sources, start, tokenizer, open_body, tmp_path / run, FEW, resume=resume, callbacks=callbacks)
 
     class Stop(Exception):
         pass
@@ -211,7 +212,6 @@ def test_bad_options_are_one_message(tmp_path, photographs, start, tokenizer, op
                 open_body,
                 tmp_path / "run",
                 settings,
-                device="cpu",
             )
 
     refused("no share", Photographs((photographs,), val_share=1.0))

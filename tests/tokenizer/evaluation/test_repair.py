@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.evaluation.repair import completion_errors, denoising_errors, neighbour_stability
+from tokenizer.evaluation.repair import completion_errors, denoising_errors, frame_stability
 
 RIGHT = axis_angle_to_matrix(torch.tensor([torch.pi / 2, 0.0, 0.0]))
 
@@ -59,5 +59,5 @@ def test_neighbours_in_time():
 
     swings = torch.zeros(4, 21, 3)
     swings[:, 0, 0] = torch.tensor([1.0, -1, 1, -1])  # one token always changes, the other never
-    assert neighbour_stability(Signs(), [swings]) == 0.5
-    assert neighbour_stability(Signs(), [swings, torch.zeros(4, 21, 3)]) == 0.75
+    assert frame_stability(Signs(), [swings]) == 0.5
+    assert frame_stability(Signs(), [swings, torch.zeros(4, 21, 3)]) == 0.75

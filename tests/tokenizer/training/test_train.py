@@ -17,7 +17,7 @@ from tokenizer.config import AugmentConfig, LossConfig, NetworkConfig, OptimConf
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.training.run import RunOptions
-from tokenizer.evaluation.reconstruction import evaluate_tokenizer, id_stability
+from tokenizer.evaluation.reconstruction import evaluate_tokenizer, token_stability
 from tokenizer.frozen import load_tokenizer
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training.augmentation import augment, disturb, visible_joints
@@ -175,7 +175,7 @@ def test_stability_counts_unchanged_ids(store, tmp_path, open_body):
     train_tokenizer(store, tmp_path / "run", replace(SMALL, optim=replace(SMALL.optim, steps=150)), open_body)
     frozen = load_tokenizer(tmp_path / "run" / "tokenizer.h5")
     poses = torch.from_numpy(store.poses("val"))
-    kept = [float(id_stability(frozen, poses, degrees).mean()) for degrees in (0.0, 1.0, 8.0)]
+    kept = [float(token_stability(frozen, poses, degrees).mean()) for degrees in (0.0, 1.0, 8.0)]
     assert kept[0] == 1.0 > kept[1] > kept[2]
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from regressor.commands.cli import main
-from regressor.datasets.annotation import LeftOut, Photo, ReadOptions
+from regressor.datasets.annotation import ImageRecord, ReadOptions, SkippedItem
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.image_names import ImageFolder
 from regressor.datasets.prepare import StoreOptions, prepare_shards
@@ -104,12 +104,12 @@ def write_jpeg(path, *, turned=False):
 def read(source, images=None):
     """(people by name of keypoint → (x, y, confidence), their boxes, what was left out)."""
     items = [item for part in reader("coco")([source], ReadOptions(images)).parts for item in part.photos()]
-    people = [one for item in items if isinstance(item, Photo) for one in item.people]
+    people = [one for item in items if isinstance(item, ImageRecord) for one in item.people]
     points = [
         {name: tuple(map(float, row)) for name, row in zip(KEYPOINT_NAMES, one.keypoints_2d) if row[2]}
         for one in people
     ]
-    return points, [one.box.tolist() for one in people], [item for item in items if isinstance(item, LeftOut)]
+    return points, [one.box.tolist() for one in people], [item for item in items if isinstance(item, SkippedItem)]
 
 
 def by_name(names, confidence=1.0):
