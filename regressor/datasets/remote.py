@@ -7,18 +7,19 @@ import hashlib
 import io
 import os
 import re
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+import requests
+import urllib3
+from urllib3.util.retry import Retry
 
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.atomic import write_atomically, write_bytes_atomically
@@ -26,9 +27,9 @@ from tokenizer.engine.files.cache import cache_folder, locked
 
 _SCHEMES = ("http://", "https://", "file://")
 _TRIES_INDEX, _TRIES_SHARD = 3, 7
-"""The pauses between them double, from a second: training waits out a minute without network."""
+"""The pauses between them double: training waits out a minute without network."""
 _PASSING = (408, 429)
-"""Answers that ask to come again, next to those from 500."""
+"""Status codes that ask to try again, beside those from 500."""
 _TIMEOUT_S = 60
 _MOST_INDEX, _MOST_SHARD = 64 << 20, 8 << 30
 """Bytes that are taken from a network at most."""
@@ -160,17 +161,24 @@ class _NoAnswerError(UserError):
     """Nobody was reached, or nobody who could answer."""
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows ten redirections at most, to no other scheme than http, or https, and from https to https alone."""
+class _Session(requests.Session):
+    """Follows ten redirections at most, and none from https to http."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """The request to follow. Raises ``HTTPError`` for another scheme."""
-        if urlsplit(newurl).scheme not in ("https", req.type):
-            raise urllib.error.HTTPError(req.full_url, 403, f"sends on to {without_key(newurl)}", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    def __init__(self) -> None:
+        super().__init__()
+        self.max_redirects = 10
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where an answer redirects to. Raise ``_RefusedError`` for another scheme than https, or the same."""
+        target: str | None = super().get_redirect_target(resp)
+        scheme = urlsplit(target).scheme if target else ""
+        if scheme and scheme not in ("https", urlsplit(resp.url).scheme):
+            raise _RefusedError(f"redirects to {without_key(str(target))}")
+        return target
 
 
-_OPENER = urllib.request.build_opener(_Redirects)
+class _RefusedError(Exception):
+    pass
 
 
 def _lock(path: Path) -> Path:
@@ -193,29 +201,30 @@ def _copy(response: IO[bytes], file: IO[bytes], most: int | None = None) -> None
 
 
 def _transfer(url: str, use: Callable[[IO[bytes]], object], tries: int) -> None:
-    kind: type[UserError] = _NoAnswerError
-    for attempt in range(tries):
+    """Let ``use`` read what is at a URL, again from the beginning after an error that may pass.
+
+    Raise ``_NoAnswerError`` where ``tries`` have failed so, ``UserError`` at once for any other error.
+    """
+    retry = Retry(total=tries - 1, backoff_factor=1.0, respect_retry_after_header=False)
+    while True:
+        kind: type[UserError] = UserError
         try:
-            with _OPENER.open(url, timeout=_TIMEOUT_S) as response:
-                use(response)
+            _open(url, use)
             return
-        except urllib.error.HTTPError as error:
-            reason: object = f"{error.code} {error.reason}"
-            if error.code < 500 and error.code not in _PASSING:
-                kind = UserError
-                break
-        except urllib.error.URLError as error:
-            reason = error.reason
-            if isinstance(reason, FileNotFoundError):
-                kind = UserError
-                break
-        except _TooLargeError as error:
-            reason, kind = error, UserError
-            break
-        except (TimeoutError, ConnectionError, HTTPException, ssl.SSLError, _Cut) as error:
+        except requests.HTTPError as error:
+            answer = error.response
+            status = 0 if answer is None else answer.status_code
+            reason: object = error if answer is None else f"{status} {answer.reason}"
+            if status >= 500 or status in _PASSING:
+                kind = _NoAnswerError
+        except (FileNotFoundError, _TooLargeError, _RefusedError, requests.TooManyRedirects) as error:
             reason = error
-        if attempt + 1 < tries:
-            time.sleep(2.0**attempt)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError, ConnectionError, _Cut) as error:
+            reason, kind = error, _NoAnswerError
+        if kind is UserError or not retry.total:
+            break
+        retry = retry.increment(method="GET", url=url, error=ConnectionError())
+        retry.sleep()
     reason = getattr(reason, "strerror", None) or reason
     raise kind(
         str(
@@ -226,3 +235,18 @@ def _transfer(url: str, use: Callable[[IO[bytes]], object], tries: int) -> None:
             )
         )
     )
+
+
+def _open(url: str, use: Callable[[IO[bytes]], object]) -> None:
+    if url.startswith("file://"):
+        with Path(url2pathname(urlsplit(url).path)).open("rb") as file:
+            use(file)
+        return
+    # Bytes as they are stored: a compressed answer would not have the length that it states.
+    with (
+        _Session() as session,
+        session.get(url, stream=True, timeout=_TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response,
+    ):
+        response.raise_for_status()
+        response.raw.enforce_content_length = False  # ``_copy`` compares, and says both numbers
+        use(response.raw)

@@ -178,8 +178,9 @@ def test_trainings_validate_on_the_crops_of_prediction(tmp_path, vit_file, token
         annotations.append({"image_id": i, "bbox": [180, 115, 260, 260], "keypoints": [300, 200, 2] * 17})
     (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     photographs = finetune.Photographs((tmp_path / "coco.json",))
-    settings = finetune.Settings(tals="none", steps=1, assignments=("pictures=1", "precision=fp32", "data.workers=0"))
-    finetune.finetune(photographs, vit_file, tokenizer, open_body, tmp_path / "run", settings, device="cpu")
+    assignments = ("pictures=1", "precision=fp32", "data.workers=0")
+    options = finetune.FinetuneOptions(tals="none", steps=1, assignments=assignments, device="cpu")
+    finetune.finetune(photographs, vit_file, tokenizer, open_body, tmp_path / "run", options)
     assert [name for name, _ in sides] == ["score_predictions"] * 2 + ["draw_panels", "score_predictions"]
     for _, side in sides:
         torch.testing.assert_close(side, torch.full_like(side, 416.0), rtol=1e-4, atol=0)

@@ -45,7 +45,7 @@ def test_the_command_on_keypoints_alone(tmp_path, evaluator, annotated_people, r
     samples = flat(annotated_people(6))
     samples["keypoints_2d"][4, 1:, 2] = 0
     samples["keypoints_2d"][5, :, 2] = 0
-    done = judge(samples, "--json", str(tmp_path / "e.json"))
+    done = evaluator(samples, "--json", str(tmp_path / "e.json"))
     assert done.exit_code == 0, done.output
     assert "There is no 3D truth" in done.output and "MPJPE" not in done.output
     assert "6 samples, 1 of them without a keypoint" in done.output and "| left_knee |" in done.output
@@ -61,18 +61,18 @@ def test_the_command_on_keypoints_alone(tmp_path, evaluator, annotated_people, r
 
 def test_some_bodies_are_neither_hidden_nor_scored(evaluator, annotated_people):
     some = flat(annotated_people(5), [1, 2])
-    done = judge(some, "--protocol", "emdb")
+    done = evaluator(some, "--protocol", "emdb")
     assert done.exit_code == 2 and "cannot be scored in 3D" in done.output and "--protocol 2d" in done.output
-    done = judge(some, "--protocol", "2d")
+    done = evaluator(some, "--protocol", "2d")
     assert done.exit_code == 0 and "3 of the samples know something of their bodies" in done.output
-    done = judge(flat(annotated_people(3)), "--robustness")
+    done = evaluator(flat(annotated_people(3)), "--robustness")
     assert done.exit_code == 2 and "Robustness" in done.output
 
 
 def test_nothing_to_score_and_no_numbers_are_told(annotated_people, regressor, open_body, evaluator):
     nothing = flat(annotated_people(2))
     nothing["keypoints_2d"][..., 2] = 0
-    assert "neither bodies nor 2D keypoints" in judge(nothing).output
+    assert "neither bodies nor 2D keypoints" in evaluator(nothing).output
     with torch.no_grad():
         regressor.network.mean_betas.fill_(float("nan"))
     with pytest.raises(UserError, match="no numbers"):
