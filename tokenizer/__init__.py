@@ -11,9 +11,29 @@ _HOMES = {
     "PoseTokenizer": "network.model",
     "FrozenTokenizer": "frozen",
     "load_tokenizer": "frozen",
+    "Clip": "mocap.clip",
+    "read_clip": "mocap.readers",
+    "encode_clip": "codec",
+    "decode_clip": "codec",
+    "complete_clip": "codec",
+    "evaluate_tokenizer": "evaluation.reconstruction",
+    "token_stability": "evaluation.reconstruction",
 }
 
-__all__ = ["Body", "FrozenTokenizer", "PoseTokenizer", "load_body", "load_tokenizer"]
+__all__ = [
+    "Body",
+    "Clip",
+    "FrozenTokenizer",
+    "PoseTokenizer",
+    "complete_clip",
+    "decode_clip",
+    "encode_clip",
+    "evaluate_tokenizer",
+    "load_body",
+    "load_tokenizer",
+    "read_clip",
+    "token_stability",
+]
 __version__ = "0.1.0"
 
 

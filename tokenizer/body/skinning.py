@@ -61,7 +61,7 @@ def skin(vertices: Tensor, weights: Tensor, rest: Tensor, world: Tensor, positio
     """
     transforms = torch.cat([world, (positions[..., None] - world @ rest[..., None])], -1)
     if len(vertices) == 1:
-        # BodyPoints vertices are linear in the transforms: one matrix product, no transform per vertex.
+        # Posed vertices are linear in the transforms: one matrix product, no transform per vertex.
         homogeneous = torch.cat([vertices[0], torch.ones_like(vertices[0, :, :1])], -1)
         basis = (weights[:, :, None] * homogeneous[:, None]).flatten(1)
         rows = transforms.transpose(1, 2).reshape(-1, basis.shape[1])

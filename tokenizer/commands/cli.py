@@ -154,7 +154,7 @@ def train(
 def evaluate(
     tokenizer: Path, poses: Path, split: str, all_vertices: bool, json_file: Path | None, body_source: str, device: str
 ) -> None:
-    """Measure the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, id stability."""
+    """Measure the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, token stability."""
     import json
 
     import torch

@@ -217,6 +217,21 @@ def _read_amc(path: Path, skeleton: _Skeleton, asf: Path) -> dict[str, np.ndarra
     """Bone → (n, channels): angles in radians, lengths in the file's unit."""
     rows = _lines(path, "AMC motion")
     degrees = not any(words[0].upper() == ":RADIANS" for _, words in rows)
+    frames = _frames(rows, path, skeleton, asf)
+    values = {}
+    for name, bone in skeleton.bones.items():
+        lacking = next((i for i, frame in enumerate(frames) if name not in frame), None) if bone.channels else None
+        if lacking is not None and (name == "root" or any(name in frame for frame in frames)):
+            raise fail(f"{path} is incomplete", got=f"no {name} in frame {lacking + 1}", expected="every bone a frame")
+        if lacking is None and bone.channels:
+            values[name] = _channel_values(bone, [frame[name] for frame in frames], degrees, name, path)
+    return values
+
+
+def _frames(
+    rows: list[tuple[int, list[str]]], path: Path, skeleton: _Skeleton, asf: Path
+) -> list[dict[str, list[str]]]:
+    """Return for each frame the words of each bone. Raise ``UserError`` for a line that does not fit the skeleton."""
     frames: list[dict[str, list[str]]] = []
     for number, words in rows:
         if words[0].startswith(":"):
@@ -233,22 +248,20 @@ def _read_amc(path: Path, skeleton: _Skeleton, asf: Path) -> dict[str, np.ndarra
         frames[-1][words[0]] = words[1:]
     if not frames:
         raise fail(f"{path} holds no frames", expected="AMC motion: a frame number, then a line a bone")
-    values = {}
-    for name, bone in skeleton.bones.items():
-        lacking = next((i for i, frame in enumerate(frames) if name not in frame), None) if bone.channels else None
-        if lacking is not None and (name == "root" or any(name in frame for frame in frames)):
-            raise fail(f"{path} is incomplete", got=f"no {name} in frame {lacking + 1}", expected="every bone a frame")
-        if lacking is not None or not bone.channels:
-            continue
-        try:
-            values[name] = np.array([frame[name] for frame in frames], np.float64)
-        except ValueError as error:
-            raise fail(f"{path} holds something that is no number", got=error) from None
-        if not np.isfinite(values[name]).all():
-            raise fail(f"{path} holds numbers that are not finite", got=f"in {name}")
-        turns = [i for i, channel in enumerate(bone.channels) if channel[0] == "r"]
-        if degrees:
-            values[name][:, turns] = np.radians(values[name][:, turns])
+    return frames
+
+
+def _channel_values(bone: _Bone, words: list[list[str]], degrees: bool, name: str, path: Path) -> np.ndarray:
+    """(n, channels) of one bone, angles in radians. Raise ``UserError`` for what is not a finite number."""
+    try:
+        values = np.array(words, np.float64)
+    except ValueError as error:
+        raise fail(f"{path} holds something that is no number", got=error) from None
+    if not np.isfinite(values).all():
+        raise fail(f"{path} holds numbers that are not finite", got=f"in {name}")
+    if degrees:
+        rotations = [i for i, channel in enumerate(bone.channels) if channel[0] == "r"]
+        values[:, rotations] = np.radians(values[:, rotations])
     return values
 
 
