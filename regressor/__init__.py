@@ -6,12 +6,26 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "Box": "geometry.boxes",
+    "People": "people.predict",
     "Prediction": "network.prediction",
     "Regressor": "network.model",
+    "assumed_intrinsics": "geometry.camera",
     "load_regressor": "checkpoints.regressor_file",
+    "predict_people": "people.predict",
+    "read_image": "datasets.image_files",
 }
 
-__all__ = ["Prediction", "Regressor", "load_regressor"]
+__all__ = [
+    "Box",
+    "People",
+    "Prediction",
+    "Regressor",
+    "assumed_intrinsics",
+    "load_regressor",
+    "predict_people",
+    "read_image",
+]
 
 
 def __getattr__(name: str) -> Any:
