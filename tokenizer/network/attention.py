@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..body.skeleton import NUM_BODY_JOINTS
@@ -24,9 +25,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,N,width) → the same shape."""
-        q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.out(attended)
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b n (part h d) -> part b h n d", part=3, h=self.heads)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(rearrange(attended, "b h n d -> b n (h d)"))
         out: Tensor = x + self.outer(F.gelu(self.inner(self.mlp_norm(x))))
         return out
 
