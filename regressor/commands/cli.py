@@ -175,7 +175,7 @@ def synthesize(
 )
 @click.option("--start", type=REGRESSOR, help="Exported regressor whose weights to start from.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option("--resume", is_flag=True, help="Resume from the latest valid checkpoint in --run, if there is one.")
 @click.option(
     "--best-by",
     type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]),

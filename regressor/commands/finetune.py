@@ -102,7 +102,7 @@ class _Bars:
     help="Train so long, validations included; fewer steps, never more.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=3e-5.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option("--resume", is_flag=True, help="Resume from the latest valid checkpoint in --run, if there is one.")
 @body_option
 @device_option
 @reports_user_errors

@@ -89,7 +89,7 @@ def score_batch(
 
     Rows: ``regressors`` by name (and each after every change of ``robustness``, as ``name, change``), the baselines,
     the best possible with these tokens: those of the true pose, with true orientation and shape. Raises ``UserError``
-    for predictions that are no numbers: a dropped sample would flatter.
+    for non-finite predictions: a dropped sample would flatter.
     """
     device = next(iter(regressors.values())).network.mean_betas.device
     inputs = {"": sample}
@@ -105,7 +105,7 @@ def score_batch(
         if broken.any():
             at = first + int(broken.nonzero()[0])
             raise fail(
-                f"Predictions of row {row!r} are no numbers",
+                f"Non-finite predictions in row {row!r}",
                 got=f"{int(broken.sum())} of them, the first for sample {at}",
                 next_step="Nothing is left out here: look at this regressor and these samples",
             )

@@ -117,7 +117,7 @@ def evaluate_keypoints(
 ) -> KeypointReport:
     """2D errors of ``regressors`` by row name on all ``batches``. ``sequences``: the name of each sample's sequence.
 
-    Raises ``UserError`` where no keypoint is annotated, and for predictions that are no numbers.
+    Raises ``UserError`` where no keypoint is annotated, and for non-finite predictions.
     """
     apart: dict[str, list[Tensor]] = {row: [] for row in regressors}
     marks, bodies = [], 0
@@ -129,7 +129,7 @@ def evaluate_keypoints(
             prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
             distances = keypoint_distances(prediction, some, body).cpu()
             if not distances.isfinite().all():
-                raise fail(f"Predictions of row {row!r} are no numbers", got=f"among {num_samples(sample)} samples")
+                raise fail(f"Non-finite predictions in row {row!r}", got=f"among {num_samples(sample)} samples")
             apart[row].append(distances)
     seen = torch.cat(marks)
     scored = seen.any(1)

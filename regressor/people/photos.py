@@ -193,7 +193,7 @@ class _Run:
         finite = people.vertices.isfinite().flatten(1).all(1).tolist()
         for place, (opened, number) in enumerate(people_of):
             if not finite[place]:
-                what = f"What is predicted for {opened.job.image} is no number"
+                what = f"Non-finite prediction for {opened.job.image}"
                 precision = f"precision {self.regressor.precision}"
                 self._fail(opened, fail(what, got=precision, next_step="Try --precision fp32"))
             if not opened.failed:

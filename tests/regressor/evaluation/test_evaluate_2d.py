@@ -75,7 +75,7 @@ def test_nothing_to_score_and_no_numbers_are_told(annotated_people, regressor, o
     assert "neither bodies nor 2D keypoints" in evaluator(nothing).output
     with torch.no_grad():
         regressor.network.mean_betas.fill_(float("nan"))
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="Non-finite"):
         evaluate_keypoints({ROW: regressor.eval()}, [flat(annotated_people(2))], open_body, {})
 
 

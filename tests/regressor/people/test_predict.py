@@ -311,7 +311,7 @@ def test_what_is_no_number_is_not_written(run, photo, tmp_path, monkeypatch):
 
     monkeypatch.setattr(predict_files, "predict_crops", broken)
     done = run(photo, "--whole")
-    assert done.exit_code == 2 and "is no number" in done.output and "--precision fp32" in done.output
+    assert done.exit_code == 2 and "Non-finite prediction" in done.output and "--precision fp32" in done.output
     assert not (tmp_path / "out").exists()
 
 
