@@ -9,7 +9,7 @@ import pytest
 
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.pages.charts import heat_map, line_chart, nice_ticks, rank_chart, scatter_chart, short
-from tokenizer.engine.pages.page import part, strips
+from tokenizer.engine.pages.page import card, facts, page, part, section, strip, strips, table, tiles
 from tokenizer.engine.pages.pictures import data_uri
 
 
@@ -78,3 +78,25 @@ def test_pictures_without_opencv_say_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(UserError, match="pip install opencv-python-headless"):
         data_uri(np.zeros((2, 2, 4), np.uint8))
+
+
+def test_every_plain_value_is_escaped_and_the_page_needs_nothing_else():
+    bad, good = "<script>alert(1)</script> & co", "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co"
+    parts = [
+        section(bad, "<b>lead</b>", "<i>inside</i>"),
+        tiles([(bad, bad)]),
+        strip([("data:image/png;base64,AAAA", bad)]),
+        table([bad], [["<b>cell</b>"]], strong=[0]),
+        facts([(bad, bad)]),
+        card("<svg></svg>", "<b>caption</b>"),
+        part(lambda: fail_with(bad)),
+    ]
+    text = page(bad, parts)
+    assert "<script" not in text and text.count(good) == 10
+    for markup in ("<b>lead</b>", "<i>inside</i>", "<b>cell</b>", "<b>caption</b>", "<svg></svg>"):
+        assert markup in text
+    assert not re.search(r'(?:src|href)="(?!data:)|@import|url\(', text), "no network, no other file"
+
+
+def fail_with(text):
+    raise UserError(text)
