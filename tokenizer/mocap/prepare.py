@@ -18,7 +18,7 @@ from .datasets import SPLITS, dataset_of, paper_split
 from .files import MocapFile, find_files
 from .journal import Journal
 from .readers import SUFFIXES
-from .sampling import PrepareOptions, Sampled, key_and_size, purpose, sample_file
+from .sampling import PrepareOptions, ThinnedClip, key_and_size, purpose, sample_file
 from .store import FORMAT, PoseStoreWriter
 from .takes import draw_of, groups_of, near_equal, take_of
 
@@ -182,7 +182,7 @@ def _write(
     total, done = sum(size for _, _, size in keyed), 0
     with PoseStoreWriter(out, command) as writer:
         for file, key, size in keyed:
-            result, dataset = Sampled.kept(journal, key), dataset_of(file.name)
+            result, dataset = ThinnedClip.from_journal(journal, key), dataset_of(file.name)
             about = report.datasets.setdefault(dataset, DatasetReport())
             report.frames_read += result.frames_read
             if result.broken:

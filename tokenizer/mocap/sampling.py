@@ -48,7 +48,7 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class ThinnedClip:
     """A clip thinned out, or why not: ``poses`` (n,21,3) axis-angle, ``betas`` (k,) or (n,k), their rate, the frames
     that the file has and the digest of all their poses; what was assumed of it;
     and a fingerprint of the motion, see ``takes``."""
@@ -71,7 +71,7 @@ class Sampled:
         journal.add(key, facts, self.poses.astype("<f4").tobytes() + self.betas.astype("<f4").tobytes())
 
     @classmethod
-    def kept(cls, journal: Journal, key: str) -> Sampled:
+    def from_journal(cls, journal: Journal, key: str) -> ThinnedClip:
         """What ``keep`` put there."""
         facts, payload = journal.read(key)
         shapes = {name: facts.pop(name) for name in ("poses", "betas")}
@@ -119,9 +119,9 @@ def key_and_size(file: MocapFile, options: PrepareOptions) -> tuple[str, int]:
     return f"{status.st_size} {status.st_mtime_ns} {options.trimmed_to(file):g} {file.path}", status.st_size
 
 
-def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
+def sample_file(file: MocapFile, options: PrepareOptions) -> ThinnedClip:
     """Read one file, check it, and keep the frames asked for; what is wrong with it is said in the result."""
-    nothing = Sampled(np.zeros((0, NUM_JOINTS, 3)), np.zeros(0))
+    nothing = ThinnedClip(np.zeros((0, NUM_JOINTS, 3)), np.zeros(0))
     if holds_no_motion(file.path):
         return replace(nothing, skipped="holds a body shape, no motion")
     try:
@@ -141,7 +141,7 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> Sampled:
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
     kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
     betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
-    return Sampled(
+    return ThinnedClip(
         clip.pose_body[kept],
         betas[..., :10],
         min(clip.fps, options.fps),
