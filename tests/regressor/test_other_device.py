@@ -389,4 +389,4 @@ def test_evaluate_on_a_gpu(regressor_file, crops_file, tokenizer_file, tmp_path)
         )
         assert done.exit_code == 0, done.output
         figures.append(json.loads((tmp_path / f"{device}.json").read_text())["errors_mm"])
-    assert close(*figures, 5e-2)
+    assert close(*figures, 5e-2)  # type: ignore[call-arg]

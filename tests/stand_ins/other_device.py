@@ -86,7 +86,7 @@ class Elsewhere(torch.Tensor):
         return f"Elsewhere({self.inside!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _run(func, args, kwargs or {}, None)
 
 
@@ -126,7 +126,7 @@ class OtherDevice(TorchDispatchMode):
             if path.startswith(_ROOT) and "site-packages" not in path and path != __file__:
                 place = f"{path[len(_ROOT) :]}:{frame.f_lineno}"
                 break
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         getattr(self, copies).append(place)
 
 

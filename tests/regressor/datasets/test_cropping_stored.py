@@ -45,7 +45,7 @@ def person(image, box=BOX, pixels=256):
 def test_equals_the_crop_of_the_photograph(framing, size, pixels):
     image = photograph()
     truth = warp(image, framing.image_from_crop(size), size)
-    crop = crop_stored(*person(image, pixels=pixels), framing, size)
+    crop = crop_stored(*person(image, pixels=pixels), framing, size)  # type: ignore[call-arg]
     assert crop.shape == (size, size, 3) and crop.dtype == np.uint8
     apart = np.abs(crop.astype(int) - truth)
     assert apart.mean() < 1 and apart.max() < 16

@@ -40,7 +40,7 @@ def prediction_for(sample, tokenizer):
     leaves = {name: values.requires_grad_() for name, values in leaves.items()}
     logits = [leaves["logits"], *(torch.zeros(count, tokenizer.num_tokens, level) for level in tokenizer.levels[1:])]
     parts = (leaves[name] for name in LEAVES[:-1])
-    return Prediction(*parts, sample["box"], sample["K"], factor_logits=logits), leaves
+    return Prediction(*parts, sample["box"], sample["K"], factor_logits=logits), leaves  # type: ignore[call-arg]
 
 
 def gradients(sample, tokenizer, body, config, terms=None):

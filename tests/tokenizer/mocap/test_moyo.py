@@ -108,9 +108,9 @@ def test_smpl_fits_by_joblib(tmp_path, protocol, pack):
     path.write_bytes(pack(joblib_bytes(content, protocol)))
     clip = read_clip(path)
     np.testing.assert_allclose(clip.pose_body.reshape(6, 63), content["body_pose"][:, :63], atol=1e-6)
-    np.testing.assert_allclose(clip.root, content["global_orient"], atol=1e-6)
-    np.testing.assert_allclose(clip.translation, content["transl"], atol=1e-6)
-    np.testing.assert_allclose(clip.betas, content["betas"], atol=1e-6)
+    np.testing.assert_allclose(clip.root, content["global_orient"], atol=1e-6)  # type: ignore[call-overload]
+    np.testing.assert_allclose(clip.translation, content["transl"], atol=1e-6)  # type: ignore[call-overload]
+    np.testing.assert_allclose(clip.betas, content["betas"], atol=1e-6)  # type: ignore[call-overload]
     assert (clip.fps, clip.gender, clip.up) == (MOYO_FPS, "neutral", "unknown")
 
 

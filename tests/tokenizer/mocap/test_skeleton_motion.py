@@ -35,16 +35,16 @@ def humanoid(arm_deg: float = 0.0, leg_deg: float = 0.0) -> list[tuple[str, str 
         arm = sign * np.cos(np.radians(arm_deg)), -np.sin(np.radians(arm_deg))
         leg = sign * np.sin(np.radians(leg_deg)), -np.cos(np.radians(leg_deg))
         joints += [
-            (f"{side}Shoulder", "Spine2", (sign * 4.0, 15, 0)),
-            (f"{side}Arm", f"{side}Shoulder", (sign * 14.0, 0, 0)),
+            (f"{side}Shoulder", "Spine2", (sign * 4.0, 15, 0)),  # type: ignore[list-item]
+            (f"{side}Arm", f"{side}Shoulder", (sign * 14.0, 0, 0)),  # type: ignore[list-item]
             (f"{side}ForeArm", f"{side}Arm", (28 * arm[0], 28 * arm[1], 0)),
             (f"{side}Hand", f"{side}ForeArm", (25 * arm[0], 25 * arm[1], 0)),
-            (f"{side}UpLeg", "Hips", (sign * 9.0, -4, 0)),
+            (f"{side}UpLeg", "Hips", (sign * 9.0, -4, 0)),  # type: ignore[list-item]
             (f"{side}Leg", f"{side}UpLeg", (43 * leg[0], 43 * leg[1], 0)),
             (f"{side}Foot", f"{side}Leg", (41 * leg[0], 41 * leg[1], 0)),
-            (f"{side}Toe", f"{side}Foot", (0, -5.0, 13)),
+            (f"{side}Toe", f"{side}Foot", (0, -5.0, 13)),  # type: ignore[list-item]
         ]
-    return joints
+    return joints  # type: ignore[return-value]
 
 
 def write_bvh(path, joints, turns=({},), *, rename=str, brace="\n{", order="ZXY", fps=30):

@@ -27,7 +27,7 @@ def settings(count):
 
 def test_annotation_is_that_of_a_rolled_camera(sample, open_body):
     before = {name: values.clone() for name, values in sample.items()}
-    out = reframe(sample, *settings(4), pelvis_of(open_body, sample))
+    out = reframe(sample, *settings(4), pelvis_of(open_body, sample))  # type: ignore[call-arg]
     assert all(torch.equal(values, before[name]) for name, values in sample.items()), "nothing given is changed"
     posed = open_body.keypoints(
         out["body_pose"], root=out["global_orient"], betas=out["betas"], translation=out["translation"]
@@ -48,7 +48,7 @@ def test_pixels_move_with_the_keypoints(sample, open_body):
     rows, columns = torch.meshgrid(*[(torch.arange(edge) + 0.5) / edge - 0.5] * 2, indexing="ij")
     for image, (x, y) in zip(sample["image"], place, strict=True):
         image[:] = (255 * torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 0.02**2))).to(torch.uint8)
-    out = reframe(sample, *settings(4), pelvis_of(open_body, sample))
+    out = reframe(sample, *settings(4), pelvis_of(open_body, sample))  # type: ignore[call-arg]
     weight = out["image"][:, 0].double()
     total = weight.sum((1, 2))
     found = torch.stack([(weight * columns).sum((1, 2)) / total, (weight * rows).sum((1, 2)) / total], -1)

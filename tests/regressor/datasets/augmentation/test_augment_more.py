@@ -83,7 +83,7 @@ def test_published_augmentation(golden, name):
     base = "outside" if name == "rgba_replicate" else "plain"
     start = mirror(recorded_sample(golden, base), torch.tensor([bool(flip)]), torch.zeros(1, 3))
     numbers = [torch.tensor(value, dtype=torch.float32) for value in ([roll], [zoom], [shift.tolist()])]
-    out = reframe(start, *numbers, torch.zeros(1, 3))
+    out = reframe(start, *numbers, torch.zeros(1, 3))  # type: ignore[call-arg]
     for key in ("keypoints_2d", "keypoints_3d"):
         assert np.allclose(out[key][0].numpy(), golden[f"{name}/{key}"], atol=2e-5), key
     expected = recorded_sample(golden, name)
