@@ -8,16 +8,17 @@ import struct
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from image_data_sets import smooth_image
+from image_data_sets import write_jpeg as write_picture
 
 from regressor.commands.cli import main
 from regressor.datasets.annotation import ImageRecord, ReadOptions, SkippedItem
 from regressor.datasets.crop_dataset import open_crops
-from regressor.datasets.image_names import ImageFolder
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.readers import reader
 from regressor.datasets.readers.joint_orders import BODY25, COCO17, COCO18, HALPE26
-from regressor.datasets.readers.keypoint_names import named_layout, plain_name
 from tokenizer.body.skeleton import KEYPOINT_NAMES, keypoint_index
 from tokenizer.engine.errors import UserError
 
@@ -127,39 +128,6 @@ def test_keypoints_are_read_by_the_names_of_their_category(tmp_path):
     assert len(limbs) == 12
     assert {name: points[1][name] for name in limbs} == by_name(limbs)
     assert points[1]["mid_hip"] == (*place("pelvis"), 1) and "neck" not in points[1], "H36M's neck is another"
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        ("LBigToe", "left_big_toe"),
-        ("left big-toe", "left_big_toe"),
-        ("RShoulder", "right_shoulder"),
-        ("rightKnee", "right_knee"),
-        ("l_hip", "left_hip"),
-        ("Lhip", "left_hip"),
-        ("hip_left", "left_hip"),
-        ("Nose", "nose"),
-        ("MidHip", "mid_hip"),
-        ("lbt", "left_big_toe"),
-        ("rst", "right_small_toe"),
-        ("REar", "right_ear"),
-        ("leftshoulder", "left_shoulder"),
-        ("LWri", "left_wrist"),
-        ("LEFT_EYE", "left_eye"),
-        ("root_of_tail", "root_of_tail"),
-        ("right_smalltoe", "right_small_toe"),
-        ("RHeel", "right_heel"),
-    ],
-)
-def test_spellings_of_names(theirs, ours):
-    assert plain_name(theirs) == ours
-
-
-def test_names_of_another_kind_are_refused_with_both_lists():
-    with pytest.raises(UserError, match=r"got thumb_0, thumb_1, .*expected .*nose, left_eye"):
-        named_layout([f"thumb_{i}" for i in range(17)], "a")
-    assert named_layout(["lh", "rh", *COCO17], "a")[:2] == ("", ""), "heels only beside toes"
 
 
 def test_another_count_than_names_is_listed(tmp_path):
@@ -308,45 +276,67 @@ def test_the_pixels_that_were_annotated(tmp_path):
     assert "turned by its EXIF" in told["phone.jpg"] and "EXIF" not in told["d.jpg"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["images\\a.jpg", "a.jpg", "D:\\Users\\me\\images\\a.jpg", "/data/up/1/a.jpg", "./images/A.JPG", "images/a.jpg"],
-)
-def test_names_of_images_lead_to_them(tmp_path, name):
-    write_jpeg(tmp_path / "images" / "a.jpg")
-    for root in (tmp_path / "images", tmp_path):
-        if root == tmp_path and "images" not in name:
-            continue
-        assert ImageFolder(root).find(name) == tmp_path / "images" / "a.jpg"
-
-
-def test_without_a_folder_images_are_beside_or_in_one_of_that_name(tmp_path):
-    source = coco(tmp_path / "annotations", [person()])
-    (source.parent / "a.jpg").unlink()
-    for folder in (tmp_path, source.parent):
-        write_jpeg(folder / "images" / "a.jpg")
-        options = ReadOptions()
-        (photo,) = (item for part in reader("coco")([source], options).parts for item in part.photos())
-        assert photo.image == folder / "images" / "a.jpg", "the nearer counts"
-    (photo,) = (item for part in reader("coco")([source], ReadOptions(tmp_path)).parts for item in part.photos())
-    assert not photo.image.exists(), "a folder that is named counts alone"
-
-
-def test_names_of_images_do_not_mix_folders_up(tmp_path):
-    for folder in ("train", "val"):
-        write_jpeg(tmp_path / folder / "a.jpg")
-    folder = ImageFolder(tmp_path)
-    assert folder.find("D:\\set\\val\\a.jpg") == tmp_path / "val" / "a.jpg"
-    assert not folder.find("test/a.jpg").exists() and not folder.find("a\0b.jpg").exists()
-    write_jpeg(tmp_path / "Ma\u0308rz.jpg")  # umlauts in two pieces, as macOS has them
-    assert ImageFolder(tmp_path).find("M\u00e4rz.jpg").exists()
-    images = [{"id": 1, "file_name": "x/a.jpg"}, {"id": 2, "file_name": "y\\a.jpg"}]
-    left = read(coco(tmp_path, [person(), person(image_id=2)], images=images), tmp_path / "val")[2]
-    assert len(left) == 1 and "y\\a.jpg" in left[0].name and "and so does x/a.jpg" in left[0].reason
-
-
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_marks_in_front(tmp_path, encoding):
     source = coco(tmp_path, [person()])
     source.write_bytes(source.read_text(encoding="utf-8").encode(encoding))
     assert read(source)[0] == [by_name(COCO17)]
+
+
+def prepare(path, out, name="evaluation-npz", *, images=None, workers=1, storing=None, **reading):
+    reading = {"split": "test", "images": images, **reading}
+    return prepare_shards(name, [path], out, ReadOptions(**reading), storing or StoreOptions(), workers=workers)
+
+
+def coco_file(path, annotations, images=2):
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 150} for i in range(images)],
+        "annotations": annotations,
+    }
+    path.write_text(json.dumps(content))
+    for i in range(images):
+        write_picture(path.parent / f"{i}.jpg", smooth_image())
+
+
+def coco_person(image=0, **changes):
+    keypoints = np.zeros((17, 3))
+    keypoints[COCO17.index("left_knee")] = (110, 70, 2)
+    keypoints[COCO17.index("nose")] = (90, 60, 1)
+    keypoints[COCO17.index("right_ear")] = (33, 44, 0)
+    return {"id": 7, "image_id": image, "bbox": [80, 50, 40, 50], "keypoints": keypoints.ravel().tolist(), **changes}
+
+
+def test_coco_keypoints_find_their_names(tmp_path):
+    coco_file(tmp_path / "k.json", [coco_person(), coco_person(1, bbox=[0, 0, 20, 10])])
+    prepare(tmp_path / "k.json", tmp_path / "out", "coco", split="train")
+    sample = open_crops(tmp_path / "out").sample(np.arange(2), "train")
+    assert sample["box"].tolist() == [[70, 45, 130, 105], [-2, -7, 22, 17]]  # 1.2 × the longer side
+    points = sample["keypoints_2d"][0]
+    torch.testing.assert_close(points[keypoint_index("left_knee")], torch.tensor([40 / 60 - 0.5, 25 / 60 - 0.5, 1]))
+    assert points[keypoint_index("nose"), 2] == 1 and points[:, 2].sum() == 2
+    assert not (sample["has_body_pose"] | sample["has_betas"] | sample["true_3d"]).any()
+
+
+def test_coco_bad_input(tmp_path):
+    coco_file(
+        tmp_path / "k.json",
+        [
+            coco_person(),
+            coco_person(keypoints=[1.0] * 75),
+            coco_person(bbox=[5, 5, 0, 10]),
+            coco_person(iscrowd=1),
+            coco_person(bbox=None),
+            coco_person(bbox=[1, 2, float("nan"), 4]),
+            coco_person(keypoints=[0] * 51),
+            coco_person(99),
+            coco_person(keypoints=["a"] * 51),
+        ],
+        images=3,
+    )
+    report = prepare(tmp_path / "k.json", tmp_path / "out", "coco")
+    assert report.people == {"test": 3} and len(report.broken) == 4
+    assert report.skipped == {"a crowd": 1, "no keypoint is labelled": 1, "nobody in the picture": 2}
+    for text in ("[1, 2]", "{}", "{", '{"images": 1, "annotations": []}', '{"images": [1], "annotations": []}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserError, match="COCO keypoints"):
+            prepare(tmp_path / "bad.json", tmp_path / "none", "coco")
