@@ -6,16 +6,15 @@ import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from report_page import Page
 
 from pipelines import demo
 from pipelines.cli import main
-from pipelines.report import write_report
 from pipelines.stages import PRESETS, Preset, Settings, stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,31 +40,6 @@ def folder(tmp_path_factory):
         again = CliRunner().invoke(main, ["demo", "--preset", "tiny"], catch_exceptions=False)
         assert again.output.count("is up to date") == len(stages(Settings(Path("runs/demo"), "tiny")))
     return folder
-
-
-class Page(HTMLParser):
-    """Open tags, whether they close in order, text, and every address the page asks a browser to load."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "data", "action")]
-        if tag not in ("meta", "img", "circle", "line", "polyline", "polygon", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def test_the_report_is_whole_and_stands_alone(folder):
@@ -95,21 +69,6 @@ def test_digests_in_the_report_are_those_of_the_files(folder):
     html = (folder / "runs/demo/report.html").read_text()
     for name in ("poses.h5", "tokenizer.h5", "crops.h5"):
         assert demo.content_digest(folder / "runs/demo" / name) in html
-
-
-def test_missing_parts_are_told_in_their_place(tmp_path):
-    out = write_report(tmp_path, tmp_path / "report.html")
-    page = Page(out.read_text())
-    assert page.open == []
-    text = " ".join(page.text)
-    for words in ("No tokenizer at", "No crop store", "make evaluate", "No prediction was given"):
-        assert words in text
-
-
-def test_no_folder_is_one_clear_message(tmp_path):
-    done = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
-    assert done.exit_code == 2
-    assert "No folder at" in done.output and "make demo" in done.output
 
 
 def test_a_test_image_that_is_not_there(folder, tmp_path):

@@ -7,18 +7,14 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
 
 from pipelines.demo import PROGRAMS
-from pipelines.stages import PRESETS, Settings, stages
-from tokenizer.engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
 READMES = ("README.md", "tokenizer/README.md", "regressor/README.md")
 
 
@@ -44,29 +40,6 @@ def test_parsing_finds_mistakes():
     for wrong in (["sample"], ["sample", "--out", "x.h5", "--cuont", "5"], ["smaple"], ["train", "a", "b"]):
         with pytest.raises(click.UsageError):
             parse(["pose-tokenizer", *wrong])
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("choice", [{}, {"mocap": "a b"}, {"photo": "me.jpg"}, {"photo": "me.jpg", "box": "1,2,3,4"}])
-def test_every_stage_runs_commands_that_exist(preset, choice):
-    for stage in stages(Settings(Path("runs/x"), preset, **choice)):
-        for command, line in zip(stage.commands, stage.command_lines(), strict=True):
-            parse(list(command))
-            assert shlex.split(line) == list(command)
-        if stage.run is not None:
-            parse([*stage.commands[-1], "--resume"])
-
-
-def test_stages_read_only_what_earlier_ones_made():
-    made: set[Path] = set()
-    for stage in stages(Settings(Path("runs/x"))):
-        assert set(stage.needs) <= made
-        made.add(stage.makes)
-
-
-def test_unknown_preset_is_told():
-    with pytest.raises(UserError, match="demo, smoke, varied"):
-        stages(Settings(Path("runs/x"), "demoo"))
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -121,58 +94,3 @@ def test_readme_is_short_and_its_links_lead_somewhere(readme):
     assert len(text.splitlines()) < 150
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert [link for link in links if "://" not in link and not (ROOT / readme).parent.joinpath(link).exists()] == []
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_is_quick_and_loads_nothing_heavy(program):
-    resource = pytest.importorskip("resource")
-    code = (
-        f"import sys; from {PROGRAMS[program]} import main\n"
-        "try: main(['--help'])\n"
-        f"finally: print('loaded:', sorted(set(sys.modules) & set({HEAVY!r})))"
-    )
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert "Commands:" in done.stdout
-    assert "loaded: []" in done.stdout
-    # Time on the processor, so that a busy machine does not fail the test.
-    assert min(seconds) < 0.5
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_is_whole_and_plain(program):
-    group = importlib.import_module(PROGRAMS[program]).main
-    with click.Context(group) as context:
-        listed = group.get_help(context)
-    assert listed.count("...") == 1 and "Begin with" in listed, "no sentence is cut; a newcomer is told where to begin"
-    for name, command in group.commands.items():
-        text = f"{command.help} {' '.join(option.help or '' for option in command.params if hasattr(option, 'help'))}"
-        assert not re.search(r"\b[Jj]udge|exactly one|\blanes?\b|stands in", text), name
-        silent = [
-            option.name
-            for option in command.params
-            if isinstance(option, click.Option) and len((option.help or "").split()) < 2
-        ]
-        assert silent == [], name
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "pose-tokenizer train poses.h5 --run run --minutes=",
-        "pose-regressor train crops.h5 --tokenizer tok.h5 --run run --minutes=",
-        "pose-regressor finetune mine.json --regressor r.pt --tokenizer tok.h5 --run run --minutes=",
-        "pose-pipeline bench-tokenizer --minutes=",
-        "pose-regressor synthesize poses.h5 --out crops.h5 --train=",
-        "pose-regressor synthesize poses.h5 --out crops.h5 --size=",
-    ],
-)
-@pytest.mark.parametrize("number", ["0", "-1"])
-def test_nothing_is_no_number_of_minutes_images_or_pixels(command, number):
-    parse(f"{command}16".split())
-    with pytest.raises(click.BadParameter, match="not in the range"):
-        parse(f"{command}{number}".split())

@@ -13,7 +13,6 @@ from regressor.geometry.camera import (
     pixels_to_crop,
     project_to_crop,
     ray_rotation,
-    square_box,
     translation_to_crop_camera,
 )
 from tokenizer.body.camera import intrinsics, project
@@ -32,10 +31,6 @@ def test_crop_intrinsics_project_straight_into_the_crop():
     straight = project(POINTS, crop_intrinsics(K, BOX, 128))
     assert torch.allclose(straight / 128 - 0.5, project_to_crop(POINTS, BOX, K), atol=1e-6)
     assert torch.equal(K[0], torch.tensor([500.0, 0, 320])), "the given K is not changed"
-
-
-def test_square_box_keeps_centre_and_longer_side():
-    assert torch.allclose(square_box(torch.tensor([10.0, 20, 30, 60]), 1.5), torch.tensor([-10.0, 10, 50, 70]))
 
 
 def test_ray_rotation_turns_the_axis_onto_the_box_centre_by_the_smallest_angle():

@@ -134,10 +134,3 @@ def test_confidences_outside_0_to_1_are_refused(loss, name, value, sample, open_
     prediction, _ = prediction_for(sample, tokenizer)
     with pytest.raises(UserError, match=r"Confidences of keypoints.*0 to 1"):
         regression_loss(prediction, sample, open_body, tokenizer, LOSSES[loss])
-
-
-def test_off_the_cpu_wrong_confidences_become_no_number():
-    """A question would stop the queue of the device; ``meta`` has no values to ask for."""
-    from regressor.sample import checked_confidences
-
-    assert checked_confidences(torch.ones(2, 44, device="meta")).shape == (2, 44)

@@ -121,3 +121,12 @@ def test_beginning_takes_no_memory_by_the_code(form):
             precision = 1 / places.var(0, correction=0).mean(-1, keepdim=True).clamp_min(1e-2)
             parts += [places.mean(0), precision + torch.log(-torch.expm1(-precision))]
     assert torch.allclose(head.out.bias, torch.cat(parts, -1).flatten(), atol=1e-5)
+
+
+def test_mixer_head_begins_at_frequencies():
+    head = MixerTokenHead(24, 6, (3,))
+    torch.nn.init.zeros_(head.classes.weight)
+    head.init_from_statistics([torch.tensor([[0, 0, 0, 1, 1, 2]])])
+    probabilities = head(torch.randn(2, 24))[0].softmax(-1)
+    assert probabilities.shape == (2, 6, 3)
+    assert torch.allclose(probabilities[0, 0], torch.tensor([3, 2, 1]) / 6, atol=1e-3)

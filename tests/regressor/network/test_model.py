@@ -10,7 +10,6 @@ import torch
 
 from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.config import HeadConfig
-from regressor.network.decoders import PointingAttention
 from regressor.network.model import build_regressor, normalise
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state, save_state
@@ -103,19 +102,6 @@ def test_an_untrained_network_predicts_the_means_it_was_given(tiny_config, token
     turned = geodesic_distance(ray_rotation(box, intrinsics)[1], ray_rotation(box, intrinsics)[0])
     between = geodesic_distance(prediction.global_orient[1, 0], prediction.global_orient[0, 0])
     assert torch.allclose(turned, between, atol=1e-4)
-
-
-def test_pointing_finds_a_bright_spot():
-    """A query whose key is the one channel that lights up at a single place points at that place."""
-    grid = torch.tensor([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
-    attention = PointingAttention(queries=1, channels=2, dim=3)
-    with torch.no_grad():
-        attention.query.weight.copy_(torch.tensor([[50.0, 0.0]]))
-    tokens = torch.zeros(1, 4, 2)
-    tokens[0, 1, 0] = 1.0
-    queries, pointed = attention(tokens, grid)
-    assert queries.shape == (1, 1, 3)
-    assert torch.allclose(pointed[0, 0], grid[1], atol=1e-5)
 
 
 def test_crop_sizes_that_do_not_fit_are_refused(tiny_config, tokenizer):

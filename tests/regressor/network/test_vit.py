@@ -12,8 +12,6 @@ from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, LossConfig, RegressorConfig, preset, with_loss
 from regressor.losses.terms import regression_loss
 from regressor.network import vit as linear
-from regressor.network.decoders import SingleQueryDecoder
-from regressor.network.heads import MixerTokenHead
 from regressor.network.model import RawPrediction, build_regressor, normalise
 from regressor.network.vit import MLP, Linear, ViT
 from tokenizer.body.rotations import geodesic_distance, matrix_to_rot6d, rot6d_to_matrix
@@ -127,31 +125,6 @@ def test_recomputing_changes_nothing_and_blocks_are_left_out_in_training_alone()
         assert any(not torch.equal(many[0], other) for other in many[1:])
         vit.eval()
         assert torch.equal(vit(images), vit(images))
-
-
-def test_the_decoder_equals_whole_attention_over_keys_and_values():
-    decoder = lively(SingleQueryDecoder(channels=16, layers=2, heads=2, head_dim=4, width=24, hidden=20))
-    features = torch.randn(3, 16, 4, 3)
-    tokens = features.flatten(2).transpose(1, 2)
-    x = decoder.query.expand(3, 1, -1)
-    for layer in decoder.layers:
-        h = layer.norms[0](x)
-        # Any queries and keys at all: over one vector, attention is 1.
-        x = x + layer.self_out(attention(torch.randn(3, 1, 8), torch.randn(3, 1, 8), layer.self_value(h), 2))
-        keys, values = (tokens @ weight.flatten(0, 1).T for weight in (layer.cross.key, layer.cross.value))
-        x = x + layer.cross.out(attention(layer.cross.query(layer.norms[1](x)), keys, values, 2))
-        x = x + layer.mlp(layer.norms[2](x))
-    decoded = decoder(features)
-    assert decoded.soft_argmax_keypoints is None and torch.allclose(decoded.readout, x[:, 0], atol=1e-4)
-
-
-def test_mixer_head_begins_at_frequencies():
-    head = MixerTokenHead(24, 6, (3,))
-    torch.nn.init.zeros_(head.classes.weight)
-    head.init_from_statistics([torch.tensor([[0, 0, 0, 1, 1, 2]])])
-    probabilities = head(torch.randn(2, 24))[0].softmax(-1)
-    assert probabilities.shape == (2, 6, 3)
-    assert torch.allclose(probabilities[0, 0], torch.tensor([3, 2, 1]) / 6, atol=1e-3)
 
 
 def test_crops_alone_are_enough(network, people, tokenizer):

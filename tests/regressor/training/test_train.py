@@ -14,14 +14,13 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import PUBLISHED_LOSS, AugmentConfig, LossConfig, preset
+from regressor.config import AugmentConfig, preset
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.network.model import build_regressor, normalise
 from regressor.people.photos import load_for
 from regressor.training import train as training
 from regressor.training import validation
-from regressor.training.gradients import without_gradient
 from regressor.training.train import train_regressor
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.engine.config import resolve, to_dict
@@ -182,25 +181,6 @@ def test_fp16_predicts_within_a_degree_of_fp32(tmp_path, tokenizer, tiny_config,
     for field in ("global_orient", "body_pose"):
         turned = geodesic_distance(getattr(exact, field), getattr(half, field)).rad2deg()
         assert 0 < turned.max() < 1
-
-
-@pytest.mark.parametrize(
-    ("zero", "unreached"),
-    [
-        ((), set()),
-        (("token", "soft_argmax"), set()),
-        (("keypoints_2d", "keypoints_3d"), {"camera.weight", "camera.bias"}),
-    ],
-)
-def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, unreached):
-    """In the networks of all presets, narrower: with their own losses, and with weights of 0."""
-    weights = {f"{name}_weight": 0.0 for name in zero}
-    small = [tiny_config, replace(tiny_config, head=replace(tiny_config.head, pose="rot6d", bounded=True))]
-    for config in [*small, *(replace(paper_like(tiny_config), loss=loss) for loss in (LossConfig(), PUBLISHED_LOSS))]:
-        config = replace(config, loss=replace(config.loss, **weights))
-        regressor = build_regressor(config, tokenizer).train()
-        assert without_gradient(regressor, open_body, tokenizer).keys() == unreached
-        assert regressor.network.backbone.training and all(w.grad is None for w in regressor.parameters())
 
 
 def test_what_cannot_be_trained_on_is_refused(tmp_path, crops, tokenizer, tiny_config, open_body, annotated_people):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tokenizer.body import skeleton
 from tokenizer.body.skeleton import (
     BODY_JOINT_NAMES,
     JOINT_NAMES,
@@ -31,3 +32,13 @@ def test_mirroring_twice_is_nothing():
     permutation = mirror_permutation(JOINT_NAMES)
     assert [permutation[i] for i in permutation] == list(range(24))
     assert permutation[1] == 2
+
+
+def test_joints_by_name():
+    assert skeleton.index("left_knee") == 4 and skeleton.body_index("left_knee") == 3
+    with pytest.raises(UserError, match="left_knee"):
+        skeleton.index("left_kne")
+    for names in (skeleton.JOINT_NAMES, skeleton.KEYPOINT_NAMES):
+        permutation = skeleton.mirror_permutation(names)
+        assert [permutation[i] for i in permutation] == list(range(len(names)))
+    assert len(skeleton.KEYPOINT_NAMES) == 44

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from tokenizer.commands.cli import main
 from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.files import state_files
 from tokenizer.engine.training.memory import disk_errors
 from tokenizer.mocap.store import PoseStoreWriter, open_store
 from tokenizer.training.train import train_tokenizer
 
-FULL = OSError(28, "No space left on device")
 SMALL = TokenizerConfig(
     network=NetworkConfig(width=16, blocks=1),
     quantizer=QuantizerConfig(levels=(4, 4), groups=4, layers=2),
@@ -41,40 +37,6 @@ def store(tmp_path_factory):
             poses = 0.3 * np.random.default_rng(0).normal(size=(count, 21, 3))
             writer.add(split, split, poses, np.zeros(10), fps=30, licence="none")
     return open_store(path)
-
-
-class Disk(io.BytesIO):
-    """Takes ``room`` bytes."""
-
-    def __init__(self, room):
-        super().__init__()
-        self.room = room
-
-    def write(self, data):
-        self.room -= len(bytes(data))
-        if self.room < 0:
-            raise FULL
-        return super().write(data)
-
-    def fileno(self):
-        return 0
-
-
-@pytest.mark.parametrize("room", [0, 100, 700, 5000, 40_000])
-def test_the_zip_writer_of_torch_does_not_hide_a_full_disk(tmp_path, monkeypatch, room):
-    monkeypatch.setattr(type(tmp_path), "open", lambda path, mode: Disk(room))
-    with pytest.raises(OSError, match="No space left on device") as told:
-        state_files.save_state(tmp_path / "x.pt", {"weights": torch.zeros(10_000)})
-    assert told.value.filename == str(tmp_path / "x.pt") and told.value.errno == 28
-
-
-def test_other_errors_of_torch_stay_what_they_are(tmp_path, monkeypatch):
-    def fails(state, file):
-        raise RuntimeError("enforce fail")
-
-    monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(RuntimeError, match="enforce fail"):
-        state_files.save_state(tmp_path / "x.pt", {})
 
 
 def test_a_full_disk_is_told_apart_from_other_mistakes():
