@@ -113,11 +113,3 @@ def test_the_drift_of_a_chain_that_is_not_there(tmp_path):
         f"error: No tokenizer at {tmp_path / 'nowhere' / 'tokenizer.h5'}. "
         "Make it with `make tokenizer`, or name another by --tokenizer.\n"
     )
-
-
-def test_the_benchmark_of_a_chain_that_is_not_there(tmp_path):
-    from pipelines.cli import main
-
-    done = CliRunner().invoke(main, ["bench", "--runs", str(tmp_path / "nowhere")])
-    assert done.exit_code == 2 and done.output.startswith(f"error: No folder at {tmp_path / 'nowhere'}. Make the chain")
-    assert not (tmp_path / "nowhere").exists()

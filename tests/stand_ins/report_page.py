@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
+
 
 class Page(HTMLParser):
     """Open tags, whether they close in order, text, and every address the page asks a browser to load."""
@@ -28,3 +30,17 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+CONFIG = TokenizerConfig(
+    network=NetworkConfig(width=32, blocks=1),
+    quantizer=QuantizerConfig(levels=(4, 4), groups=3, layers=2),
+    optim=OptimConfig(steps=60, batch=64, lr=3e-3, warmup=10),
+    precision="fp32",
+    device="cpu",
+    validate_every=30,
+    checkpoint_every=30,
+)
+
+
+HOSTILE = "<script>alert(1)</script>"

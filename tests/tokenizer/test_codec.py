@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from made_clips import write_clip
 
-from tokenizer import codec
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.metrics import quantile
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import body_index
 from tokenizer.codec import complete_clip, decode_clip, encode_clip, visible_joints
-from tokenizer.commands.cli import main
 from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.errors import UserError
 from tokenizer.frozen import load_tokenizer
-from tokenizer.mocap import clip_file
-from tokenizer.mocap.readers import read_clip
 from tokenizer.network.model import build_tokenizer
 
 
@@ -41,19 +35,6 @@ def tokenizer(tokenizer_file):
     return load_tokenizer(tokenizer_file)
 
 
-def write_clip(path, width=156, frames=50, **changes):
-    draw = np.random.default_rng(0)
-    arrays = {
-        "poses": draw.normal(size=(frames, width)) * 0.3,
-        "trans": draw.normal(size=(frames, 3)),
-        "betas": draw.normal(size=16),
-        "gender": np.array(b"female"),
-        "mocap_framerate": np.array(120.0),
-    }
-    np.savez(path, **(arrays | changes))
-    return dict(np.load(path))
-
-
 @pytest.mark.parametrize("width", [156, 165])
 def test_round_trip_carries_everything_else(tmp_path, tokenizer, open_body, width):
     clip = write_clip(tmp_path / "clip.npz", width)
@@ -69,14 +50,6 @@ def test_round_trip_carries_everything_else(tmp_path, tokenizer, open_body, widt
     again = axis_angle_to_matrix(torch.from_numpy(back["poses"][:, 3:66].astype(np.float32)).view(-1, 21, 3))
     assert torch.allclose(again, tokenizer.decode(tokenizer.encode(rotations)), atol=1e-5)
     assert report.mpjpe_p95_mm > report.mpjpe_mm > 0
-
-
-def test_the_split_copy_of_smplx_files_is_kept_in_step(tmp_path, tokenizer, open_body):
-    write_clip(tmp_path / "clip.npz", 165, pose_body=np.zeros((50, 63)))
-    encode_clip(tokenizer, tmp_path / "clip.npz", tmp_path / "tokens.npz", open_body)
-    decode_clip(tokenizer, tmp_path / "tokens.npz", tmp_path / "back.npz")
-    back = np.load(tmp_path / "back.npz")
-    assert np.array_equal(back["pose_body"], back["poses"][:, 3:66])
 
 
 def test_completion_leaves_visible_joints_and_ignores_hidden_ones(tmp_path, tokenizer):
@@ -117,133 +90,6 @@ def test_bad_input_gets_words(tmp_path, tokenizer, open_body):
     with pytest.raises(UserError, match="Every joint is hidden"):
         visible_joints(["left_arm", "right_arm", "left_leg", "right_leg", "trunk", "head"])
     assert not (tmp_path / "out.npz").exists()
-
-
-BVH = """HIERARCHY
-ROOT Hips {
-OFFSET 0 0 0
-CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
-JOINT Knee {
-OFFSET 0 -1 0
-CHANNELS 3 Zrotation Xrotation Yrotation
-}
-}
-MOTION
-Frames: 2
-Frame Time: 0.1
-1 2 3 0 0 0 0 20 0
-1 2 3 90 0 0 0 30 0
-"""
-
-
-def write_foreign(folder):
-    """Motion of other layouts: (file, options)."""
-    wave = 0.2 * np.sin(np.arange(9)[:, None] / 9 + np.arange(72)[None])
-    (folder / "aist.pkl").write_bytes(pickle.dumps({"smpl_poses": wave, "smpl_trans": wave[:, :3]}))
-    np.savez(folder / "smpl72.npz", poses=wave, trans=wave[:, :3], fps=30)
-    objects = np.array({"C7": 5}, dtype=object)
-    poses = np.concatenate([wave, wave, wave[:, :21]], 1)
-    np.savez(folder / "stageii.npz", poses=poses, pose_body=poses[:, 3:66], latent=objects, mocap_frame_rate=30.0)
-    (folder / "a.bvh").write_text(BVH)
-    (folder / "map.json").write_text('{"pelvis": "Hips", "left_knee": "Knee"}')
-    names = ("aist.pkl", "smpl72.npz", "stageii.npz")
-    return [*((folder / name, []) for name in names), (folder / "a.bvh", ["--joint-map", str(folder / "map.json")])]
-
-
-def test_every_command_reads_what_the_others_read(tmp_path, tokenizer_file):
-    run = CliRunner()
-    for clip, options in write_foreign(tmp_path):
-        out = {name: str(tmp_path / f"{clip.stem}_{name}") for name in ("poses.h5", "ids.npz", "back.npz", "whole.npz")}
-        for arguments in (
-            ["prepare", clip, "--out", out["poses.h5"], "--workers", 1, *options],
-            ["encode", tokenizer_file, clip, "--out", out["ids.npz"], *options],
-            ["decode", tokenizer_file, out["ids.npz"], "--out", out["back.npz"]],
-            ["complete", tokenizer_file, clip, "--hide", "left_knee", "--out", out["whole.npz"], *options],
-        ):
-            done = run.invoke(main, list(map(str, arguments)))
-            assert done.exit_code == 0, done.output
-        seen = {"left_knee": None}
-        given = read_clip(clip, {"pelvis": ("Hips",), "left_knee": ("Knee",)} if options else None)
-        whole = read_clip(out["whole.npz"])
-        visible = visible_joints(list(seen)).numpy()
-        np.testing.assert_allclose(whole.pose_body[:, visible], given.pose_body[:, visible], atol=1e-5)
-        assert whole.fps == pytest.approx(given.fps) and len(read_clip(out["back.npz"]).root) == len(given.root)
-        if clip.suffix == ".bvh":  # AMASS's world is z up
-            np.testing.assert_allclose(whole.translation[0], given.translation[0][[0, 2, 1]] * [1, -1, 1], atol=1e-6)
-    assert (
-        "frame rate not stated"
-        in run.invoke(
-            main, ["encode", str(tokenizer_file), str(tmp_path / "aist.pkl"), "--out", str(tmp_path / "x.npz")]
-        ).stderr
-    )
-    done = run.invoke(main, ["encode", str(tokenizer_file), str(tmp_path / "stageii.npz"), "--out", out["ids.npz"]])
-    assert "not carried along, being objects: latent" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["encode", "complete", "decode"])
-def test_nothing_is_written_over_what_it_is_made_from(tmp_path, tokenizer_file, command):
-    write_clip(tmp_path / "clip.npz")
-    (tmp_path / "link.npz").hardlink_to(tmp_path / "clip.npz")
-    extra = ["--hide", "left_knee"] if command == "complete" else []
-    before = (tmp_path / "clip.npz").read_bytes(), tokenizer_file.read_bytes()
-    for out in (tmp_path / "clip.npz", tmp_path / "." / "clip.npz", tmp_path / "link.npz", tokenizer_file):
-        done = CliRunner().invoke(
-            main, [command, str(tokenizer_file), str(tmp_path / "clip.npz"), "--out", str(out), *extra]
-        )
-        assert done.exit_code == 2 and "would be written over" in done.stderr, done.output
-    assert before == ((tmp_path / "clip.npz").read_bytes(), tokenizer_file.read_bytes())
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("prepare", "IN", "--out", "IN"),
-        ("train", "IN", "--run", "run", "--out", "IN"),
-        ("evaluate", "IN", "IN", "--json", "IN"),
-        ("import-reference", "IN", "--out", "IN"),
-        ("export-reference", "IN", "--out", "IN"),
-        ("fit-prior", "IN", "--out", "IN"),
-    ],
-)
-def test_no_command_writes_over_what_it_reads(tmp_path, tokenizer_file, arguments):
-    file = tmp_path / "in.h5"
-    file.write_bytes(tokenizer_file.read_bytes())
-    given = [{"IN": str(file), "run": str(tmp_path / "run")}.get(word, word) for word in arguments]
-    done = CliRunner().invoke(main, given)
-    assert done.exit_code == 2 and "would be written over" in done.stderr, done.output
-    assert file.read_bytes() == tokenizer_file.read_bytes()
-
-
-def test_hours_go_through_in_parts(tmp_path, tokenizer, open_body, monkeypatch):
-    write_clip(tmp_path / "clip.npz", 165, frames=50, pose_body=np.zeros((50, 63)))
-    results = []
-    for size in (4096, 7):
-        monkeypatch.setattr(clip_file, "BATCH", size)
-        monkeypatch.setattr(codec, "BATCH", size)
-        report = encode_clip(tokenizer, tmp_path / "clip.npz", tmp_path / "ids.npz", open_body)
-        decode_clip(tokenizer, tmp_path / "ids.npz", tmp_path / "back.npz")
-        complete_clip(tokenizer, tmp_path / "clip.npz", ["left_arm"], tmp_path / "whole.npz")
-        results.append((report, *({**np.load(tmp_path / f"{name}.npz")} for name in ("ids", "back", "whole"))))
-    assert results[0][0].mpjpe_mm == pytest.approx(results[1][0].mpjpe_mm, rel=1e-5)
-    for one, other in zip(results[0][1:], results[1][1:], strict=True):
-        assert one.keys() == other.keys()
-        assert all(one[key].dtype == other[key].dtype for key in one)
-        np.testing.assert_array_equal(one.get("tokens", 0), other.get("tokens", 0))
-        np.testing.assert_allclose(one.get("poses", 0), other.get("poses", 0), atol=1e-5)
-
-
-def test_memory_does_not_grow_with_the_clip(tmp_path, tokenizer, open_body, monkeypatch):
-    monkeypatch.setattr(clip_file, "BATCH", 50)
-    monkeypatch.setattr(codec, "BATCH", 50)
-    peaks = []
-    for frames in (200, 200, 1500):
-        write_clip(tmp_path / "clip.npz", frames=frames)
-        tracemalloc.start()
-        encode_clip(tokenizer, tmp_path / "clip.npz", tmp_path / "ids.npz", open_body)
-        decode_clip(tokenizer, tmp_path / "ids.npz", tmp_path / "back.npz")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 1500 * 156 * 8 / 4, "arrays of the whole clip are never made"
 
 
 def test_nan_never_becomes_an_id(tmp_path, tokenizer, open_body):

@@ -8,11 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from regressor.checkpoints import backbones as backbone_file
 from regressor.checkpoints.backbones import read_backbone
-from regressor.commands.cli import main
 from regressor.config import BackboneConfig, preset
 from tokenizer.engine.errors import UserError
 
@@ -123,8 +121,3 @@ def test_safetensors_are_read_or_named(tmp_path, config):
         plain = read_backbone(saved(tmp_path / "a.pth", content), config)
         found = read_backbone(tmp_path / "a.safetensors", config)
         assert all(torch.equal(found[name], plain[name]) for name in plain)
-
-
-def test_the_command_says_which_expert(tmp_path):
-    done = CliRunner().invoke(main, ["import-backbone", str(saved(tmp_path / "a.pth", weights())), "--out", "b.pt"])
-    assert done.exit_code == 2 and done.output.count("error: ") == 1 and "of no preset" in done.output

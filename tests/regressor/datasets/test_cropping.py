@@ -12,7 +12,7 @@ import torch
 from reference_crop import reference_crop, reference_framing, reference_side
 
 from regressor.config import preset
-from regressor.datasets.cropping import Framing, cut_crop, scale_of, warp
+from regressor.datasets.cropping import Framing, cut_crop, scale_of, warp, whole_pixel_box
 from regressor.geometry.camera import square_box
 from regressor.network.model import normalise
 from tokenizer.engine.errors import UserError
@@ -197,3 +197,22 @@ def test_what_differs_from_the_published_crop(golden, photo):
     named = Framing((310.5 - 150, 245.5 - 150, 310.5 + 150, 245.5 + 150)).image_from_crop(size)
     apart = reference_framing(centre, side).image_from_crop(size)[:, 2] - named[:, 2]
     assert np.allclose(apart, -0.5 * side / size)
+
+
+def test_a_crop_is_the_box_and_nothing_else():
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    assert (cut_crop(image, np.array([10, 20, 42, 52]), 32) == image[20:52, 10:42]).all()
+    halved = cut_crop(image, np.array([10, 20, 42, 52]), 16)
+    mean = image[20:52, 10:42].reshape(16, 2, 16, 2, 3).mean((1, 3))
+    assert np.abs(halved - mean).max() <= 1, "area average"
+    beyond = cut_crop(image, np.array([-16, -16, 16, 16]), 32)
+    assert (beyond[16:, 16:] == image[:16, :16]).all() and (beyond[:16, :16] == image[0, 0]).all()
+    with pytest.raises(UserError, match="outside its image"):
+        cut_crop(image, np.array([200, 0, 210, 10]), 16)
+
+
+def test_boxes_of_whole_pixels_stay_square_and_near():
+    for box in ([10.4, 20.6, 42.7, 52.9], [-3.3, 1.1, -3.1, 1.3]):
+        whole = whole_pixel_box(np.array(box))
+        assert (whole == np.round(whole)).all() and whole[2] - whole[0] == whole[3] - whole[1] >= 1
+        assert np.abs(whole - box).max() <= 1

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import check_body, save_regressor
 from regressor.commands.cli import main
-from regressor.datasets.crop_dataset import check_body_model, open_crops
+from regressor.datasets.crop_dataset import open_crops
 from regressor.evaluation.protocols import check_extra_regressor
 from regressor.evaluation.results import Report
 from regressor.evaluation.scoring_bodies import load_scoring_bodies
@@ -83,14 +83,6 @@ def test_a_regressor_of_another_body_is_refused(models, open_body):
     with pytest.raises(UserError, match=r"another body; got --body of kind 'open'.*folder of all genders"):
         check_body("r.pt", trained, open_body.kind)
     check_body("r.pt", trained, load_scoring_bodies(models).predicted.kind)
-
-
-def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, crops_file):
-    store = open_crops(crops_file)
-    assert check_body_model([store], open_body) is None
-    store.attributes["format"] = "bedlam"
-    assert "Give SMPL's neutral model" in check_body_model([store], open_body)
-    assert check_body_model([store], load_scoring_bodies(models).predicted) is None
 
 
 def test_bodies_boxes_and_data_stand_beside_the_figures(

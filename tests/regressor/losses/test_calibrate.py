@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import RegressorConfig, TalsConfig, with_loss
+from regressor.config import TalsConfig
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
@@ -115,33 +112,6 @@ def test_bodies_stand_in_for_missing_3d(tmp_path, annotated_people, open_body):
         calibrate(store, "train", camera=camera)
     found = calibrate(store, "train", camera=camera, body=open_body)
     assert found.used == 3 and max(row.threshold for row in found.keypoints) < 1e-3
-
-
-def test_the_command_writes_what_training_reads(
-    tmp_path, crops_file, tokenizer_file, tokenizer, tiny_config, regressor
-):
-    out, report = tmp_path / "t.json", tmp_path / "t.md"
-    done = CliRunner().invoke(main, ["calibrate", str(crops_file), "--out", str(out), "--report", str(report)])
-    assert done.exit_code == 0, done.output
-    assert "| nose | 12 |" in done.output and report.read_text().strip() in done.output
-    tals = with_loss(RegressorConfig(), tals=str(out)).loss.tals
-    assert set(tals.keypoints_2d) == set(KEYPOINT_NAMES) and "camera reference" in tals.source
-
-    baseline = save_regressor(tmp_path / "r.pt", regressor.network, tiny_config, tokenizer, {"body": "open"})
-    arguments = ["calibrate", str(crops_file), "--out", str(out), "--baseline", str(baseline), "--device", "cpu"]
-    done = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--quantile", "0.5"])
-    assert done.exit_code == 0, done.output
-    written = json.loads(out.read_text())["loss"]["tals"]
-    moving = set(JOINT_NAMES) - {"left_hand", "right_hand"}
-    assert set(written["rotations"]) == moving and written["rotations"]["left_knee"] > 0
-    assert "split 'train'" in done.output and "No threshold for left_hand, right_hand: they never move" in done.output
-    refused = CliRunner().invoke(main, arguments)
-    assert refused.exit_code == 2 and "needs its tokenizer" in refused.output
-    both = CliRunner().invoke(main, [*arguments, "--tokenizer", str(tokenizer_file), "--camera", "true"])
-    assert both.exit_code == 0, both.output
-    mixed = json.loads(out.read_text())["loss"]["tals"]
-    assert set(mixed["rotations"]) == moving and max(mixed["keypoints_2d"].values()) < 1e-5
-    assert "the camera true, joints those of r.pt" in mixed["source"]
 
 
 def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regressor, open_body):

@@ -11,54 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from regressor.checkpoints.regressor_file import load_regressor, save_regressor
-from regressor.commands.cli import main
-from regressor.export.mesh import write_obj
+from regressor.checkpoints.regressor_file import load_regressor
 from regressor.geometry.camera import assumed_intrinsics
-from regressor.network.model import build_regressor
 from regressor.people.predict import predict_crops, predict_people
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.engine.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def regressor_file(tmp_path_factory, tiny_config, tokenizer):
-    torch.manual_seed(0)
-    network = build_regressor(tiny_config, tokenizer).network
-    provenance = {"body": "open", "crops_attributes": {"domain": "suit"}}
-    path = tmp_path_factory.mktemp("regressor") / "regressor.pt"
-    return save_regressor(path, network, tiny_config, tokenizer, provenance)
-
-
-@pytest.fixture
-def photo(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "photo.png"), image)
-    return tmp_path / "photo.png"
-
-
-@pytest.fixture
-def run(regressor_file, tokenizer_file, tmp_path):
-    def call(*arguments, tokenizer=tokenizer_file):
-        return CliRunner().invoke(
-            main,
-            [
-                "predict",
-                *map(str, arguments),
-                "--regressor",
-                str(regressor_file),
-                "--tokenizer",
-                str(tokenizer),
-                "--out",
-                str(tmp_path / "out"),
-                "--device",
-                "cpu",
-            ],
-        )
-
-    return call
 
 
 def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
@@ -184,33 +142,6 @@ def test_a_box_sees_only_its_pixels(regressor_file, tokenizer, open_body, photo)
     assert torch.equal(far.vertices, alone.vertices)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["{photo}"], "not clear where the people are; got no option"),
-        (["{photo}", "--whole", "--box", "1,2,3,4"], "got --box and --whole"),
-        (["{photo}", "{other}", "--box", "10,10,50,80"], "A box belongs to one image"),
-        (["{photo}", "--box", "200,200,300,300"], "outside the image"),
-        (["{photo}", "--box", "10,10,10,80"], "no area"),
-        (["{photo}", "--box", "10,10,80"], "four numbers"),
-        (["{photo}", "{other}", "--boxes", "{three}"], "3 boxes, 2 images"),
-        (["{photo}", "{photo}", "--whole"], "the same name"),
-        (["{text}", "--whole"], "is no image"),
-        (["{photo}.gone.png", "--whole"], "No image at"),
-        (["{photo}", "--whole", "--fov", "0"], "field of view"),
-    ],
-)
-def test_bad_input_gets_one_message_and_exit_code_2(run, photo, tmp_path, arguments, says):
-    other, text, three = tmp_path / "other.png", tmp_path / "text.jpg", tmp_path / "three.json"
-    other.write_bytes(photo.read_bytes())
-    text.write_text("no image")
-    three.write_text(json.dumps([[1, 2, 3, 4]] * 3))
-    result = run(*[a.format(photo=photo, other=other, text=text, three=three) for a in arguments])
-    assert result.exit_code == 2 and says in result.output
-    assert len([line for line in result.output.splitlines() if line.startswith("error: ")]) == 1
-    assert "Traceback" not in result.output
-
-
 def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
     (tmp_path / "a_text.jpg").write_text("no image")
     result = run(tmp_path / "a_text.jpg", photo, "--whole")
@@ -281,26 +212,6 @@ def test_of_a_folder_what_is_broken_is_named_and_the_rest_done(run, photo, tmp_p
         assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"a_png_0.npz", "a_PNG_0.npz"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["{photo}.gone.png", "--whole"], "No image at"),
-        (["{photo}", "--box", "200,200,300,300"], "outside the image"),
-        (["{photo}", "--boxes", "{photo}.json"], "photo.png.json"),
-        (["{photo}", "--whole", "--fov", "500"], "field of view"),
-        (["{folder}/*.tiff", "--whole"], "No image fits"),
-        (["{photo}", "--box", "1,2,3"], "four numbers"),
-    ],
-)
-def test_mistakes_are_told_before_anything_is_loaded(run, photo, tmp_path, monkeypatch, arguments, says):
-    from regressor.people import photos as predict_files
-
-    monkeypatch.setattr(predict_files, "load_for", lambda *_: pytest.fail("it is loaded"))
-    result = run(*[text.format(photo=photo, folder=photo.parent) for text in arguments])
-    assert result.exit_code == 2 and says in result.output and "predict:" not in result.output
-    assert not (tmp_path / "out").exists()
-
-
 def test_what_is_no_number_is_not_written(run, photo, tmp_path, monkeypatch):
     from regressor.people import photos as predict_files
 
@@ -326,12 +237,6 @@ def test_another_tokenizer_is_refused(run, photo, tmp_path, tokenizer_file):
         file["codebook"][0] += 1
     result = run(photo, "--whole", tokenizer=other)
     assert result.exit_code == 2 and "is damaged" in result.output
-
-
-def test_obj_golden(tmp_path):
-    write_obj(tmp_path / "a.obj", np.array([[1.0, 2.0, 3.0], [0, 0, 1], [0, 1, 1]]), np.array([[0, 1, 2]]))
-    lines = (tmp_path / "a.obj").read_text().splitlines()
-    assert lines[1] == "v 1.00000 -2.00000 -3.00000" and lines[-1] == "f 1 2 3" and len(lines) == 5
 
 
 def test_help_needs_no_torch():

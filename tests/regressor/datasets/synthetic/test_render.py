@@ -7,16 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from regressor.commands.cli import main
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.synthetic.contact_sheet import contact_sheet
 from regressor.datasets.synthetic.render import Painter, SyntheticConfig, make_crops, split_poses
 from regressor.geometry.camera import pixels_to_crop, project
 from tokenizer.body.rotations import matrix_to_axis_angle
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.prior import sample, write_samples
+from tokenizer.mocap.prior import sample
 
 SMALL = SyntheticConfig(size=64)
 
@@ -102,27 +100,3 @@ def test_contact_sheet_marks_every_other_crop(painted):
     plain, marked = sheet[:64, :64], sheet[:64, 64:128]
     assert np.abs(plain.astype(int) - arrays["image"][0].permute(1, 2, 0).numpy()).max() <= 1
     assert (marked == (255, 170, 0)).all(-1).any() and (marked == (0, 200, 255)).all(-1).any()
-
-
-def test_the_command_writes_store_and_sheet(tmp_path):
-    write_samples(tmp_path / "poses.h5", 40, seed=0)
-    arguments = [
-        "synthesize",
-        str(tmp_path / "poses.h5"),
-        "--train",
-        "4",
-        "--val",
-        "2",
-        "--test",
-        "2",
-        "--size",
-        "32",
-        "--workers",
-        "1",
-        "--out",
-        str(tmp_path / "crops.h5"),
-    ]
-    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    assert open_crops(tmp_path / "crops.h5").count("train") == 4
-    assert (tmp_path / "crops.png").stat().st_size > 1000

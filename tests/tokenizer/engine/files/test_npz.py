@@ -86,11 +86,3 @@ def test_truth_values_and_characters_are_what_they_should_be(tmp_path):
         write(tmp_path / "a.npz", a=npy(np.ones(5, bool)).replace(b"\1\1\1\1\1", b"\1\7\0\1\1")), "truth values", 10
     )
     refused(write(tmp_path / "b.npz", a=npy(np.array(["a"]))[:-4] + b"\xff\xff\xff\x7f"), "no characters", 10)
-
-
-def test_a_file_that_is_cut_short_anywhere_is_one_message(tmp_path):
-    whole = write(tmp_path / "a.npz", poses=npy(np.arange(6.0))).read_bytes()
-    for length in range(0, len(whole), 7):
-        (tmp_path / "a.npz").write_bytes(whole[:length])
-        with pytest.raises(UserError, match="Cannot read npz"):
-            read_npz(tmp_path / "a.npz")

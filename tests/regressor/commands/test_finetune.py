@@ -1,0 +1,86 @@
+"""The command finetune."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.checkpoints.regressor_file import save_regressor
+from regressor.commands.cli import main
+from regressor.network.model import build_regressor
+from tokenizer.engine.files.state_files import load_state
+
+
+@pytest.fixture(scope="module")
+def photographs(make_photographs):
+    return make_photographs(12)
+
+
+@pytest.fixture
+def start(tmp_path, tiny_config, tokenizer):
+    """A regressor that sees everybody at the wrong place, which a few steps can mend."""
+    torch.manual_seed(0)
+    config = replace(tiny_config, optim=replace(tiny_config.optim, lr=1.0))
+    network = build_regressor(config, tokenizer).network
+    network.mean_camera.copy_(torch.tensor([1.0, 0.25, 0.0]))
+    return save_regressor(tmp_path / "start.pt", network, config, tokenizer, {"body": "open"})
+
+
+def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_file):
+    run = tmp_path / "run"
+    command = [
+        "finetune",
+        str(photographs),
+        "--regressor",
+        str(start),
+        "--tokenizer",
+        str(tokenizer_file),
+        "--run",
+        str(run),
+        "--steps",
+        "30",
+        "--tals",
+        "none",
+        "--set",
+        "optim.lr=3e-3",
+        "--device",
+        "cpu",
+    ]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    result = json.loads((run / "finetune.json").read_text())
+    before, after = (result[side]["keypoints_2d_pct"] for side in ("before", "after"))
+    assert after < 0.8 * before and result["train"] + result["val"] == 12 and result["val"] >= 1
+    assert f"{before:.2f} % of the box before, {after:.2f} % after" in done.output
+    assert "images/s; " in done.output
+    assert "no 3D truth" in done.output and "mpjpe_mm" not in result["after"] and result["moved"]["mpjpe_mm"] > 0
+    assert f"predict PHOTO.jpg --whole --regressor {run}/regressor.pt" in done.output
+    state, begun = load_state(run / "regressor.pt"), load_state(start)
+    for name, value in state["network"].items():
+        if name.startswith("backbone."):
+            assert torch.equal(value, begun["network"][name]), "the backbone stays as it is"
+    assert state["config"]["loss"]["form"] == "published" and state["provenance"]["start"]["file"] == "start.pt"
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 2 and "--resume" in again.output
+    photo = str(photographs.parent / "0.jpg")
+    predicted = CliRunner().invoke(
+        main,
+        [
+            "predict",
+            photo,
+            "--whole",
+            "--regressor",
+            str(run / "regressor.pt"),
+            "--tokenizer",
+            str(tokenizer_file),
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+    )
+    assert predicted.exit_code == 0, predicted.output
