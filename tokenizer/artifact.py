@@ -22,6 +22,7 @@ from . import __version__
 from .config import TokenizerConfig
 from .engine.config import from_dict, to_dict
 from .engine.errors import fail
+from .engine.files.contents import tensor_problems
 from .engine.files.hdf5 import plain_datasets, reading
 from .engine.files.hdf5_writing import writing
 from .network.model import PoseTokenizer, build_tokenizer, codebook_shape
@@ -92,13 +93,8 @@ def _read(file: h5py.File, path: Path) -> Artifact:
     _check_sizes(config, found, path)
     tokenizer = build_tokenizer(config.network, config.quantizer, empty=True)
     expected = {name: tuple(values.shape) for name, values in _named(tokenizer).items()}
-    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
-    problems += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"{name} {found[name].dtype}{found[name].shape}, not float32{expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name] or found[name].dtype != np.float32
-    ]
+    problems = tensor_problems(found, expected)
+    problems += [f"{name} {found[name].dtype}, not float32" for name in found if found[name].dtype != np.float32]
     if problems:
         raise fail(f"The tensors of {path} do not fit its configuration", got="; ".join(problems[:8]))
     if sum(data.size for data in found.values()) * 4 > _MAX_BYTES:

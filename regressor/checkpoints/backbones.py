@@ -15,6 +15,7 @@ from torch import Tensor
 from tokenizer import __version__
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.contents import check_version
 from tokenizer.engine.files.foreign import check_names_and_shapes, foreign_tensors, load_foreign
 from tokenizer.engine.files.state_files import load_state, save_state
 
@@ -112,6 +113,7 @@ def saved_backbone(path: str | Path) -> dict[str, Any]:
             expected=repr(FORMAT),
             next_step="Make one with `pose-regressor import-backbone`",
         )
+    check_version(state.get("format_version"), 1, path)
     return state
 
 

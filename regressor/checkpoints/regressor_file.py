@@ -12,6 +12,7 @@ import torch
 from tokenizer import Body, FrozenTokenizer, __version__, load_tokenizer
 from tokenizer.engine.config import from_dict, to_dict
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.contents import check_version, tensor_problems
 from tokenizer.engine.files.file_kinds import kind_of
 from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
@@ -97,13 +98,7 @@ def read_exported(path: str | Path) -> dict[str, Any]:
             expected="an exported regressor",
             next_step="Give the file that `pose-regressor train` exported, such as RUN/regressor.pt",
         )
-    if state["format_version"] > FORMAT_VERSION:
-        raise fail(
-            f"{path} was written by a newer version",
-            got=f"format_version {state['format_version']}",
-            expected=f"at most {FORMAT_VERSION}",
-            next_step="Upgrade pose-token-hmr",
-        )
+    check_version(state.get("format_version"), FORMAT_VERSION, path)
     check_finite(state["network"], path)
     return state
 
@@ -160,13 +155,7 @@ def load_strictly(network: torch.nn.Module, state: dict[str, torch.Tensor], *, w
     """
     state = {_RENAMED.get(name, name): value for name, value in state.items()}
     expected = network.state_dict()
-    problems = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
-    problems += [f"unknown {name}" for name in sorted(state.keys() - expected.keys())]
-    problems += [
-        f"{name} {tuple(state[name].shape)}, not {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & state.keys())
-        if state[name].shape != expected[name].shape
-    ]
+    problems = tensor_problems(state, {name: value.shape for name, value in expected.items()})
     if problems:
         raise fail(f"The weights of {what} do not fit its configuration", got="; ".join(problems[:8]))
     if assign:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tokenizer import Body
 from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.processes import allow_open_files, available_cores
+from tokenizer.engine.processes import allow_open_files, available_cores, start_worker
 
 from ..config import RegressorConfig
 from ..sample import Sample, checked_confidences, join, take, without_images
@@ -209,7 +206,4 @@ def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processe
 
 
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    start_worker()

@@ -15,6 +15,7 @@ import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.engine.errors import UserError, fail
+from tokenizer.engine.files.contents import check_version
 from tokenizer.engine.files.hdf5 import plain_datasets, reading
 
 from ..geometry.camera import prediction_box
@@ -237,8 +238,7 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
         content = json.loads(data)
         if content["format"] != INDEX_FORMAT:
             raise ValueError(f"format {content['format']!r}")
-        if content["format_version"] > INDEX_VERSION:
-            raise fail(f"{shown} was written by a newer version", next_step="Upgrade pose-token-hmr")
+        check_version(content["format_version"], INDEX_VERSION, shown)
         shards = [
             Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]}) for one in content["shards"]
         ]

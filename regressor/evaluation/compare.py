@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.contents import check_version
 from tokenizer.engine.files.text_files import read_json
 
 from .evaluate_2d import FORMAT as FORMAT_2D
@@ -87,13 +88,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
             expected="JSON of `pose-regressor evaluate`",
             next_step="Evaluate again with this version",
         )
-    if values.get("format_version", 0) > FORMAT_VERSION:
-        raise fail(
-            f"{path} was written by a newer version",
-            got=f"format_version {values['format_version']}",
-            expected=f"at most {FORMAT_VERSION}",
-            next_step="Upgrade pose-token-hmr",
-        )
+    check_version(values.get("format_version", 1), FORMAT_VERSION, path)
     return values
 
 

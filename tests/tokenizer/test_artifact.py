@@ -166,7 +166,7 @@ def damage_inside(file, how):
         ("external storage", "outside itself"),
         ("tensor gone", "missing decoder/mean"),
         ("tensor more", "unknown decoder/extra"),
-        ("misshapen", r"decoder/mean float32\(3, 3\)"),
+        ("misshapen", r"decoder/mean \(3, 3\)"),
     ],
 )
 def test_damaged_files_get_one_clear_message(tmp_path, how, says):

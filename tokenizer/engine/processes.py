@@ -16,7 +16,7 @@ from .errors import fail
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_AHEAD = 4
+_PREFETCH = 4
 
 
 def available_cores() -> int:
@@ -36,9 +36,9 @@ def map_in_order(
         yield from map(function, items)
         return
     remaining = iter(items)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
     try:
-        pending: list[Future[Result]] = [pool.submit(function, item) for item in islice(remaining, _AHEAD * workers)]
+        pending: list[Future[Result]] = [pool.submit(function, item) for item in islice(remaining, _PREFETCH * workers)]
         while pending:
             result = pending.pop(0).result()
             pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
@@ -50,12 +50,14 @@ def map_in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent; one thread each, as there is a worker per core."""
+def start_worker() -> None:
+    """Prepare a worker process: Ctrl-C is left to the parent, and it uses one thread, as there is a worker per core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
 
 
 _OTHERS = 1000

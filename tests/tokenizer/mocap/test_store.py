@@ -254,7 +254,7 @@ def damage(path: Path, how: str) -> str:
             return "newer version"
         if how == "unversioned":
             del file.attrs["format_version"]
-            return "Cannot read pose store"
+            return "got format_version None"
         if how == "other format":
             file.attrs["format"] = "somebody's"
             return "is no pose store"

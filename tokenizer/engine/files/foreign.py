@@ -15,6 +15,7 @@ import torch
 from torch import Size, Tensor
 
 from ..errors import fail
+from .contents import tensor_problems
 from .state_files import reason_of
 from .torch_files import check_torch_file
 
@@ -102,15 +103,12 @@ def check_names_and_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, I
 
     Only tensors that fit are read to the end.
     """
-    problems = [f"missing {name}" for name in shapes.keys() - tensors.keys()]
-    problems += [f"unknown {name}" for name in tensors.keys() - shapes.keys()]
+    problems = tensor_problems(tensors, shapes)
     for name, shape in shapes.items():
-        if name not in tensors:
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != Size(shape):
             continue
-        tensor = tensors[name]
-        if tensor.shape != Size(shape):
-            problems.append(f"{name} {tuple(tensor.shape)}, not {tuple(shape)}")
-        elif tensor.layout != torch.strided or not tensor.is_floating_point():
+        if tensor.layout != torch.strided or not tensor.is_floating_point():
             problems.append(f"{name} of {tensor.dtype}, {tensor.layout}")
         elif not torch.isfinite(tensor).all():
             problems.append(f"{name} with numbers that are not finite")

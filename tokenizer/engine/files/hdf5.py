@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from ..errors import UserError, fail, plain_reason
+from .contents import check_version
 from .file_kinds import is_ours, kind_of
 
 
@@ -31,14 +32,7 @@ def reading(path: str | Path, file_format: str, version: int, *, what: str, next
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != file_format:
                 raise fail(f"{path} is no {what}", got=kind_of(path), expected=f"a {what}", next_step=next_step)
-            found = int(file.attrs["format_version"])
-            if found > version:
-                raise fail(
-                    f"{path} was written by a newer version",
-                    got=f"format_version {found}",
-                    expected=f"at most {version}",
-                    next_step="Upgrade pose-token-hmr",
-                )
+            check_version(file.attrs.get("format_version"), version, path, next_step=next_step)
             yield file
     except UserError:
         raise
