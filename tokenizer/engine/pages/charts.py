@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT = 460, 230
 _WIDE = 1000
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 38
+
+
+@dataclass(frozen=True)
+class Area:
+    """The size of a picture and the margins around its plot, in units of the SVG."""
+
+    width: float = 460
+    height: float = 230
+    left: float = 52
+    right: float = 12
+    top: float = 14
+    bottom: float = 38
+
+
+SMALL = Area()
 
 
 def line_chart(
@@ -23,13 +37,13 @@ def line_chart(
         return ""
     values = [math.log10(b) if log_y else b for _, b in points]
     low, high = (min(values), max(values)) if log_y else (0.0, max(values))
-    frame = _Frame(0.0, max(a for a, _ in points) or 1.0, low, high if high > low else low + 1.0)
+    frame = Frame(0.0, max(a for a, _ in points) or 1.0, low, high if high > low else low + 1.0)
     path = " ".join(f"{frame.x(a):.1f},{frame.y(value):.1f}" for (a, _), value in zip(points, values, strict=True))
-    ticks = _log_ticks(low, frame.y1) if log_y else _plain(nice_ticks(low, frame.y1))
+    ticks = _log_ticks(low, frame.y1) if log_y else plain_ticks(low, frame.y1)
     end_x, end_y, end = frame.x(points[-1][0]), frame.y(values[-1]), short(points[-1][1])
     return _svg(
         f"{y_label} against {x_label}",
-        frame.grid(_plain(nice_ticks(0.0, frame.x1)), ticks, x_label, y_label)
+        frame.grid(plain_ticks(0.0, frame.x1), ticks, x_label, y_label)
         + f'<polyline class="line {series}" points="{path}"/>'
         + f'<circle class="dot {series}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"/>'
         + f'<text class="value" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{end}</text>',
@@ -41,17 +55,18 @@ def rank_chart(shares: Sequence[float], *, x_label: str, y_label: str) -> str:
     ranked = sorted(shares, reverse=True)
     if not ranked:
         return ""
-    frame = _Frame(0.0, float(len(ranked)), 0.0, max(1.25, ranked[min(len(ranked) - 1, len(ranked) // 200)]))
+    frame = Frame(0.0, float(len(ranked)), 0.0, max(1.25, ranked[min(len(ranked) - 1, len(ranked) // 200)]))
     step = max(1, len(ranked) // 400)
     corners = [(i, min(ranked[i], frame.y1)) for i in range(0, len(ranked), step)] + [(len(ranked), ranked[-1])]
     path = " ".join(f"{frame.x(i):.1f},{frame.y(value):.1f}" for i, value in corners)
     left, right, base = frame.x(0), frame.x(frame.x1), frame.y(0.0)
+    across = f'x1="{SMALL.left}" x2="{SMALL.width - SMALL.right}"'
     return _svg(
         f"{y_label} by {x_label}",
-        frame.grid(_plain(nice_ticks(0.0, frame.x1)), _plain(nice_ticks(0.0, frame.y1)), x_label, y_label)
+        frame.grid(plain_ticks(0.0, frame.x1), plain_ticks(0.0, frame.y1), x_label, y_label)
         + f'<polygon class="area truth" points="{left:.1f},{base:.1f} {path} {right:.1f},{base:.1f}"/>'
         + f'<polyline class="line truth" points="{path}"/>'
-        + f'<line class="reference" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(1):.1f}" y2="{frame.y(1):.1f}"/>',
+        + f'<line class="reference" {across} y1="{frame.y(1):.1f}" y2="{frame.y(1):.1f}"/>',
     )
 
 
@@ -61,7 +76,7 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x_label: str, y
     if not kept:
         return ""
     xs, ys = [x for _, x, _ in kept], [y for _, _, y in kept]
-    frame = _Frame(min(xs) - 0.05, max(xs) + 0.25, min(ys) - 0.05, max(ys) + 0.05)
+    frame = Frame(min(xs) - 0.05, max(xs) + 0.25, min(ys) - 0.05, max(ys) + 0.05)
     across, up = _log_ticks(frame.x0, frame.x1), _log_ticks(frame.y0, frame.y1)
     marks = "".join(
         f'<circle class="dot truth" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="4"/>'
@@ -131,37 +146,46 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-class _Frame:
-    """Maps data to the picture, and draws the axes."""
+class Frame:
+    """Maps data, x0 to x1 and y0 to a little above y1, to a picture, and draws its axes."""
 
-    def __init__(self, x0: float, x1: float, y0: float, y1: float) -> None:
-        self.x0, self.x1, self.y0, self.y1 = x0, x1, y0, y1 + 0.06 * (y1 - y0)
+    def __init__(self, x0: float, x1: float, y0: float, y1: float, area: Area = SMALL) -> None:
+        self.x0, self.x1, self.y0, self.y1, self.area = x0, x1, y0, y1 + 0.06 * (y1 - y0), area
 
     def x(self, value: float) -> float:
-        return _LEFT + (value - self.x0) / (self.x1 - self.x0) * (_WIDTH - _LEFT - _RIGHT)
+        """Return where a value lies across."""
+        area = self.area
+        return area.left + (value - self.x0) / (self.x1 - self.x0) * (area.width - area.left - area.right)
 
     def y(self, value: float) -> float:
-        return _HEIGHT - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (_HEIGHT - _TOP - _BOTTOM)
+        """Return where a value lies down the picture."""
+        area = self.area
+        return (
+            area.height - area.bottom - (value - self.y0) / (self.y1 - self.y0) * (area.height - area.top - area.bottom)
+        )
 
     def grid(self, xs: Sequence[tuple[float, str]], ys: Sequence[tuple[float, str]], x_label: str, y_label: str) -> str:
-        parts = []
+        """Return lines at ``ys``, texts at ``xs`` and ``ys``, and the names of both axes."""
+        area, parts = self.area, []
         for position, text in ys:
             y = self.y(position)
-            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+            across = f'x1="{area.left}" x2="{area.width - area.right}"'
+            parts.append(f'<line class="grid" {across} y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text x="{area.left - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts += [
-            f'<text x="{self.x(value):.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{text}</text>'
+            f'<text x="{self.x(value):.1f}" y="{area.height - area.bottom + 17}" text-anchor="middle">{text}</text>'
             for value, text in xs
         ]
-        below, aside = f'x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 4}"', (_TOP + _HEIGHT - _BOTTOM) / 2
-        parts.append(f'<text {below} text-anchor="middle">{escape(x_label)}</text>')
-        turned = f'transform="translate(12 {aside:.0f}) rotate(-90)"'
-        parts.append(f'<text {turned} text-anchor="middle">{escape(y_label)}</text>')
+        middle, aside = (area.left + area.width - area.right) / 2, (area.top + area.height - area.bottom) / 2
+        parts.append(f'<text x="{middle}" y="{area.height - 4}" text-anchor="middle">{escape(x_label)}</text>')
+        rotated = f'transform="translate(12 {aside:.0f}) rotate(-90)"'
+        parts.append(f'<text {rotated} text-anchor="middle">{escape(y_label)}</text>')
         return "".join(parts)
 
 
-def _plain(values: Sequence[float]) -> list[tuple[float, str]]:
-    return [(value, f"{value:g}") for value in values]
+def plain_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return round values from ``low`` to ``high`` with their texts."""
+    return [(value, f"{value:g}") for value in nice_ticks(low, high)]
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
@@ -172,7 +196,7 @@ def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(math.log10(v), f"{v:g}") for v in inside]
 
 
-def _svg(title: str, body: str, size: tuple[float, float] = (_WIDTH, _HEIGHT)) -> str:
+def _svg(title: str, body: str, size: tuple[float, float] = (SMALL.width, SMALL.height)) -> str:
     return (
         f'<svg viewBox="0 0 {size[0]:.0f} {size[1]:.0f}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{body}</svg>"
