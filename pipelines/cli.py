@@ -79,8 +79,8 @@ for command in (
 def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str | None, only: str | None) -> None:
     """Run both stages end to end: poses, tokenizer, crops, regressor, evaluate, report.
 
-    What is up to date is kept: what was made with the same settings from the same data. A training that was cut off
-    goes on where it was. Prints last the path of what it made.
+    Stages that are up to date (same settings, same data) are skipped, and an interrupted training resumes. The last
+    line printed is the path of the result.
     """
     from .demo import run_demo, run_one
     from .stages import Settings

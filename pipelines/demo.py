@@ -1,4 +1,4 @@
-"""Runs the stages that are not up to date; a training that was cut off goes on; how all was done is noted down."""
+"""Run the stages that are not up to date, resume interrupted trainings, and record how everything was made."""
 
 from __future__ import annotations
 

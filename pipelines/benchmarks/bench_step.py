@@ -54,7 +54,7 @@ def bench_step(
     A step: forward, loss, backward, clipping, AdamW, average. Returns ``step_s``, the median of ``steps`` after
     ``warmup`` others; ``step_flops`` of the network; ``matrix_flops_per_s``, that of one large product in the same
     precision; ``share``, of the latter; with the settings, and on a GPU its memory and use. ``assignments``: further
-    settings, KEY=VALUE. ``say`` is told what happens.
+    settings, KEY=VALUE. ``say`` is called with progress in words.
     """
     tell = say or (lambda text: None)
     target = resolve_device(device)

@@ -77,7 +77,7 @@ def bench_vit(
     ``rows``: one dict a way of computing and batch size with seconds an image, by the clock and of the processor: the
     smallest of ``repeats`` runs, in turns with the plain implementation's; ``peak_gib``: of a whole process
     that loads and predicts, PyTorch included; ``load_s``; ``rotation_deg``: the largest difference of any predicted
-    rotation from fp32 of this project, and ``rotation_median_deg``. ``say`` is told what happens.
+    rotation from fp32 of this project, and ``rotation_median_deg``. ``say`` is called with progress in words.
     """
     tell = say or (lambda text: None)
     with tempfile.TemporaryDirectory() as folder:

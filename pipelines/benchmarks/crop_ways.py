@@ -121,7 +121,7 @@ def seconds_of(way: str, tasks: list[Task], size: int) -> float:
 
 
 def rate_of(job: tuple[str, list[Task], int, float]) -> float:
-    """Images a second, by the clock, of a way that goes on for so many seconds; OpenCV has one thread."""
+    """Images a second, by the clock, of a way that runs for so many seconds; OpenCV has one thread."""
     way, tasks, size, seconds = job
     cv2.setNumThreads(1)
     count, began = 0, time.perf_counter()

@@ -110,7 +110,7 @@ def _config_of(
     alike = next((p for p in PRESETS.values() if p.backbone.kind == "vit" and p.backbone.width == width), None)
     if alike is None and not any(assignment.startswith("backbone.heads=") for assignment in assignments):
         raise fail(
-            "The number of heads does not stand in the file",
+            "The file does not name the number of heads",
             got=f"an unusual backbone, {width} wide",
             next_step="Say it: --set backbone.heads=N",
         )

@@ -77,7 +77,7 @@ def warp(
 
     Enlarged bilinearly. Where it shrinks, the part in view is first averaged, so that hardly more than an average over
     the area of a crop pixel would leave is left to alias, see ``smooth``; ``antialias=False`` samples bilinearly
-    whatever the scale, and then what lies between samples is lost. Beyond the image its edge goes on, or all is black.
+    whatever the scale, and then what lies between samples is lost. Beyond the image: its edge repeated, or black.
     Raises ``UserError`` for a crop that shows nothing of the image.
     """
     height, width = image.shape[:2]
@@ -99,7 +99,7 @@ def resample(
     antialias: bool = True,
     outside: Literal["edge", "black"] = "edge",
 ) -> np.ndarray:
-    """``warp`` of any place: wholly beyond the image, too, its edge goes on, or all is black."""
+    """``warp`` of any place: wholly beyond the image, too, its edge is repeated, or all is black."""
     matrix, scale = image_from_crop, scale_of(image_from_crop)
     low, high = (np.round(end).astype(int) for end in _seen(matrix, size))
     if antialias and scale > 1:
@@ -171,8 +171,8 @@ def whole_pixel_box(box: np.ndarray) -> np.ndarray:
 def cut_crop(image: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
     """The part of an image (H,W,3) under a square box (4,), resampled → (size,size,3) uint8.
 
-    Shrunk by area averages, enlarged bilinearly; beyond the image its edge goes on: see ``warp``. Raises ``UserError``
-    for a box without area and for one that shows nothing of the image.
+    Shrunk by area averages, enlarged bilinearly; its edge is repeated beyond the image: see ``warp``. Raise
+    ``UserError`` for a box without area and for one that shows nothing of the image.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     return warp(image, Framing((x0, y0, x1, y1)).image_from_crop(size), size)
@@ -231,7 +231,7 @@ def crop_stored(jpeg: bytes, stored: np.ndarray, framing: Framing, size: int) ->
 
     ``stored`` (4,) x0,y0,x1,y1 and ``framing`` are in pixels of the photograph; the JPEG may be shrunk. The crop is
     that of ``warp`` of the photograph as far as the JPEG goes in detail and in extent: enlarged bilinearly, shrunk
-    without aliasing, and beyond what is stored its edge goes on, however far away the frame is. A JPEG that is much
+    without aliasing, and beyond what is stored its edge is repeated, however far away the frame is. A JPEG that is much
     finer than the crop is decoded at reduced size. Raises ``UserError`` for bytes that are no JPEG, and a box without
     area.
     """

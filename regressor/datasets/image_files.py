@@ -2,7 +2,7 @@
 
 1. The first bytes tell what the file is and how large its picture; what is no picture, or too large, is refused.
 2. OpenCV decodes it, turned as EXIF says; HEIC and AVIF go through Pillow (extra ``people``).
-3. What is not whole is told as such.
+3. Report an incomplete file as such.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _damaged(data: bytes, name: str, header: ImageHeader) -> UserError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within, OpenCV writes nothing to the terminal: what is wrong is told in one message."""
+    """Silence OpenCV within: errors become one message of ours."""
     log = cv2.utils.logging
     level = log.getLogLevel()
     log.setLogLevel(log.LOG_LEVEL_SILENT)

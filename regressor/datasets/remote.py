@@ -70,7 +70,7 @@ def fetch(url: str, cache: Cache | None = None) -> tuple[bytes, str]:
         with kept.open("rb") as file:
             return file.read(_MOST_INDEX), f"{without_key(url)} does not answer: what was fetched before is used"
     if kept is not None and not url.startswith("file://"):
-        with suppress(OSError):  # without it, training goes on as long as there is a network
+        with suppress(OSError):  # without it, training continues as long as there is a network
             write_bytes_atomically(kept, content[-1])
     return content[-1], ""
 

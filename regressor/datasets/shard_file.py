@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
 }
 _BLOCK = 1 << 22
 LATER = ("extent",)
-"""Columns that shards of earlier versions do not have; zeros stand in for them."""
+"""Columns that shards of earlier versions do not have; zeros replace them."""
 Row = dict[str, Any]
 """One person: a value for each of ``COLUMNS``, and ``jpeg`` (bytes), ``name`` and ``sequence`` (text)."""
 

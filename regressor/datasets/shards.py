@@ -188,7 +188,7 @@ class ShardStore:
         raise fail(
             f"{without_key(url)} is not what its {INDEX} said when training began",
             got=wrong,
-            next_step="Once the server has it whole, go on with --resume",
+            next_step="Once the server has the whole file, continue with --resume",
         )
 
 

@@ -37,7 +37,7 @@ def chordal_mean(rotations: Tensor) -> Tensor:
 @torch.no_grad()
 def training_means(batches: Iterable[Sample], body: Body) -> Means:
     """The image-blind knowledge of a training split, for the baselines, of the neutral ``body``: shapes of other bodies
-    are left out, and the mean shape stands in for them.
+    are left out, and replaced by the mean shape.
 
     ``batches`` hold its annotation, and are iterated twice. Joints are computed on the device of ``body``; the
     means are on the CPU, float32.

@@ -14,7 +14,7 @@ from ..sample import Sample
 CROPS = (0.1, 0.3, 0.5)
 PATCHES = (0.2, 0.4)
 RULES = (
-    "cut P %: the box shrinks about its middle by P % of its side, and the regressor is told the new box; patch P %: a "
+    "cut P %: the box shrinks about its middle by P % of its side, and the regressor gets the new box; patch P %: a "
     "grey square of P % of the side hides the surroundings of one keypoint, drawn at random but always the same"
 )
 _GREY = 128

@@ -1,4 +1,4 @@
-"""Annotation that may be unknown: it never counts, whatever stands in its place."""
+"""Masks of annotation: unknown values never count, whatever the arrays hold."""
 
 from __future__ import annotations
 

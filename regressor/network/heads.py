@@ -127,7 +127,7 @@ class MixerTokenHead(nn.Module):
         self.classes = nn.Linear(_HIDDEN, sum(self.levels))
 
     def features(self, x: Tensor) -> Tensor:
-        """Readout (B,width) → (B,T,64), what the classes are told by."""
+        """Readout (B,width) → (B,T,64), the features that the classifier reads."""
         x = F.relu(self.enter_norm(self.enter(x))).unflatten(-1, (self.num_tokens, _HIDDEN))
         for layer in self.layers:
             x = layer(x)

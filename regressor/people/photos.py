@@ -89,8 +89,8 @@ def predict_files(
     """Do ``jobs`` and return the files written: ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` in ``out``.
 
     People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
-    ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is told how many images were
-    finished. An image that cannot be used does not stop the others: ``say`` is given a line with its reason, and
+    ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is called with the number of
+    images finished. An image that cannot be used does not stop the others: ``say`` is given a line with its reason, and
     ``UserError`` counts such at the end; ``out/left_out.txt`` has the lines, too.
     """
     count = len(jobs.todo) + len(jobs.left_out)

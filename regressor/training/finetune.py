@@ -159,11 +159,13 @@ def finetune(
     target = resolve_device(options.device)
     going_on = (run_path / "config.json").exists()
     if going_on and not resume:
-        raise fail(f"{run_path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
+        raise fail(
+            f"{run_path} already holds a run", next_step="Resume it with --resume, or choose another --run folder"
+        )
     if going_on:
         check_same_start(RunFolder.open(run_path).config.get("start"), start)
     begun = starting_config(start)
-    finetune_config(begun, 0, options)  # what is wrong with the options is told before any work
+    finetune_config(begun, 0, options)  # wrong options fail before any work
     beside = open_auxiliary(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)

@@ -89,5 +89,5 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
 
 
 def _drawable(vertices: Tensor) -> Tensor:
-    """On the CPU, and zero where they are no numbers: triangles of no size, which nothing paints."""
+    """Return them on the CPU, with zeros for non-finite values: triangles of no size, which nothing paints."""
     return vertices.nan_to_num(0.0, 0.0, 0.0).cpu()

@@ -34,7 +34,7 @@ def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 def known_figures(samples: Sample) -> dict[str, Tensor]:
     """The figures of ``score_predictions``, and which of ``samples`` know what it takes, (N,) bool; those that nobody
-    knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape stands in."""
+    knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape is used."""
     posed = samples["has_body_pose"] & samples["has_global_orient"]
     knowing = {
         "mpjpe_mm": posed,
@@ -93,7 +93,7 @@ def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> 
     counts = " and ".join(f"{count:,} {name}" for name, count in missing.items())
     return (
         f"val has shapes of {counts} bodies, whose models are not in --body: the mean shape of the neutral body "
-        "stands in for them. Give the folder of all three models with --body"
+        "is used instead. Give the folder of all three models with --body"
     )
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pipelines import drift as experiment
 from pipelines.cli import main
 from pipelines.descent import RATES, Curve
-from pipelines.drift import Drift
+from pipelines.drift import Drift, drift_chart
 from pipelines.report import write_report
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.rotations import axis_angle_to_matrix
@@ -125,3 +125,16 @@ def test_nonsense_is_told(runs, words, says):
     done = run(runs, *words)
     last = done.stderr.splitlines()[-1]
     assert done.exit_code == 2 and last.startswith("error: ") and says in last
+
+
+def test_the_picture_keeps_points_inside():
+    curves = [
+        Curve("free 6D", "plain", [3.0, 0.3], [0.0, 50.0], [0.0, 30.0]),
+        Curve("tokens", "TALS, weight 0", [4.0, 4.0], [15.0, 15.0], [14.0, 14.0]),
+    ]
+    picture = ElementTree.fromstring(drift_chart(curves))
+    width, height = (float(picture.get(name)) for name in ("width", "height"))
+    for circle in picture.findall(f"{SVG}circle"):
+        assert 0 < float(circle.get("cx")) < width and 0 < float(circle.get("cy")) < height
+    still = Curve("free 6D", "plain", [1.0, 1.0], [0.0, 0.0], [0.0, 0.0])
+    ElementTree.fromstring(drift_chart([still]))

@@ -50,8 +50,8 @@ def prepare(
     TokenHMR (npz, npy, pkl, pt), as are BVH and ASF/AMC.
 
     Folders named train, val and test decide the split; without them --split does. The data set of a clip is the known
-    name (CMU, KIT, MOYO, …) among its folders, or else the folder given. A run that was cut short goes on where it was
-    when the same command is given again.
+    name (CMU, KIT, MOYO, …) among its folders, or else the folder given. An interrupted run resumes when the same
+    command is given again.
     """
     import shlex
     import time

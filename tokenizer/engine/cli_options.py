@@ -116,7 +116,7 @@ def note_on_precision(choice: Precision, device: str) -> None:
 
 
 def note_on_budget(run_path: Path, minutes: float | None) -> None:
-    """Say on stderr where ``minutes`` are not those of the run in ``run_path``, which goes on."""
+    """Print a note where ``minutes`` differ from the budget of the run that is resumed."""
     from .training.run import RunFolder
 
     if minutes is None:
@@ -126,5 +126,5 @@ def note_on_budget(run_path: Path, minutes: float | None) -> None:
     seconds = float(begun.get("optim", {}).get("budget_s", 0.0))
     if 60 * minutes != seconds:
         kept = f"a budget of {seconds / 60:g} minutes" if seconds else "a fixed number of steps"
-        text = f"--minutes {minutes:g} does not count: this run goes on as it began, with {kept}"
+        text = f"--minutes {minutes:g} is ignored: this run resumes with its own budget, {kept}"
         click.echo(f"Note: {text}. For another budget start another run", err=True)

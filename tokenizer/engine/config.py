@@ -32,7 +32,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def require_at_least(config: Any, where: str, **least: float) -> None:
     """Raises ``UserError`` where a number of ``config`` lies below what ``least`` says of its name, or is not finite;
-    ``where`` begins the key it is told by: ``optim.``, or nothing."""
+    ``where`` is the prefix of its key in the message: ``optim.``, or nothing."""
     for name, bound in least.items():
         value = getattr(config, name)
         if not math.isfinite(value):

@@ -89,7 +89,7 @@ def _launched() -> int:
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name) or str(default)
     if not text.isdecimal():
-        raise fail(f"The environment variable {name} is no number", got=repr(text), expected="what torchrun sets")
+        raise fail(f"The environment variable {name} is not a number", got=repr(text), expected="what torchrun sets")
     return int(text)
 
 

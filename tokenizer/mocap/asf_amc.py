@@ -256,7 +256,7 @@ def _channel_values(bone: _Bone, words: list[list[str]], degrees: bool, name: st
     try:
         values = np.array(words, np.float64)
     except ValueError as error:
-        raise fail(f"{path} holds something that is no number", got=error) from None
+        raise fail(f"{path} holds a value that is not a number", got=error) from None
     if not np.isfinite(values).all():
         raise fail(f"{path} holds numbers that are not finite", got=f"in {name}")
     if degrees:

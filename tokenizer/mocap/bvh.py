@@ -39,7 +39,7 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
 
     ``joint_map`` is found by the joints' names where it is not given, the unit of length by the length of the legs
     where ``metres_per_unit`` is not. Position channels of joints other than the root and the pelvis are not motion of
-    a body and are passed over. A T-pose in front of the motion, which converters put there to show the rest pose, is
+    a body and are skipped. A T-pose in front of the motion, which converters put there to show the rest pose, is
     left out. Raises ``UserError`` for a file that is not BVH, whose joints are of no known skeleton or lack those of
     the map, whose rest pose cannot be made a T-pose, or whose numbers do not match its header (with the line).
     """
@@ -203,7 +203,7 @@ def _motion(text: str, start: int, width: int, path: Path) -> tuple[np.ndarray, 
     try:
         values = np.array(words, np.float64).reshape(frames, width)
     except ValueError as error:
-        raise fail(f"{path} holds something that is no number", got=error) from None
+        raise fail(f"{path} holds a value that is not a number", got=error) from None
     if not frames or not np.isfinite(values).all():
         raise fail(f"{path} holds no frames, or numbers that are not finite")
     return values, seconds

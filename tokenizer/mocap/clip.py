@@ -62,7 +62,7 @@ def checked_clip(
         raise fail(f"{path} has betas of another length", got=betas.shape, expected=f"(k,) or ({len(poses)}, k)")
     for name, values in (("poses", poses), ("trans", translation), ("betas", betas)):
         if values.dtype.kind not in "iuf":
-            raise fail(f"{path} has {name} that are no numbers", got=values.dtype)
+            raise fail(f"{path} has {name} that are not numbers", got=values.dtype)
         finite = np.abs(values.astype(np.float64)) < BEYOND
         if not finite.all():
             first = int((~finite).reshape(len(values), -1).any(1).argmax())

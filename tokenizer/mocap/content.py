@@ -129,7 +129,7 @@ def _of_numbers(value: np.ndarray) -> np.ndarray:
     try:
         return np.array(value.tolist(), np.float64)
     except (TypeError, ValueError):
-        raise fail("objects that are no numbers", got=f"an array of {value.shape}") from None
+        raise fail("objects that are not numbers", got=f"an array of {value.shape}") from None
 
 
 def _npz(path: Path) -> dict[str, Callable[[], Any]]:

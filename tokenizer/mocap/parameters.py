@@ -249,7 +249,7 @@ def _one_person(path: Path, name: str, values: np.ndarray) -> np.ndarray:
 def _axis_angle(values: np.ndarray, name: str, path: Path) -> np.ndarray:
     """Rotations of any known shape, (n, …) → (n,J,3) axis-angle."""
     if values.dtype.kind not in "iuf":
-        raise fail(f"{path} has poses that are no numbers", got=f"{name} of {values.dtype}", expected=_EXPECTED)
+        raise fail(f"{path} has poses that are not numbers", got=f"{name} of {values.dtype}", expected=_EXPECTED)
     shape = values.shape
     if not values.ndim or values.ndim < 2:
         raise fail(f"{path} has poses of an unknown layout", got=f"{name} {shape}", expected=_EXPECTED)

@@ -113,8 +113,8 @@ def to_smpl(
 ) -> SmplMotion:
     """Carry a motion to SMPL's joints through a map, one of ``joint_maps.MAPS`` if it has a ``style``.
 
-    The unit is told by the length of the legs where it is not given. Raises ``UserError`` for a rest pose that cannot
-    be compared with a T-pose.
+    The unit is derived from the length of the legs where it is not given. Raise ``UserError`` for a rest pose that
+    cannot be compared with a T-pose.
     """
     rest = _corrections(path, motion, joints, style)
     above = {joint: _mapped_above(joint, joints) for joint in joints}

@@ -89,7 +89,7 @@ class EmaVQ(nn.Module):
     """Nearest-code quantization with an exponentially averaged codebook (van den Oord et al., 2017, appendix A.1).
 
     The first training batch initialises the codes; a code whose averaged count falls below ``restart_below`` is
-    replaced by a latent of the batch. Counts and sums are buffers, so that a resumed run goes on exactly. Over several
+    replaced by a latent of the batch. Counts and sums are buffers, so that a resumed run is exact. Over several
     processes statistics are summed and latents drawn from all: their codebooks are one, that of the whole batch.
     """
 

@@ -27,8 +27,8 @@ def find_benchmark(run: Path) -> Path:
 def comparison(file: Path) -> str:
     """Table and plot (html) of a benchmark: a JSON object whose ``rows`` are objects with the same plain values each.
 
-    Its other plain values are told below the table. Rows with ``bits`` and ``mpjpe_mm`` are plotted, too. A row's first
-    text names it. Raises ``UserError`` for a file that is something else.
+    Its other plain values are listed below the table. Rows with ``bits`` and ``mpjpe_mm`` are plotted, too. The first
+    text of a row names it. Raise ``UserError`` for a file that is something else.
     """
     try:
         about = json.loads(file.read_text(encoding="utf-8"))

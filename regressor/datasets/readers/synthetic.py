@@ -1,4 +1,4 @@
-"""Our own crop stores (``pose-regressor synthesize``) as shards, to stand in a mixture beside photographs."""
+"""Our own crop stores (``pose-regressor synthesize``) as shards, to be mixed with photographs."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ def make_crops(
 ) -> None:
     """Render ``counts`` crops a split into the crop store ``out``, from poses (N,21,3) axis-angle a split.
 
-    Image i of a split depends on the seed, the split and i alone. ``progress`` is told how many images each batch
-    brought. Raises ``UserError`` for a split without poses.
+    Image i of a split depends on the seed, the split and i alone. ``progress`` is called with the number of images of
+    each batch. Raise ``UserError`` for a split without poses.
     """
     jobs = []
     for split, count in counts.items():

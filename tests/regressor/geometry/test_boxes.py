@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from regressor.geometry.boxes import check_box, parse_box, read_boxes
-from regressor.geometry.camera import (
-    square_box,
-)
+from regressor.geometry.camera import square_box
 from tokenizer.engine.errors import UserError
 
 

@@ -222,7 +222,7 @@ def test_processes_that_cannot_meet_get_one_message(tmp_path, crops, tokenizer_f
         for variables, says in (
             ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}, "port .* is in use"),
             ({"MASTER_ADDR": ""}, "asks for several processes, but not where they meet; got no MASTER_ADDR"),
-            ({"WORLD_SIZE": "many"}, "WORLD_SIZE is no number"),
+            ({"WORLD_SIZE": "many"}, "WORLD_SIZE is not a number"),
         ):
             for name, value in variables.items():
                 monkeypatch.setenv(name, value)

@@ -46,7 +46,7 @@ def test_what_torchrun_would_have_set_is_missing(launched):
     launched(RANK="0", MASTER_ADDR="127.0.0.1")
     refused("WORLD_SIZE=2 .* got no MASTER_PORT; .* Start with torchrun")
     launched(WORLD_SIZE="two")
-    refused("WORLD_SIZE is no number; got 'two'")
+    refused("WORLD_SIZE is not a number; got 'two'")
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

@@ -115,7 +115,7 @@ def test_asf_amc_by_hand(tmp_path):
     [
         (lambda text: text.replace("ltibia 0", "ltibia 0 1"), r"07_01.amc line \d+ does not fit 07.asf; got ltibia 0"),
         (lambda text: text.replace("ltibia 0", "ltail 0"), "got ltail 0; expected a bone of 07.asf"),
-        (lambda text: text.replace("ltibia 0", "ltibia x"), "no number"),
+        (lambda text: text.replace("ltibia 0", "ltibia x"), "not a number"),
         (lambda text: text.replace("ltibia 0", "ltibia nan"), "not finite; got in ltibia"),
         (lambda text: text.replace("2\nroot 9 17 -34 0 0 0\n", "2\n"), "incomplete; got no root in frame 2"),
         (lambda text: text.split("1\nroot")[0], "holds no frames"),

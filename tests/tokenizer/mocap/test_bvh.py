@@ -105,7 +105,7 @@ GOOD = "0 0 0 0 0 0 0 0 0 0 0 0"
         ({"rows": [GOOD, GOOD], "frames": 1}, "got 2 frame lines; expected 1"),
         ({"rows": [GOOD, GOOD + " 0"]}, "line 25 does not match its header; got 13 numbers; expected 12"),
         ({"rows": [GOOD[2:]]}, "line 24 .*got 11 numbers"),
-        ({"rows": [GOOD.replace("0", "x", 1)]}, "no number"),
+        ({"rows": [GOOD.replace("0", "x", 1)]}, "not a number"),
         ({"rows": [GOOD.replace("0", "nan", 1)]}, "not finite"),
         ({"rows": []}, "no frames"),
         ({"rows": [GOOD], "frames": "many"}, "line 22 is broken; expected Frames"),

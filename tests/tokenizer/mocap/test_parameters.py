@@ -223,7 +223,7 @@ REFUSED = {
         "not finite, or no rotations; got rotmat, first in frame 5",
     ),
     "NaN": (".npz", {"poses": np.where(np.arange(N)[:, None] == 5, np.nan, POSES)}, "first in frame 5"),
-    "text": (".npz", {"poses": np.full((N, 72), "0.1")}, "poses that are no numbers; got poses of <U3"),
+    "text": (".npz", {"poses": np.full((N, 72), "0.1")}, "poses that are not numbers; got poses of <U3"),
     "no frames": (".npz", {"poses": np.zeros((0, 72))}, "holds no frames"),
     "no frames of rotations": (".npz", {"poses": np.zeros((0, 24, 3, 3))}, "holds no frames"),
     "a number": (".npz", {"poses": np.array(1.0)}, "unknown layout"),

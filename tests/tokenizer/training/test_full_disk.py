@@ -56,7 +56,7 @@ def test_whatever_file_fills_the_disk_is_named_with_the_next_step(store, tmp_pat
     monkeypatch.setattr(Path, "open", open_or_refuse)
     budget = 60.0 if file == "decisions.jsonl" else 0.0  # with fixed steps the second writes a checkpoint
     config = replace(SMALL, optim=replace(SMALL.optim, budget_s=budget))
-    says = rf"Cannot write .*{file}; got No space left on device. Free some disk space, then go on with --resume"
+    says = rf"Cannot write .*{file}; got No space left on device. Free some disk space, then resume with --resume"
     with pytest.raises(UserError, match=says):
         train_tokenizer(store, tmp_path / "a" / "run", config, open_body)
     assert (tmp_path / "a").exists() == file.startswith("step")  # figures are worth looking at

@@ -36,7 +36,7 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """What stands in a JSON file, see ``decode_text``. Raises ``OSError``, and ``ValueError`` for what is no JSON."""
+    """Return the value of a JSON file, see ``decode_text``. Raise ``OSError``, and ``ValueError`` for other text."""
     try:
         return json.loads(decode_text(Path(path).read_bytes()))
     except RecursionError:

@@ -265,7 +265,7 @@ def _read(path: Path) -> dict[int, Decision]:
                 f"{path} does not hold what a training has decided",
                 got=f"another text in line {number}",
                 expected="one decision a line",
-                next_step="Restore the file; or remove it: the training then goes on from its newest checkpoint and "
+                next_step="Restore the file; or remove it: training then resumes from the latest checkpoint and "
                 "decides anew by the clock",
             )
         decisions[decision.step] = decision

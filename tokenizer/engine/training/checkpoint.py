@@ -21,7 +21,7 @@ def save_checkpoint(folder: str | Path, step: int, state: dict[str, Any], *, kee
 
 
 def load_latest(folder: str | Path) -> dict[str, Any] | None:
-    """The newest checkpoint of ``folder`` that is whole, or None where there is none; damaged ones are passed over.
+    """Return the latest valid checkpoint of ``folder``, or None where there is none; damaged ones are skipped.
 
     Raises ``UserError`` when checkpoints exist but not one can be read.
     """

@@ -73,7 +73,9 @@ class RunFolder:
         """Make ``path`` a run folder. Raises ``UserError`` if it already holds a run."""
         path = Path(path)
         if (path / "config.json").exists():
-            raise fail(f"{path} already holds a run", next_step="Go on with --resume, or choose another --run folder")
+            raise fail(
+                f"{path} already holds a run", next_step="Resume it with --resume, or choose another --run folder"
+            )
         made = [path / "checkpoints", *missing_folders(path)]
         run = cls(path, config, made=made)
         try:
@@ -87,7 +89,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """The run at ``path`` with its newest whole checkpoint, for reading. Raises ``UserError`` without one."""
+        """Open the run at ``path`` with its latest valid checkpoint, for reading. Raise ``UserError`` without a run."""
         path = Path(path)
         return cls(path, cls.settings(path), load_latest(path / "checkpoints"))
 
@@ -102,7 +104,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:
-        """The run at ``path``, to go on from its newest whole checkpoint. Raises ``UserError`` if there is no run."""
+        """Resume the run at ``path`` from its latest valid checkpoint. Raise ``UserError`` if there is no run."""
         run = cls.open(path)
         step = run.state["step"] if run.state else -1
         kept = [record for record in run.metrics() if record.get("step", 0) <= step]
