@@ -64,9 +64,9 @@ Item = ImageRecord | SkippedItem
 
 
 class ReadTask(Protocol):
-    """So many photographs as go into one shard; is sent to another process and read there.
+    """The photographs of one shard, read by a worker process.
 
-    ``key`` changes when what the part is read from changes.
+    ``key`` changes when what the task reads changes.
     """
 
     @property
@@ -83,7 +83,7 @@ class ReadTask(Protocol):
 
 @dataclass(frozen=True)
 class ListedTask:
-    """A part whose annotation was read already."""
+    """A task whose annotation was read already."""
 
     key: str
     split: str
@@ -117,8 +117,8 @@ class FitRules:
 class ReadOptions:
     """``images``: folder that image names begin in (None: beside the annotation); ``split``: of what no folder says;
     ``people``: about how many to a shard; ``subset``: of EMDB; ``scale_unit``: of the boxes of an evaluation npz;
-    ``val_share``: of the split train that is held out as val, see ``holding_out``; ``fits``: which people of 4D-Humans'
-    training data count."""
+    ``val_share``: of the split train that is held out as val, see ``prepare.held_out_below``; ``fits``: which people
+    of 4D-Humans' training data count."""
 
     images: Path | None = None
     split: str = "train"
@@ -131,7 +131,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader found: its parts, and what is to be known about them: kinds of boxes, units."""
+    """What a reader returns: its tasks, and facts about the data set: kinds of boxes, units."""
 
     parts: Iterable[ReadTask]
     about: dict[str, str]
@@ -141,7 +141,7 @@ Reader = Callable[[list[Path], ReadOptions], Reading]
 
 
 def read_keys(path: Path) -> frozenset[str]:
-    """The lines of a text file but for empty ones and what follows a ``#``. Raises ``UserError`` without the file."""
+    """Return the lines of a text file without blanks and ``#`` comments. Raise ``UserError`` if it cannot be read."""
     try:
         lines = [line.partition("#")[0].strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -150,7 +150,10 @@ def read_keys(path: Path) -> frozenset[str]:
 
 
 def file_key(path: Path) -> str:
-    """Names a file's content without reading it: its path, size and time of change. Raises ``UserError`` without it."""
+    """Return a key of a file's content without reading it: path, size, time of change.
+
+    Raise ``UserError`` for a file that is missing.
+    """
     if not path.is_file():
         raise fail(f"No file at {path}", next_step="Check the path")
     status = path.stat()
@@ -158,14 +161,14 @@ def file_key(path: Path) -> str:
 
 
 def listed_tasks(key: str, split: str, items: Iterable[Item], people: int) -> Iterator[ListedTask]:
-    """Parts of about ``people`` persons each, of photographs that come in order from the file named ``key``."""
-    some: list[Item] = []
+    """Yield tasks of about ``people`` persons each; ``items`` come in order from the file whose key is ``key``."""
+    batch: list[Item] = []
     weight, number = 0, 0
     for item in items:
-        some.append(item)
+        batch.append(item)
         weight += len(item.people) if isinstance(item, ImageRecord) else 0
         if weight >= people:
-            yield ListedTask(f"{key} {split} {people} {number}", split, tuple(some))
-            some, weight, number = [], 0, number + 1
-    if some:
-        yield ListedTask(f"{key} {split} {people} {number}", split, tuple(some))
+            yield ListedTask(f"{key} {split} {people} {number}", split, tuple(batch))
+            batch, weight, number = [], 0, number + 1
+    if batch:
+        yield ListedTask(f"{key} {split} {people} {number}", split, tuple(batch))

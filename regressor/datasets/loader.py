@@ -35,9 +35,9 @@ _CACHED_BYTES = 1 << 30
 
 
 class Stream(Dataset[Any]):
-    """``stream[step]`` is what this process has of the batch of a step: the rows ``own`` of it.
+    """``stream[step]`` is this process's share of the batch of a step: its rows ``own``.
 
-    Raises ``UserError`` where the system does not let as many files be open as samples are shuffled among.
+    Raise ``UserError`` where the system does not let all shards of the shuffle buffers be open at once.
     """
 
     def __init__(self, mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> None:
@@ -59,15 +59,17 @@ class Stream(Dataset[Any]):
         return {**vars(self), "_cached": {}}
 
     def __getitem__(self, step: int) -> Sample | UserError:
-        """The rows ``own`` of the batch of ``step``, changed; an error is handed on, to be raised by who asked."""
+        """Return the augmented rows ``own`` of the batch of ``step``, or an error, which ``prefetch`` raises."""
         try:
             return self.rows(step, self._own)
         except UserError as error:
             return error
 
     def rows(self, step: int, own: slice) -> Sample:
-        """Some rows of the batch of ``step``, with the keypoints that their annotated bodies give, see
-        ``with_posed_keypoints``. Raises ``UserError`` where a shard cannot be read, and for confidences outside [0, 1].
+        """Return the rows ``own`` of the batch of ``step``, with the keypoints of their annotated bodies.
+
+        See ``with_posed_keypoints``. Raise ``UserError`` where a shard cannot be read, and for confidences outside
+        [0, 1].
         """
         positions, partitions = self._positions(step, own)
         sources, rows = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
@@ -79,7 +81,7 @@ class Stream(Dataset[Any]):
             places.append(np.flatnonzero(sources == source))
             part, pictures[source] = self._read(source, rows[places[-1]])
             parts.append(part)
-        inside = np.concatenate([np.arange(len(some)) for some in places])
+        inside = np.concatenate([np.arange(len(members)) for members in places])
         back = np.argsort(np.concatenate(places))
         sample, inside = take(join(parts), torch.from_numpy(back)), inside[back]
         for points in (sample["keypoints_2d"], sample["keypoints_3d"]):
@@ -96,19 +98,19 @@ class Stream(Dataset[Any]):
         return with_posed_keypoints(changed, self._body)
 
     def annotation(self, at_most: int) -> Sample:
-        """What is known of the first samples there will be, without images."""
+        """Return the annotation of the first samples of the stream, without images."""
         count = min(at_most, sum(store.count("train") for store in self._stores))
         sources, rows = self._partitions[0].samples(np.arange(count))
         return join([self._read(source, rows[sources == source])[0] for source in np.unique(sources).tolist()])
 
     def _positions(self, step: int, own: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Number of each row in its partition, and its partition."""
+        """Return the position of each row in its rank partition, and its partition."""
         of_partition = self._config.optim.batch // len(self._partitions)
         partitions, places = np.divmod(np.arange(own.start, own.stop), of_partition)
         return step * of_partition + places, partitions
 
     def _read(self, source: int, rows: np.ndarray) -> tuple[Sample, PictureOf]:
-        """The annotation of some rows of a data set, without images, and their pictures."""
+        """Return the annotation of ``rows`` of a data set, without images, and their pictures."""
         store = self._stores[source]
         if isinstance(store, ShardStore) or _bytes(store) > _CACHED_BYTES:
             sample, picture = store.people(rows, "train")
@@ -121,9 +123,9 @@ class Stream(Dataset[Any]):
         return sample, lambda number, framing: of_all(int(rows[number]), framing)
 
     def batches(self, first: int, last: int, workers: int, device: torch.device) -> Iterator[Sample]:
-        """Those of the steps from ``first`` to before ``last``, made ahead by ``workers`` processes, or here by none.
+        """Yield the batches of the steps ``first`` to ``last`` - 1, prefetched by ``workers`` processes, or made here.
 
-        Raises ``UserError`` where a shard cannot be read.
+        Raise ``UserError`` where a shard cannot be read.
         """
         return prefetch(self, range(first, last), workers, device)
 
@@ -133,7 +135,7 @@ def _bytes(store: CropDataset) -> int:
 
 
 def _rest_pelvis(body: Body) -> tuple[Tensor, Tensor]:
-    """Where the pelvis rests, metres: (3,) and what each beta adds (3,10); it depends linearly on them."""
+    """Return the pelvis at rest, metres (3,), and what each beta adds (3,10); it is linear in them."""
     betas = torch.cat([torch.zeros(1, 10), torch.eye(10)])
     rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
     places = body.cpu().joints(rest, betas=betas)[:, index("pelvis")]
@@ -145,9 +147,9 @@ _DIED = re.compile(r"DataLoader worker \(pid")
 
 
 def prefetch(batches: Dataset[Any], steps: range, workers: int, device: torch.device) -> Iterator[Sample]:
-    """``batches[step]`` of each step, made by ``workers`` processes, or here by none.
+    """Yield ``batches[step]`` of each step, prefetched by ``workers`` processes; without workers it is made here.
 
-    Raises the ``UserError`` that a batch is in place of a sample. See ``worker_errors``.
+    Raise the ``UserError`` that a worker returned in place of a sample. See ``worker_errors``.
     """
     loader: Any = (batches[step] for step in steps)
     if workers:
@@ -168,16 +170,16 @@ def prefetch(batches: Dataset[Any], steps: range, workers: int, device: torch.de
 
 
 def started(batches: Iterator[Sample]) -> Iterator[Sample]:
-    """The same batches, the first of them made by now: to start the processes that make them is no time of a step."""
+    """Return the same batches, the first already made, so that no step's time includes the start of the workers."""
     first = list(islice(batches, 1))
     return chain(first, batches)
 
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Turns the death of a process that makes batches into a ``UserError``.
+    """Turn the death of a worker process into a ``UserError``.
 
-    Torch raises it from a signal handler: at whatever the training is busy with, not only where it waits for a batch.
+    Torch raises it from a signal handler: anywhere in the training, not only where it waits for a batch.
     """
     try:
         yield
@@ -193,7 +195,7 @@ def worker_errors() -> Iterator[None]:
 
 
 def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processes: int) -> int:
-    """``choice``, or for -1 as many as help: none on a CPU where everything is held in memory, else up to 8 a GPU.
+    """Return ``choice``, or for -1 as many workers as help: none on a CPU with all crops cached, else up to 8 a GPU.
 
     ``processes``: those that train on this machine.
     """

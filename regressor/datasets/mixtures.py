@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,42 +49,44 @@ The last four are those of ``mix_all``: no public text that we found gives them,
 NAMED = {"mix_all": MIX_ALL, "mix_tokenhmr": MIX_TOKENHMR}
 
 
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """``stores`` by name; ``shares``: of a batch, by name, of those that are trained on; ``note``: that in words."""
 
-    def __init__(self, stores: dict[str, CropDataset], mix: str = "") -> None:
-        self.stores = stores
+    stores: dict[str, CropDataset]
+    shares: dict[str, float]
+    note: str
+
+    @classmethod
+    def weighted(cls, stores: dict[str, CropDataset], mix: str = "") -> Mixture:
+        """Return ``stores`` by the weights in ``mix``, or by their numbers of training samples.
+
+        Raise ``UserError`` for a mixture of other data sets.
+        """
         counts = {name: store.count("train") for name, store in stores.items() if "train" in store.splits}
-        counts = {name: count for name, count in counts.items() if count}
-        self.shares, self.note = _shares(counts, mix)
+        return cls(stores, *_shares({name: count for name, count in counts.items() if count}, mix))
 
     @classmethod
     def of(cls, crops: CropDataset | Mixture) -> Mixture:
-        """Crops as a mixture of one."""
-        return crops if isinstance(crops, Mixture) else cls({Path(str(crops.path)).stem: crops})
+        """Return crops as a mixture of one."""
+        return crops if isinstance(crops, Mixture) else cls.weighted({Path(str(crops.path)).stem: crops})
 
     def at_size(self, size: int) -> Mixture:
-        """The same at ``size`` pixels, see ``CropDataset.at_size``."""
-        return self._of({name: store.at_size(size) for name, store in self.stores.items()})
+        """Return the same at ``size`` pixels, see ``CropDataset.at_size``."""
+        return replace(self, stores={name: store.at_size(size) for name, store in self.stores.items()})
 
     def as_predicted(self, aspect: float) -> Mixture:
-        """The same in the crops of prediction, see ``CropDataset.as_predicted``."""
-        return self._of({name: store.as_predicted(aspect) for name, store in self.stores.items()})
-
-    def _of(self, stores: dict[str, CropDataset]) -> Mixture:
-        """The same people and shares, from ``stores`` of the same names."""
-        out = object.__new__(Mixture)
-        out.stores, out.shares, out.note = stores, self.shares, self.note
-        return out
+        """Return the same in the crops of prediction, see ``CropDataset.as_predicted``."""
+        return replace(self, stores={name: store.as_predicted(aspect) for name, store in self.stores.items()})
 
     @property
     def digest(self) -> str:
-        """Names the content, and the shares: one store's own digest where there is but one."""
+        """Return the digest of the content and the shares: the store's own where there is only one."""
         parts = [(name, store.digest, self.shares.get(name, 0.0)) for name, store in self.stores.items()]
         return parts[0][1] if len(parts) == 1 else hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def check_digest(self, digest: str) -> None:
-        """Raise ``UserError`` where this is not what a run with ``digest`` is trained on, by its digest or content."""
+        """Raise ``UserError`` unless the digest is ``digest``, that of a run's data, and the content agrees with it."""
         if self.digest != digest:
             raise fail("This run was trained on other crops", got=self.digest[:12], expected=digest[:12])
         for store in self.stores.values():
@@ -92,30 +94,33 @@ class Mixture:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """How the crops were made: of one store its own, of several by name; ``domain`` where one of them has one."""
-        found = {name: store.attributes for name, store in self.stores.items()}
-        if len(found) == 1:
-            return next(iter(found.values()))
-        domains = {one.get("domain") for one in found.values()}
+        """Return how the crops were made: one store's own attributes, or those of several by name.
+
+        ``domain`` stands beside them where all of them have the same.
+        """
+        by_name = {name: store.attributes for name, store in self.stores.items()}
+        if len(by_name) == 1:
+            return next(iter(by_name.values()))
+        domains = {attributes.get("domain") for attributes in by_name.values()}
         same = {"domain": domains.pop()} if len(domains) == 1 and None not in domains else {}
-        return {**same, "mixture": self.shares, "data_sets": found}
+        return {**same, "mixture": self.shares, "data_sets": by_name}
 
     @property
     def domains(self) -> set[str]:
-        """Of synthetic people among them."""
+        """Return the domains of the synthetic people among them."""
         return {str(store.attributes["domain"]) for store in self.stores.values() if store.attributes.get("domain")}
 
     @property
     def remote(self) -> bool:
-        """Whether any of it is fetched from elsewhere."""
+        """Return whether any of it comes from a URL."""
         return any(store.remote for store in self.stores.values())
 
     def count(self, split: str) -> int:
-        """How many samples a split holds, of all data sets that have it."""
+        """Return how many samples a split holds, over all data sets that have it."""
         return sum(store.count(split) for store in self.stores.values() if split in store.splits)
 
     def some(self, split: str, at_most: int) -> Sample:
-        """``at_most`` samples of a split, evenly from all of it, data set after data set."""
+        """Return ``at_most`` samples of a split, evenly spaced over all of it, data set after data set."""
         owners = [(store, store.count(split)) for store in self.stores.values() if split in store.splits]
         total = sum(count for _, count in owners)
         chosen = np.arange(total) if total <= at_most else np.linspace(0, total - 1, at_most).round().astype(np.int64)
@@ -149,13 +154,13 @@ def open_auxiliary(texts: Sequence[str]) -> list[AuxiliaryData]:
             got=f"{sum(shares.values()):g} in all",
             expected="less than 1",
         )
-    found = []
+    auxiliary = []
     for text, share in shares.items():
         store = open_crops(text).only("train")
         if not store.count("train"):
             raise fail(f"{text} has no training samples to mix in")
-        found.append(AuxiliaryData(Path(text).name if Path(text).is_dir() else Path(text).stem, store, share))
-    return found
+        auxiliary.append(AuxiliaryData(Path(text).name if Path(text).is_dir() else Path(text).stem, store, share))
+    return auxiliary
 
 
 def mix_auxiliary(store: CropDataset, others: Sequence[AuxiliaryData]) -> Mixture:
@@ -173,7 +178,7 @@ def mix_auxiliary(store: CropDataset, others: Sequence[AuxiliaryData]) -> Mixtur
         raise fail("Two data sets have one name", got=twice[0], next_step="Rename one of them")
     shares = [1 - sum(other.share for other in others), *(other.share for other in others)]
     mix = ",".join(f"{name}={share!r}" for name, share in zip(names, shares, strict=True))
-    return Mixture({own: store, **{other.name: other.store for other in others}}, mix)
+    return Mixture.weighted({own: store, **{other.name: other.store for other in others}}, mix)
 
 
 def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
@@ -215,7 +220,7 @@ def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None
         if name in stores:
             raise fail("Two data sets have one name", got=name, next_step="Name one of them: other=PATH")
         stores[name] = open_shards(path, cache) if is_url(path) else open_crops(path)
-    return Mixture(stores, mix)
+    return Mixture.weighted(stores, mix)
 
 
 def _found(paths: Sequence[str], lists: tuple[Path, ...] = ()) -> list[tuple[str, str]]:

@@ -39,10 +39,10 @@ class ShuffledSampler:
             here = np.flatnonzero(epochs == epoch)
             groups = np.searchsorted(ends, places[here], side="right")
             for group in np.unique(groups).tolist():
-                some = here[groups == group]
-                members = shards[group * self._buffer : (group + 1) * self._buffer]
+                members = here[groups == group]
+                buffered = shards[group * self._buffer : (group + 1) * self._buffer]
                 first = ends[group - 1] if group else 0
-                out[some] = self._shuffled(epoch, group, members)[places[some] - first]
+                out[members] = self._shuffled(epoch, group, buffered)[places[members] - first]
         return out
 
     def _shuffled(self, epoch: int, group: int, shards: np.ndarray) -> np.ndarray:

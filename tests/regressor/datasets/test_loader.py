@@ -143,7 +143,7 @@ def test_settings_that_cannot_be_are_named(setting):
 
 
 def test_as_many_shards_stay_open_as_are_drawn_from(data, config, open_body, monkeypatch):
-    """Two windows of two shards, for one partition, or three for two; none is opened again within a window."""
+    """Two shuffle buffers of two shards for one partition, three for two; no shard is opened twice in a pass."""
     opened = []
     real = ShardStore._opening
     monkeypatch.setattr(ShardStore, "_opening", lambda self, shard: opened.append(shard.file) or real(self, shard))

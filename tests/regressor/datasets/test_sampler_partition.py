@@ -28,7 +28,7 @@ def test_partitions_share_out_every_sample_evenly(counts, partitions):
             assert start + count <= first[shard] + counts[shard], "no part reaches over the end of its shard"
 
 
-def test_each_lane_has_all_of_very_few():
+def test_each_partition_has_all_of_very_few_samples():
     assert [partition_rows([2, 1], partition, 4) for partition in range(4)] == [[(0, 2), (2, 1)]] * 4
 
 
