@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DecoderConfig
@@ -72,9 +73,9 @@ class QueryLayer(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         # Spelled out: with few, narrow heads PyTorch's fused attention takes several times as long backward on a CPU.
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=self.heads) for x in (q, k, v))
         attention = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-        return (attention.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+        return rearrange(attention.to(v.dtype) @ v, "b h n d -> b n (h d)")
 
 
 class QueryDecoder(nn.Module):
@@ -101,7 +102,7 @@ class QueryDecoder(nn.Module):
 
     def forward(self, features: Tensor, geometry: Tensor) -> Decoded:
         """Features (B,channels,H,W), geometry (B,G) of the crop → ``Decoded``."""
-        tokens = features.flatten(2).transpose(1, 2)
+        tokens = rearrange(features, "b c h w -> b (h w) c")
         queries, places = self.pointing(tokens, self.grid)
         if self.layers:
             tokens = tokens + self.position
@@ -192,7 +193,7 @@ class SingleQueryDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Decoded:
         """Features (B,channels,H,W) → ``Decoded`` without soft-argmax keypoints."""
-        tokens = features.flatten(2).transpose(1, 2)
+        tokens = rearrange(features, "b c h w -> b (h w) c")
         x = self.query.expand(len(tokens), -1)
         for layer in self.layers:
             x = layer(x, tokens)

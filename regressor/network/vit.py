@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -37,8 +38,8 @@ class Block(nn.Module):
         return x + self._sometimes(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        out: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        out: Tensor = self.out(rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
         return out
 
     def _sometimes(self, branch: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class ViT(nn.Module):
         """Normalised crops (B,3,S,S) → patches (B,N,width) float32, without their positions."""
         margin = (self.size - self.grid[1] * PATCH) // 2
         x: Tensor = self.patch(images[..., margin : self.size - margin])
-        return x.flatten(2).transpose(1, 2).float()
+        return rearrange(x, "b c h w -> b (h w) c").float()
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised crops (B,3,S,S) → features (B,width,S/16,3S/64) of the middle three quarters of the columns."""
@@ -98,7 +99,7 @@ class ViT(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return self.norm(x).transpose(1, 2).unflatten(2, self.grid)
+        return rearrange(self.norm(x), "b (h w) c -> b c h w", h=self.grid[0])
 
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.positions, std=0.02)
