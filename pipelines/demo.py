@@ -70,7 +70,7 @@ def run_one(settings: Settings, target: str, say: Say) -> Path:
 
 def check_given(settings: Settings) -> None:
     """Raise ``UserError`` unless mocap, photo and box are what the last stage, minutes from now, can use."""
-    from regressor.datasets.cropping import read_image
+    from regressor.datasets.image_files import read_image
     from regressor.geometry.boxes import check_box, parse_box
     from tokenizer.mocap.files import find_files
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from regressor.checkpoints.regressor_file import load_regressor
 from regressor.datasets.crop_dataset import CropDataset, open_crops
-from regressor.datasets.cropping import read_image
+from regressor.datasets.image_files import read_image
 from regressor.network.model import Regressor
 from regressor.people.predict import synthetic_warning
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer

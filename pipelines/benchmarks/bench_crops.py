@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from regressor.datasets.cropping import Framing, read_image
+from regressor.datasets.cropping import Framing
+from regressor.datasets.image_files import read_image
 from regressor.datasets.prepare import StoreOptions
 from regressor.datasets.shard_file import encode_person
 from regressor.datasets.synthetic.appearance import varied_background

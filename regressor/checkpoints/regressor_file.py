@@ -71,7 +71,7 @@ def load_regressor(
     """
     state = read_exported(path)
     vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
-    check_vocabulary(f"Regressor {path}", state["tokenizer"], vocabulary)
+    check_tokenizer_digest(f"Regressor {path}", state["tokenizer"], vocabulary)
     config = from_dict(RegressorConfig, state["config"])
     _check_sizes(config, state["network"], path)
     target = resolve_device(device)
@@ -137,7 +137,7 @@ def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
         )
 
 
-def check_vocabulary(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:
+def check_tokenizer_digest(what: str, digest: str, tokenizer: FrozenTokenizer) -> None:
     """Raise ``UserError`` unless ``tokenizer`` is the artifact whose digest was noted down."""
     if digest != tokenizer.digest:
         raise fail(

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from tokenizer.engine.errors import fail
 
-from .image_files import decode_image, read_image
 from .image_header import image_header, jpeg_header
 from .shard_file import REMEDY
 
@@ -156,9 +155,6 @@ def _seen(image_from_crop: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarra
     """First and last x, y (2,) of the whole pixels around what a crop shows; not cut off at the image's edges."""
     corners = np.array([[x, y, 1] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)]) @ image_from_crop.T + 0.5
     return np.floor(corners.min(0) + _EDGE_PX), np.ceil(corners.max(0) - _EDGE_PX)
-
-
-__all__ = ["cut_crop", "decode_image", "read_image", "whole_pixel_box"]
 
 
 def whole_pixel_box(box: np.ndarray) -> np.ndarray:

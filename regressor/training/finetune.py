@@ -21,7 +21,7 @@ from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.atomic import write_text_atomically
-from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
+from tokenizer.engine.training.memory import DISK_FULL_ADVICE, disk_errors, memory_errors
 from tokenizer.engine.training.precision import resolve_device
 from tokenizer.engine.training.run import RunFolder, RunOptions, removed_on_error
 
@@ -35,7 +35,7 @@ from ..datasets.shards import INDEX
 from ..network.model import Regressor, normalise
 from ..sample import Sample, num_samples, take, to_device
 from .initialization import check_same_start, starting_config
-from .train import MEMORY_STEP, Progress, train_regressor
+from .train import OOM_ADVICE, Progress, train_regressor
 from .validation import choose_criterion, joint_errors, known_figures, score_predictions
 
 RESULT = "finetune.json"
@@ -130,8 +130,8 @@ def finetune_config(
 NO_CALLBACKS = Callbacks()
 
 
-@memory_errors("in fine-tuning", MEMORY_STEP)
-@disk_errors(DISK_STEP)
+@memory_errors("in fine-tuning", OOM_ADVICE)
+@disk_errors(DISK_FULL_ADVICE)
 def finetune(
     photographs: Photographs,
     start: Path,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.distributed import rank, sum_over_ranks, without_exchange, world_size
-from tokenizer.engine.training.precision import tensor_cores
+from tokenizer.engine.training.precision import allow_tf32
 from tokenizer.engine.training.scaling import LossScale
 
 from ..config import RegressorConfig
@@ -51,17 +51,17 @@ def forward_backward(
         torch.manual_seed(seed_of(config, step))
         with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
             device = some["image"].device
-            with tensor_cores(device):
+            with allow_tf32(device):
                 prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
             part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
-            with tensor_cores(device):
+            with allow_tf32(device):
                 # The shares of all processes add up, where DDP takes the mean.
                 scale.scale(world_size() * torch.stack(list(part.values())).sum()).backward()
         terms = {name: terms.get(name, 0) + term.detach() for name, term in part.items()}
     return terms
 
 
-def without_gradient(regressor: Regressor, body: Body, tokenizer: FrozenTokenizer) -> dict[str, nn.Parameter]:
+def unused_parameters(regressor: Regressor, body: Body, tokenizer: FrozenTokenizer) -> dict[str, nn.Parameter]:
     """Trained parameters that no term of the loss reaches, by name: a head whose terms all have weight 0.
 
     What a term reaches does not depend on the samples: where nothing is known, or a block is left out, gradients are

@@ -15,7 +15,7 @@ from tokenizer.engine.config import from_dict, to_dict
 from tokenizer.engine.errors import fail
 
 from ..checkpoints.backbones import saved_backbone
-from ..checkpoints.regressor_file import check_body, check_vocabulary, load_strictly, read_exported
+from ..checkpoints.regressor_file import check_body, check_tokenizer_digest, load_strictly, read_exported
 from ..config import DataConfig, RegressorConfig
 from ..geometry.camera import ray_rotation, translation_to_crop_camera
 from ..network.heads import MixerTokenHead, TokenHead
@@ -84,7 +84,7 @@ def about_start(path: str | Path, config: RegressorConfig, tokenizer: FrozenToke
     """
     state = read_exported(path)
     _check_network(path, from_dict(RegressorConfig, state["config"]), config)
-    check_vocabulary(f"Regressor {path}", state["tokenizer"], tokenizer)
+    check_tokenizer_digest(f"Regressor {path}", state["tokenizer"], tokenizer)
     check_body(path, state["provenance"], body)
     return {"file": Path(path).name, "sha256": _sha256(path), "provenance": state["provenance"]}
 

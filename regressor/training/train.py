@@ -15,15 +15,15 @@ from torch import nn
 from tokenizer import Body, FrozenTokenizer
 from tokenizer.engine.config import from_dict, to_dict
 from tokenizer.engine.distributed import (
+    broadcast_tensors,
     check_batch_division,
-    content_from_rank_0,
     data_parallel,
     from_rank_0,
-    on_every_rank,
     own_device,
     process_group,
     processes_here,
     rank,
+    run_on_all_ranks,
     sum_over_ranks,
     world_size,
 )
@@ -31,12 +31,17 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.files.state_files import save_state
 from tokenizer.engine.training.averaging import WeightAverage
 from tokenizer.engine.training.best_weights import BestWeights
-from tokenizer.engine.training.budget import Plan, Schedule, validated_on
+from tokenizer.engine.training.budget import Plan, StepBudget, num_validation_samples
 from tokenizer.engine.training.checkpoint import save_checkpoint
 from tokenizer.engine.training.compilation import compile_in_place
 from tokenizer.engine.training.gpu import GpuUse
-from tokenizer.engine.training.memory import DISK_STEP, disk_errors, memory_errors
-from tokenizer.engine.training.precision import ResolvedPrecision, resolve_device, resolve_precision, try_kernels
+from tokenizer.engine.training.memory import DISK_FULL_ADVICE, disk_errors, memory_errors
+from tokenizer.engine.training.precision import (
+    ResolvedPrecision,
+    enable_cudnn_benchmark,
+    resolve_device,
+    resolve_precision,
+)
 from tokenizer.engine.training.run import NEW_RUN, RunFolder, RunOptions
 from tokenizer.engine.training.scaling import LossScale
 from tokenizer.engine.training.schedule import warmup_cosine, warmup_share
@@ -44,19 +49,19 @@ from tokenizer.engine.training.tensorboard import writer_class
 from tokenizer.engine.training.throughput import Throughput
 
 from ..checkpoints.backbones import start_from_backbone
-from ..checkpoints.regressor_file import check_vocabulary, export_run, load_strictly
+from ..checkpoints.regressor_file import check_tokenizer_digest, export_run, load_strictly
 from ..config import RegressorConfig, check_tokens
 from ..datasets.crop_dataset import CropDataset
 from ..datasets.loader import Stream, started, wanted_workers, worker_errors
 from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..sample import to_device
-from .gradients import forward_backward, without_gradient
+from .gradients import forward_backward, unused_parameters
 from .initialization import about_backbone, about_start, check_same_start, start_from_means, start_from_regressor
 from .optimizer import frozen_parts, make_optimizer
 from .validation import Validation
 
-MEMORY_STEP = (
+OOM_ADVICE = (
     "Start another run with --set optim.accumulate=4 (the same steps, a quarter of the batch at a time) or a smaller "
     "optim.batch; a ViT needs far less with --set backbone.gradient_checkpointing=true"
 )
@@ -90,7 +95,7 @@ def train_regressor(
     run folder), and where memory runs out.
     """
     mixture = Mixture.of(crops)
-    with process_group(), memory_errors("in training", MEMORY_STEP), disk_errors(DISK_STEP), worker_errors():
+    with process_group(), memory_errors("in training", OOM_ADVICE), disk_errors(DISK_FULL_ADVICE), worker_errors():
         run_path = Path(run_path)
         run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, mixture, tokenizer, body, options))
         with run.removed_if_it_fails_early():
@@ -113,11 +118,11 @@ def _train(
     # 1. Settings: rank 0 resolved device and precision once, and wrote them into the run.
     config = from_dict(RegressorConfig, run.config["regressor"])
     optim = config.optim
-    device = on_every_rank(lambda: own_device(resolve_device(config.device)))
+    device = run_on_all_ranks(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Data: worker processes prefetch batches; the validation samples stay in memory.
-    on_every_rank(mixture.check_digest, run.config["crops"])  # each machine may read its own copy
+    run_on_all_ranks(mixture.check_digest, run.config["crops"])  # each machine may read its own copy
     mixture = mixture.at_size(config.image_size)
     size = optim.batch // world_size()
     stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
@@ -126,26 +131,26 @@ def _train(
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer, body = tokenizer.to(device), body.to(device)
-    regressor = on_every_rank(build_regressor, config, tokenizer, precision).to(device)
+    regressor = run_on_all_ranks(build_regressor, config, tokenizer, precision).to(device)
     network = regressor.network
     _initialize(network, tokenizer, stream, config, options if run.state is None else NEW_RUN)
-    frozen = on_every_rank(frozen_parts, network, config.backbone.trainable)
-    learner = _Learner(network, config, device, precision)
-    schedule = Schedule(run.path, _plan(config, mixture), run.state)
+    frozen = run_on_all_ranks(frozen_parts, network, config.backbone.trainable)
+    train_state = _TrainState(network, config, device, precision)
+    budget = StepBudget(run.path, _plan(config, mixture), run.state)
     if run.state is not None:
-        learner.load(run.state)
+        train_state.load(run.state)
         run.state = None  # as large as everything else together
     forward = _prepare_forward(regressor, body, tokenizer, frozen)
-    optimizer, scale, average = learner.optimizer, learner.scale, learner.average
+    optimizer, scale, average = train_state.optimizer, train_state.scale, train_state.average
 
-    # 4. Steps. Every random draw comes from (seed, step); the schedule knows the progress.
+    # 4. Steps. Every random draw comes from (seed, step); the budget knows the progress.
     pace, gpu = Throughput(), GpuUse(device)
     workers = wanted_workers(mixture, config.data.workers, device, processes_here())
-    batches = started(stream.batches(schedule.step, schedule.most, workers, device))
+    batches = started(stream.batches(budget.step, budget.max_steps, workers, device))
     warmup = warmup_share(optim.warmup, optim.steps, optim.budget_s)
-    schedule.start()
-    while schedule.left:
-        step, began = schedule.step, time.monotonic()
+    budget.start()
+    while budget.steps_left:
+        step, began = budget.step, time.monotonic()
         batch = to_device(next(batches), device)
         waited = time.monotonic() - began
         terms = forward_backward(forward, batch, body, tokenizer, config, step, scale)
@@ -156,36 +161,38 @@ def _train(
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
         if not all(map(math.isfinite, values[:-1])) or scale.should_abort(values[-1]):
             from_rank_0(_stop, run, stream, config, step, record)
-        for group, factor in zip(optimizer.param_groups, learner.factors, strict=True):
-            group["lr"] = factor * optim.lr * warmup_cosine(schedule.progress, schedule.growth, warmup=warmup)
+        for group, factor in zip(optimizer.param_groups, train_state.lr_factors, strict=True):
+            group["lr"] = factor * optim.lr * warmup_cosine(budget.progress, budget.progress_per_step, warmup=warmup)
         if not scale.step(optimizer, values[-1]):
             del record["gradient_norm"]
         elif average is not None:
             average.update(network, step)
         pace.add(optim.batch, time.monotonic() - began, waited)
-        step = schedule.advance()
+        step = budget.advance()
         if average is None or validation is None:
             continue
 
         # 5. Log, validate, save. The checkpoint comes last, so that a resumed run logs each figure once.
         machine = pace.figures()
-        if step % 50 == 0 or not schedule.left:
+        if step % 50 == 0 or not budget.steps_left:
             machine |= {**scale.figures(), **gpu.figures()}
             run.log({"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **machine})
-        if schedule.due("validation"):
-            with schedule.timed("validation"):
+        if budget.due("validation"):
+            with budget.timed("validation"):
                 averaged = Regressor(average.module, tokenizer, config, precision=precision).eval()
                 figures = validation.figures(step, averaged, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **figures})
             record[validation.criterion] = figures[validation.criterion]
-            learner.best.update(step, figures, validation.criterion, average.module)
-        if schedule.due("checkpoint"):
+            train_state.best.update(step, figures, validation.criterion, average.module)
+        if budget.due("checkpoint"):
             # The best weights are in the same file, so that both are of one moment.
-            with schedule.timed("checkpoint"):
-                state = {"seconds": run.seconds, "tokenizer": tokenizer.digest, "schedule": schedule.state_dict()}
-                save_checkpoint(run.checkpoints, step, {**state, **learner.state_dict()}, keep=config.keep_checkpoints)
+            with budget.timed("checkpoint"):
+                state = {"seconds": run.seconds, "tokenizer": tokenizer.digest, "schedule": budget.state_dict()}
+                save_checkpoint(
+                    run.checkpoints, step, {**state, **train_state.state_dict()}, keep=config.keep_checkpoints
+                )
         if progress is not None:
-            progress(step, step + schedule.left, {**record, **machine, **schedule.figures()})
+            progress(step, step + budget.steps_left, {**record, **machine, **budget.figures()})
 
 
 def _initialize(
@@ -197,16 +204,16 @@ def _initialize(
 ) -> None:
     """Start from a backbone, and from another regressor or from the means of the training annotation."""
     if options.backbone is not None:
-        on_every_rank(start_from_backbone, network, options.backbone)
+        run_on_all_ranks(start_from_backbone, network, options.backbone)
     if options.start is not None:
-        on_every_rank(start_from_regressor, network, options.start)
+        run_on_all_ranks(start_from_regressor, network, options.start)
         return
     # The other ranks take over the weights of rank 0, but not its buffers.
-    annotation = content_from_rank_0(from_rank_0(stream.annotation, _ANNOTATION_FOR_MEANS), torch.device("cpu"))
+    annotation = broadcast_tensors(from_rank_0(stream.annotation, _ANNOTATION_FOR_MEANS), torch.device("cpu"))
     start_from_means(network, tokenizer, annotation, relative=config.head.orientation == "ray")
 
 
-class _Learner:
+class _TrainState:
     """Everything that a step changes: network, optimizer, loss scale, and on rank 0 average and best weights."""
 
     def __init__(
@@ -214,7 +221,7 @@ class _Learner:
     ) -> None:
         self.network, self._device = network, device
         self.average = WeightAverage(network, config.optim.average) if rank() == 0 else None
-        self.optimizer, self.factors = on_every_rank(make_optimizer, network, config.optim)
+        self.optimizer, self.lr_factors = run_on_all_ranks(make_optimizer, network, config.optim)
         self.scale, self.best = LossScale(device, precision), BestWeights()
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,8 +237,8 @@ class _Learner:
 
     def load(self, state: dict[str, Any]) -> None:
         """Load a checkpoint, which rank 0 has read."""
-        load_strictly(self.network, content_from_rank_0(state["network"], self._device), what="the checkpoint")
-        self.optimizer.load_state_dict(content_from_rank_0(state["optimizer"], self._device))
+        load_strictly(self.network, broadcast_tensors(state["network"], self._device), what="the checkpoint")
+        self.optimizer.load_state_dict(broadcast_tensors(state["optimizer"], self._device))
         if self.average is not None:
             load_strictly(self.average.module, state["average"], what="the checkpoint")
         if "scale" in state:
@@ -246,11 +253,8 @@ def _prepare_forward(
     network, config = regressor.network, regressor.config
     device = next(network.parameters()).device
     if world_size() > 1:
-        # DDP waits for the gradient of each parameter that asks for one. (Letting it search does not help: what the
-        # network puts out counts as used there, though no term of the loss looks at it.)
-        for weight in without_gradient(regressor, body, tokenizer).values():
-            weight.requires_grad_(False)
-    try_kernels(device)
+        _freeze_unused_parameters(regressor, body, tokenizer)
+    enable_cudnn_benchmark(device)
     if config.compile:
         compile_in_place((network.backbone, network.decoder, network.pose_head), device)
     forward = data_parallel(regressor.train())
@@ -259,9 +263,18 @@ def _prepare_forward(
     return forward
 
 
+def _freeze_unused_parameters(regressor: Regressor, body: Body, tokenizer: FrozenTokenizer) -> None:
+    """Freeze parameters that no term of the loss reaches: DDP waits for the gradient of every other one.
+
+    Letting DDP search does not help: outputs of the network count as used, though no term of the loss looks at them.
+    """
+    for weight in unused_parameters(regressor, body, tokenizer).values():
+        weight.requires_grad_(False)
+
+
 def _plan(config: RegressorConfig, mixture: Mixture) -> Plan:
     """Return the steps and events of the training; a validation costs about as many steps as it has batches."""
-    samples = min(mixture.count("val"), validated_on(config.data.val_samples, config.optim.budget_s))
+    samples = min(mixture.count("val"), num_validation_samples(config.data.val_samples, config.optim.budget_s))
     return Plan(
         config.optim.steps,
         config.optim.budget_s,
@@ -284,7 +297,7 @@ def _open_run(
         writer_class()
     if options.resume:
         run = RunFolder.resume(path)
-        check_vocabulary(f"The run in {path}", run.config["tokenizer"], tokenizer)
+        check_tokenizer_digest(f"The run in {path}", run.config["tokenizer"], tokenizer)
         mixture.check_digest(run.config["crops"])
         _check_data(from_dict(RegressorConfig, run.config["regressor"]), mixture)
         if run.state is None:
@@ -326,7 +339,7 @@ def _check_data(config: RegressorConfig, mixture: Mixture) -> None:
         raise fail(
             "These crops cannot be trained on",
             got=f"{counts['train']} train and {counts['val']} val crops",
-            expected="both splits filled",
+            expected="samples in train and in val",
             next_step="Make more of them, or `prepare` with --val-share",
         )
     for name, store in mixture.at_size(config.image_size).stores.items():
@@ -342,4 +355,8 @@ def _check_data(config: RegressorConfig, mixture: Mixture) -> None:
 def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
     path = run.path / "nan_batch.pt"
     save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
-    raise fail(f"Non-finite loss at step {step}", got=figures, next_step=f"See {path}; a lower optim.lr often helps")
+    raise fail(
+        f"Non-finite loss or gradient at step {step}",
+        got=figures,
+        next_step=f"See {path}; a lower optim.lr often helps",
+    )

@@ -12,7 +12,7 @@ from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance
 from tokenizer.body.skeleton import index
 from tokenizer.engine.errors import fail
-from tokenizer.engine.training.budget import validated_on
+from tokenizer.engine.training.budget import num_validation_samples
 from tokenizer.engine.training.run import RunFolder
 
 from ..config import RegressorConfig
@@ -115,8 +115,8 @@ class Validation:
     ) -> None:
         crops, budget_s = mixture.as_predicted(config.backbone.aspect), config.optim.budget_s
         self._run = run
-        self._samples = crops.some("val", validated_on(config.data.val_samples, budget_s))
-        self._panels = Panels(crops, validated_on(config.pictures, budget_s, least=0))
+        self._samples = crops.some("val", num_validation_samples(config.data.val_samples, budget_s))
+        self._panels = Panels(crops, num_validation_samples(config.pictures, budget_s, least=0))
         self._true_bodies = {name: body.to(device) for name, body in true_bodies.items()}
         self.criterion = f"val_{choose_criterion(config, self._samples)}"
         if self.criterion != f"val_{config.best_by}":

@@ -111,7 +111,7 @@ def test_both_stages_train_predict_and_encode_without_what_only_posix_has(tmp_pa
     code = """
 import numpy as np
 from pipelines.demo import run_command
-from regressor.datasets.cropping import read_image
+from regressor.datasets.image_files import read_image
 run = lambda *words: run_command(tuple(map(str, words)))
 os.makedirs("motion/cmu")
 for name, most in (("clip", 0.1), ("other", 0.3)):

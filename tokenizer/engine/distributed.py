@@ -150,7 +150,7 @@ def without_exchange(module: nn.Module) -> AbstractContextManager[object]:
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def on_every_rank(make: Callable[..., T], *arguments: Any) -> T:
+def run_on_all_ranks(make: Callable[..., T], *arguments: Any) -> T:
     """What ``make(*arguments)`` returns, on each process its own; it must not wait for the others.
 
     A ``UserError`` of any is raised in all, as a ``CommonError``: that of the first of them.
@@ -175,7 +175,7 @@ def from_rank_0(make: Callable[..., T], *arguments: Any) -> T:
     lists and tuples.
 
     Of a large tensor the others learn shape and type alone (it is on the device ``meta``): those that need its content
-    get it by ``content_from_rank_0``. A ``UserError`` there is raised everywhere, as a ``CommonError``.
+    get it by ``broadcast_tensors``. A ``UserError`` there is raised everywhere, as a ``CommonError``.
     """
     if world_size() == 1:
         return make(*arguments)
@@ -193,7 +193,7 @@ def from_rank_0(make: Callable[..., T], *arguments: Any) -> T:
     return cast(T, value if rank() == 0 else message[0])
 
 
-def content_from_rank_0(value: T, device: torch.device) -> T:
+def broadcast_tensors(value: T, device: torch.device) -> T:
     """``value``, or a part of it, as ``from_rank_0`` gave it, with the content of its tensors on every process.
 
     Elsewhere than on rank 0, whose ``value`` is returned as it is, large tensors come to lie on ``device``; they travel

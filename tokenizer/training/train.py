@@ -18,29 +18,29 @@ from ..body.rotations import axis_angle_to_matrix
 from ..config import OptimConfig, TokenizerConfig
 from ..engine.config import from_dict, to_dict
 from ..engine.distributed import (
+    broadcast_tensors,
     check_batch_division,
-    content_from_rank_0,
     data_parallel,
     from_rank_0,
     mean_over_ranks,
-    on_every_rank,
     own_device,
     process_group,
     rank,
+    run_on_all_ranks,
     world_size,
 )
 from ..engine.errors import fail
 from ..engine.files.state_files import save_state
 from ..engine.training.averaging import WeightAverage
 from ..engine.training.best_weights import BestWeights
-from ..engine.training.budget import Plan, Schedule, validated_on
+from ..engine.training.budget import Plan, StepBudget, num_validation_samples
 from ..engine.training.checkpoint import save_checkpoint
 from ..engine.training.compilation import compile_in_place
-from ..engine.training.memory import DISK_STEP, disk_errors, memory_errors
-from ..engine.training.precision import ResolvedPrecision, autocast, resolve_device, resolve_precision, tensor_cores
+from ..engine.training.memory import DISK_FULL_ADVICE, disk_errors, memory_errors
+from ..engine.training.precision import ResolvedPrecision, allow_tf32, autocast, resolve_device, resolve_precision
 from ..engine.training.run import NEW_RUN, Export, RunFolder, RunOptions
 from ..engine.training.scaling import LossScale
-from ..engine.training.schedule import grown, warmup_cosine, warmup_milestones, warmup_share
+from ..engine.training.schedule import linear_ramp, warmup_cosine, warmup_milestones, warmup_share
 from ..engine.training.tensorboard import writer_class
 from ..evaluation.reconstruction import evaluate_tokenizer
 from ..mocap.store import PoseStore
@@ -71,7 +71,7 @@ def train_tokenizer(
     divided, or a non-finite loss or gradient (the batch is saved in the run folder).
     """
     next_step = "Start another run with a smaller --set optim.batch"
-    with process_group(), memory_errors("in training", next_step), disk_errors(DISK_STEP):
+    with process_group(), memory_errors("in training", next_step), disk_errors(DISK_FULL_ADVICE):
         run_path = Path(run_path)
         run = RunFolder(run_path, *from_rank_0(_open_run, run_path, config, store, options))
         with run.removed_if_it_fails_early():
@@ -86,12 +86,12 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
     # 1. Settings: rank 0 resolved device and precision once, and wrote them into the run.
     config = from_dict(TokenizerConfig, run.config["tokenizer"])
     optim = config.optim
-    device = on_every_rank(lambda: own_device(resolve_device(config.device)))
+    device = run_on_all_ranks(lambda: own_device(resolve_device(config.device)))
     precision = resolve_precision(config.precision, device)
 
     # 2. Poses, on the training device as a whole.
     poses = torch.from_numpy(store.poses("train")).to(device)
-    at_most = validated_on(config.val_poses, config.optim.budget_s)
+    at_most = num_validation_samples(config.val_poses, config.optim.budget_s)
     held_out = torch.from_numpy(evenly_spread(store.poses("val"), at_most)).to(device)
     mixture = Mixture.of(store, config.mix)
     if rank() == 0:
@@ -104,15 +104,15 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
     tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
     body = body.to(device)
     subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
-    learner = _Learner(tokenizer, config, device, precision)
+    train_state = _TrainState(tokenizer, config, device, precision)
     if run.state is not None:
-        learner.load(run.state)
+        train_state.load(run.state)
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
     forward = data_parallel(_Forward(tokenizer, device, precision))
-    optimizer, scale, average = learner.optimizer, learner.scale, learner.average
+    optimizer, scale, average = train_state.optimizer, train_state.scale, train_state.average
 
-    # 4. Steps. Every random draw comes from (seed, step); the schedule knows the progress.
+    # 4. Steps. Every random draw comes from (seed, step); the budget knows the progress.
     plan = Plan(
         optim.steps,
         optim.budget_s,
@@ -120,17 +120,17 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
         config.checkpoint_every,
         validation_steps=-(-len(held_out) // optim.batch),
     )
-    schedule = Schedule(run.path, plan, run.state)
-    while schedule.left:
-        step = schedule.step
+    budget = StepBudget(run.path, plan, run.state)
+    while budget.steps_left:
+        step = budget.step
         whole = draw_batch(poses, mixture, config, step)
         batch = whole.share(rank(), world_size())
-        with tensor_cores(device):
+        with allow_tf32(device):
             output, moved = forward(batch)
-        terms = _loss_terms(output, moved, batch, body, subset, config, schedule.progress)
+        terms = _loss_terms(output, moved, batch, body, subset, config, budget.progress)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
-        with tensor_cores(device):
+        with allow_tf32(device):
             scale.scale(stacked.sum()).backward()
         scale.unscale(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), optim.clip or math.inf)
@@ -140,36 +140,36 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
         if not all(map(math.isfinite, values[:-1])) or scale.should_abort(values[-1]):
             from_rank_0(_stop, run, step, whole.poses, record)
         for group in optimizer.param_groups:
-            group["lr"] = optim.lr * rate_factor(optim, schedule)
+            group["lr"] = optim.lr * rate_factor(optim, budget)
         if not scale.step(optimizer, values[-1]):
             del record["gradient_norm"]
         elif average is not None:
             average.update(tokenizer, step)
-        step = schedule.advance()
+        step = budget.advance()
         if average is None:
             continue
 
         # 5. Log, validate, save. The checkpoint comes last, so that a resumed run logs each figure once.
-        if step % 50 == 0 or not schedule.left:
+        if step % 50 == 0 or not budget.steps_left:
             run.log(
                 {"step": step, "seconds": round(run.seconds, 2), "loss": sum(values[:-1]), **record, **scale.figures()}
             )
-        if schedule.due("validation"):
-            with schedule.timed("validation"):
+        if budget.due("validation"):
+            with budget.timed("validation"):
                 report = evaluate_tokenizer(average.module, held_out, body)
             run.log({"step": step, "seconds": round(run.seconds, 2), **{f"val_{k}": v for k, v in report.items()}})
             record["val_mpjpe_mm"] = report["mpjpe_mm"]
-            learner.best.update(step, report, "mpjpe_mm", average.module)
-        if schedule.due("checkpoint"):
+            train_state.best.update(step, report, "mpjpe_mm", average.module)
+        if budget.due("checkpoint"):
             # The best weights are in the same file, so that both are of one moment.
-            with schedule.timed("checkpoint"):
-                state = {"seconds": run.seconds, "schedule": schedule.state_dict(), **learner.state_dict()}
+            with budget.timed("checkpoint"):
+                state = {"seconds": run.seconds, "schedule": budget.state_dict(), **train_state.state_dict()}
                 save_checkpoint(run.checkpoints, step, state, keep=config.keep_checkpoints)
         if progress is not None:
-            progress(step, step + schedule.left, {**record, **schedule.figures()})
+            progress(step, step + budget.steps_left, {**record, **budget.figures()})
 
 
-class _Learner:
+class _TrainState:
     """Everything that a step changes: tokenizer, optimizer, loss scale, and on rank 0 average and best weights."""
 
     def __init__(
@@ -196,8 +196,8 @@ class _Learner:
 
     def load(self, state: dict[str, Any]) -> None:
         """Load a checkpoint, which rank 0 has read."""
-        self.tokenizer.load_state_dict(content_from_rank_0(state["tokenizer"], self._device))
-        self.optimizer.load_state_dict(content_from_rank_0(state["optimizer"], self._device))
+        self.tokenizer.load_state_dict(broadcast_tensors(state["tokenizer"], self._device))
+        self.optimizer.load_state_dict(broadcast_tensors(state["optimizer"], self._device))
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         if "scale" in state:
@@ -218,7 +218,7 @@ def _loss_terms(
     terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
     terms["commitment"] = config.loss.commitment_weight * output.commitment
     if moved is not None:
-        weight = config.loss.consistency_weight * grown(progress, config.loss.consistency_grows)
+        weight = config.loss.consistency_weight * linear_ramp(progress, config.loss.consistency_grows)
         terms["consistency"] = weight * consistency_loss(output.latents, moved)
     return terms
 
@@ -242,7 +242,7 @@ def _open_run(
         raise fail(
             "The pose store cannot be trained on",
             got=f"{counts[0]} train and {counts[1]} val poses",
-            expected="both splits filled",
+            expected="samples in train and in val",
             next_step="Prepare more clips, or raise --val-fraction",
         )
     device = resolve_device(config.device)
@@ -263,7 +263,7 @@ def evenly_spread(poses: np.ndarray, at_most: int) -> np.ndarray:
 def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -> None:
     save_state(run.path / "nan_batch.pt", {"step": step, "poses": poses.cpu()})
     raise fail(
-        f"Non-finite loss at step {step}",
+        f"Non-finite loss or gradient at step {step}",
         got=figures,
         next_step=f"See {run.path / 'nan_batch.pt'}; a lower optim.lr often helps",
     )
@@ -284,14 +284,14 @@ class _Forward(nn.Module):
         return output, moved
 
 
-def rate_factor(config: OptimConfig, schedule: Schedule) -> float:
+def rate_factor(config: OptimConfig, budget: StepBudget) -> float:
     """The learning rate of the next step, as a share of the peak rate."""
-    progress, growth = schedule.progress, schedule.growth
+    progress, per_step = budget.progress, budget.progress_per_step
     warmup = warmup_share(config.warmup, config.steps, config.budget_s)
     if config.schedule == "cosine":
-        return warmup_cosine(progress, growth, warmup=warmup)
+        return warmup_cosine(progress, per_step, warmup=warmup)
     milestones = tuple(milestone / config.steps for milestone in config.milestones)
-    return warmup_milestones(progress, growth, warmup=warmup, milestones=milestones, gamma=config.gamma)
+    return warmup_milestones(progress, per_step, warmup=warmup, milestones=milestones, gamma=config.gamma)
 
 
 def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from regressor.datasets.cropping import read_image
+from regressor.datasets.image_files import read_image
 from regressor.geometry.boxes import read_boxes
 from regressor.people.jobs import checked, jobs_of
 from tokenizer.engine.errors import UserError

@@ -128,7 +128,7 @@ def test_assumed_intrinsics_golden():
 
 
 def test_a_box_sees_only_its_pixels(regressor_file, tokenizer, open_body, photo):
-    from regressor.datasets.cropping import read_image
+    from regressor.datasets.image_files import read_image
 
     regressor = load_regressor(regressor_file, tokenizer=tokenizer)
     image = read_image(photo)

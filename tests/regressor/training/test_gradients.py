@@ -8,7 +8,7 @@ import pytest
 
 from regressor.config import PUBLISHED_LOSS, LossConfig, preset
 from regressor.network.model import build_regressor
-from regressor.training.gradients import without_gradient
+from regressor.training.gradients import unused_parameters
 
 
 def paper_like(tiny_config):
@@ -39,5 +39,5 @@ def test_what_no_term_reaches_is_known(tokenizer, tiny_config, open_body, zero, 
     for config in [*small, *(replace(paper_like(tiny_config), loss=loss) for loss in (LossConfig(), PUBLISHED_LOSS))]:
         config = replace(config, loss=replace(config.loss, **weights))
         regressor = build_regressor(config, tokenizer).train()
-        assert without_gradient(regressor, open_body, tokenizer).keys() == unreached
+        assert unused_parameters(regressor, open_body, tokenizer).keys() == unreached
         assert regressor.network.backbone.training and all(w.grad is None for w in regressor.parameters())

@@ -161,7 +161,7 @@ def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, 
 def test_fp16_gives_up_when_every_step_overflows(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**100))
     monkeypatch.setattr(scaling, "_IN_A_ROW", 3)
-    with pytest.raises(UserError, match=r"Non-finite loss at step 3.*nan_batch"):
+    with pytest.raises(UserError, match=r"Non-finite loss or gradient at step 3.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", replace(tiny_config, precision="fp16"), open_body)
     assert (tmp_path / "run" / "nan_batch.pt").exists()
 
@@ -208,7 +208,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
 ):
     nothing = torch.full((6, 10), float("nan"))
     crops = other_crops(tmp_path / "nan.h5", annotated_people, {"train": 6, "val": 6}, betas=nothing)
-    with pytest.raises(UserError, match=r"Non-finite loss at step 0.*nan_batch"):
+    with pytest.raises(UserError, match=r"Non-finite loss or gradient at step 0.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", tiny_config, open_body)
     assert load_state(tmp_path / "run" / "nan_batch.pt")["image"].shape == (4, 3, 32, 32)
 

@@ -181,7 +181,7 @@ def test_stability_counts_unchanged_ids(store, tmp_path, open_body):
 
 def test_a_loss_that_is_no_number_stops_and_saves_the_batch(store, tmp_path, open_body):
     config = replace(SMALL, optim=replace(SMALL.optim, lr=1e30, warmup=0, clip=1e30))
-    with pytest.raises(UserError, match="Non-finite loss at step"):
+    with pytest.raises(UserError, match="Non-finite loss or gradient at step"):
         train_tokenizer(store, tmp_path / "run", config, open_body)
     saved = torch.load(tmp_path / "run" / "nan_batch.pt", weights_only=True)
     assert saved["poses"].shape == (64, 21, 3)

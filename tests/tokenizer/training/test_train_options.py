@@ -187,7 +187,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(store,
         return value + (0 * value).sqrt() if len(calls) == 8 else value
 
     monkeypatch.setattr(train, "consistency_loss", broken)
-    with pytest.raises(UserError, match="Non-finite loss at step 7"):
+    with pytest.raises(UserError, match="Non-finite loss or gradient at step 7"):
         train_tokenizer(store, tmp_path / "run", SMALL, open_body)
     saved = torch.load(tmp_path / "run" / "nan_batch.pt", weights_only=True)
     whole = draw_batch(torch.from_numpy(store.poses("train")), Mixture.of(store, ""), SMALL, 7)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..distributed import from_rank_0, on_every_rank, rank
+from ..distributed import from_rank_0, rank, run_on_all_ranks
 from ..errors import fail
 from ..files.atomic import append_line, write_bytes_atomically
 from .run import DECISIONS
@@ -70,17 +70,18 @@ class Plan:
         return max(share, _APART_S / self.budget_s) if self.budget_s else share
 
 
-def validated_on(count: int, budget_s: float, *, least: int = 16) -> int:
+def num_validation_samples(count: int, budget_s: float, *, least: int = 16) -> int:
     """How many of ``count`` samples to validate on (or people to paint): under a time budget of less than two minutes
     as much fewer, so that most of it is left to train, but ``least`` of them."""
     return max(min(count, least), int(count * min(1.0, budget_s / _SHORT_S))) if budget_s else count
 
 
-class Schedule:
-    """Where a training is on its way; ``state`` is the checkpoint that it resumes from, if any.
+class StepBudget:
+    """How many steps a training has done and has left, under a time budget or not; ``state`` is the checkpoint that it
+    resumes from, if any.
 
-    All processes of a training call the same methods in the same order; ``decisions.jsonl`` in ``folder`` is the first
-    one's. Raises ``UserError`` for a file of decisions that is none.
+    All processes call the same methods in the same order; rank 0 writes ``decisions.jsonl`` in ``folder``. Raise
+    ``UserError`` for a file that holds no decisions.
     """
 
     def __init__(self, folder: Path, plan: Plan, state: Mapping[str, Any] | None = None) -> None:
@@ -90,43 +91,43 @@ class Schedule:
         kept = (state or {}).get("schedule") or _of_older_checkpoint(plan, self.step, state)
         self._since, self._base, self._planned = kept["since"], kept["base"], kept["planned"]
         self._next, self._pace = kept["next"], kept["pace"]
-        self.left = self._planned - (self.step - self._since)
+        self.steps_left = self._planned - (self.step - self._since)
         """How many steps are left, as decided so far."""
         self._before = self.progress
         self._file = folder / DECISIONS
         self._first = rank() == 0 and plan.budget_s > 0
-        self._recorded = on_every_rank(lambda: _read(self._file) if self._first else {})
+        self._recorded = run_on_all_ranks(lambda: _read(self._file) if self._first else {})
         self._watch = _Watch(kept["seconds"], dict(kept["costs"]))
 
     @property
     def progress(self) -> float:
         """From 0 to 1, how much of the way is done."""
-        if not self.left:
+        if not self.steps_left:
             return 1.0
         return self._base + (1 - self._base) * ((self.step - self._since) / self._planned)
 
     @property
-    def growth(self) -> float:
+    def progress_per_step(self) -> float:
         """What the next step adds to ``progress``."""
-        return (1 - self.progress) / max(1, self.left)
+        return (1 - self.progress) / max(1, self.steps_left)
 
     @property
-    def most(self) -> int:
+    def max_steps(self) -> int:
         """How many steps there can be in all."""
-        return self._plan.steps if self.left else self.step
+        return self._plan.steps if self.steps_left else self.step
 
     def start(self) -> None:
         """Let the clock run from here; what was done before, this time, is no time of training."""
-        self._watch.go_on(self._watch.decided_at)
+        self._watch.set_seconds(self._watch.decided_at)
 
     def advance(self) -> int:
         """Note that a step is done, and decide anew where that is due; how many are done now."""
         self._before = self.progress
-        self.step, self.left = self.step + 1, self.left - 1
-        if self._plan.budget_s and self.left and self.step == self._next:
+        self.step, self.steps_left = self.step + 1, self.steps_left - 1
+        if self._plan.budget_s and self.steps_left and self.step == self._next:
             decision = Decision(**from_rank_0(self._decide))
             self._base, self._since = self.progress, self.step
-            self.left = self._planned = min(decision.left, self._plan.steps - self.step)
+            self.steps_left = self._planned = min(decision.left, self._plan.steps - self.step)
             self._next = decision.next
         if self._first and self._watch.marked_at is None:
             self._watch.mark(self.step)  # a session's first step is slower than those after it
@@ -135,7 +136,7 @@ class Schedule:
     def due(self, event: Event) -> bool:
         """Whether the last step was one after which there is a validation, or a checkpoint: the ``event``."""
         share = self._plan.share(event)
-        return not self.left or math.floor(self.progress / share + 1e-9) > math.floor(self._before / share + 1e-9)
+        return not self.steps_left or math.floor(self.progress / share + 1e-9) > math.floor(self._before / share + 1e-9)
 
     @contextmanager
     def timed(self, event: Event) -> Iterator[None]:
@@ -166,7 +167,7 @@ class Schedule:
     def _decide(self) -> dict[str, Any]:
         decision = self._recorded.get(self.step)
         if decision is not None:
-            self._watch.go_on(decision.seconds)
+            self._watch.set_seconds(decision.seconds)
         else:
             decision = self._new_decision()
             append_line(self._file, json.dumps(asdict(decision)), sync=True)
@@ -211,7 +212,7 @@ class _Watch:
         """Since the training began, over all sessions."""
         return monotonic() - self._began
 
-    def go_on(self, seconds: float) -> None:
+    def set_seconds(self, seconds: float) -> None:
         """Let the clock show ``seconds`` now: those of a decision that is repeated."""
         self._began = monotonic() - seconds
 

@@ -32,7 +32,7 @@ def memory_errors(doing: str, next_step: str) -> Iterator[None]:
         ) from None
 
 
-DISK_STEP = "Free some disk space, then resume with --resume"
+DISK_FULL_ADVICE = "Free some disk space, then resume with --resume"
 _DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 

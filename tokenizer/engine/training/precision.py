@@ -105,7 +105,7 @@ def autocast(device: torch.device, precision: ResolvedPrecision) -> AbstractCont
 
 
 @contextmanager
-def tensor_cores(device: torch.device) -> Iterator[None]:
+def allow_tf32(device: torch.device) -> Iterator[None]:
     """Within, float32 products on a CUDA device may round their factors to TF32, ten bits, and so run on tensor cores.
 
     For the networks and the gradients of a training; a body computed so would be off by a millimetre.
@@ -121,7 +121,7 @@ def tensor_cores(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def try_kernels(device: torch.device) -> None:
+def enable_cudnn_benchmark(device: torch.device) -> None:
     """Let a CUDA device try its convolutions on the first batch and keep the fastest: for batches of one size."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

@@ -42,6 +42,6 @@ def warmup_milestones(
     return float(gamma ** sum(progress >= milestone for milestone in milestones))
 
 
-def grown(progress: float, share: float) -> float:
+def linear_ramp(progress: float, share: float) -> float:
     """From 0 at the start evenly to 1 at ``share`` of the way, and 1 from there on; always 1 where ``share`` is 0."""
     return min(1.0, progress / share) if share > 0 else 1.0

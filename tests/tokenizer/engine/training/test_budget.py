@@ -22,7 +22,7 @@ from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import save_state
 from tokenizer.engine.training import budget
-from tokenizer.engine.training.budget import Plan, Schedule
+from tokenizer.engine.training.budget import Plan, StepBudget
 from tokenizer.engine.training.checkpoint import load_latest
 from tokenizer.engine.training.run import RunFolder, RunOptions
 from tokenizer.training import train
@@ -55,7 +55,7 @@ def decisions(folder):
 def walk(schedule, clock, cost, validation=0.0):
     """Take every step at ``cost(step)`` seconds; progress after each."""
     way = []
-    while schedule.left:
+    while schedule.steps_left:
         clock.now += cost(schedule.step)
         schedule.advance()
         way.append(schedule.progress)
@@ -66,11 +66,11 @@ def walk(schedule, clock, cost, validation=0.0):
 
 
 def test_a_fixed_number_of_steps_looks_at_no_clock(tmp_path, clock):
-    schedule = Schedule(tmp_path, Plan(10, 0.0, validate_every=4, checkpoint_every=3))
+    schedule = StepBudget(tmp_path, Plan(10, 0.0, validate_every=4, checkpoint_every=3))
     seen = []
-    while schedule.left:
+    while schedule.steps_left:
         clock.now += 1e9
-        assert schedule.progress == schedule.step / 10 and schedule.growth == pytest.approx(0.1)
+        assert schedule.progress == schedule.step / 10 and schedule.progress_per_step == pytest.approx(0.1)
         step = schedule.advance()
         seen.append((step, schedule.due("validation"), schedule.due("checkpoint")))
     assert [step for step, validates, _ in seen if validates] == [4, 8, 10]
@@ -80,9 +80,9 @@ def test_a_fixed_number_of_steps_looks_at_no_clock(tmp_path, clock):
 
 @pytest.mark.parametrize(("steps", "every"), [(12_000, 500), (200_000, 2500), (1000, 1), (77, 13)])
 def test_validations_stand_where_they_stood(tmp_path, steps, every):
-    schedule = Schedule(tmp_path, Plan(steps, 0.0, validate_every=every, checkpoint_every=steps))
+    schedule = StepBudget(tmp_path, Plan(steps, 0.0, validate_every=every, checkpoint_every=steps))
     at = []
-    while schedule.left:
+    while schedule.steps_left:
         if schedule.advance() and schedule.due("validation"):
             at.append(schedule.step)
     assert at == [step for step in range(1, steps + 1) if step % every == 0 or step == steps]
@@ -95,7 +95,7 @@ def test_the_steps_follow_the_time(tmp_path, clock, change):
     def cost(step):
         return 2.0 if step == 0 else 0.125 if clock.now < 1032 else 0.125 * change
 
-    way = walk(Schedule(tmp_path, PLAN), clock, cost)
+    way = walk(StepBudget(tmp_path, PLAN), clock, cost)
     took = clock.now - 1000
     assert 64 - 0.125 * max(1, change) <= took <= 64 + 0.125 * max(1, change)
     assert len(way) == pytest.approx(240 + 256 / change, rel=0.05)
@@ -107,7 +107,7 @@ def test_the_steps_follow_the_time(tmp_path, clock, change):
 @pytest.mark.parametrize("seconds", [0.3, 5.9, 7.0, 100.0])
 def test_six_seconds_are_at_most_six_seconds_and_one_step(tmp_path, clock, seconds):
     """However long a step takes, the first one of all included."""
-    way = walk(Schedule(tmp_path, replace(PLAN, budget_s=6.0)), clock, lambda step: seconds)
+    way = walk(StepBudget(tmp_path, replace(PLAN, budget_s=6.0)), clock, lambda step: seconds)
     assert clock.now - 1000 < 6 + seconds and len(way) >= max(1, int(6 / seconds)) and way[-1] == 1
 
 
@@ -115,7 +115,7 @@ def test_validations_are_inside_the_budget(tmp_path, clock, monkeypatch):
     """Three of four seconds each; that after the last step is guessed before one was measured."""
     monkeypatch.setattr(budget, "_APART_S", 20.0)
     plan = replace(PLAN, validate_every=PLAN.steps // 3 + 1, validation_steps=32)
-    way = walk(Schedule(tmp_path, plan), clock, lambda step: 0.125, validation=4.0)
+    way = walk(StepBudget(tmp_path, plan), clock, lambda step: 0.125, validation=4.0)
     assert 63.5 <= clock.now - 1000 <= 64.125 and len(way) == pytest.approx(52 * 8, abs=4)
     first = decisions(tmp_path)[1]
     assert first["step"] == 2 and first["left"] == int((64 - 0.25 - 4) / 0.125)
@@ -123,14 +123,14 @@ def test_validations_are_inside_the_budget(tmp_path, clock, monkeypatch):
 
 def test_a_slow_first_step_leaves_time_for_the_validation_after_the_last(tmp_path, clock):
     plan = replace(PLAN, budget_s=6.0, validation_steps=2)
-    walk(Schedule(tmp_path, plan), clock, lambda step: 5.0, validation=2.5)
+    walk(StepBudget(tmp_path, plan), clock, lambda step: 5.0, validation=2.5)
     assert clock.now - 1000 == 7.5
 
 
 def test_a_budget_spends_little_on_validations_it_did_not_plan_for(tmp_path, clock):
     """At most one for each minute of the budget, though 500 of 100,000 steps apart were asked for."""
-    schedule, count = Schedule(tmp_path, replace(PLAN, budget_s=192.0, validate_every=500)), 0
-    while schedule.left:
+    schedule, count = StepBudget(tmp_path, replace(PLAN, budget_s=192.0, validate_every=500)), 0
+    while schedule.steps_left:
         clock.now += 0.125
         schedule.advance()
         count += schedule.due("validation")
@@ -141,7 +141,7 @@ def test_a_decision_is_on_disk_before_the_step_that_uses_it(tmp_path, clock, mon
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (fsync(file), synced.append(decisions(tmp_path)[-1]["step"])))
-    schedule = Schedule(tmp_path, PLAN)
+    schedule = StepBudget(tmp_path, PLAN)
     for _ in range(5):
         clock.now += 1
         schedule.advance()
@@ -149,15 +149,15 @@ def test_a_decision_is_on_disk_before_the_step_that_uses_it(tmp_path, clock, mon
 
 
 def test_a_decision_cut_off_while_written_is_made_again(tmp_path, clock):
-    walk(Schedule(tmp_path, PLAN), clock, lambda step: 1.0)
+    walk(StepBudget(tmp_path, PLAN), clock, lambda step: 1.0)
     file, whole = tmp_path / "decisions.jsonl", decisions(tmp_path)
     file.write_text(file.read_text()[:-1])
     clock.now = 5000.0
-    walk(Schedule(tmp_path, PLAN), clock, lambda step: 1.0)
+    walk(StepBudget(tmp_path, PLAN), clock, lambda step: 1.0)
     assert decisions(tmp_path) == whole
     file.write_text('{"step": 3, "left"\n')
     with pytest.raises(UserError, match=r"decisions.jsonl does not hold what a training has decided"):
-        Schedule(tmp_path, PLAN)
+        StepBudget(tmp_path, PLAN)
 
 
 FIRST = {"step": 1, "left": 9, "next": 2, "seconds": 1.0, "pace": None}
@@ -189,15 +189,15 @@ def test_damaged_decisions_are_one_message(tmp_path, damage):
     good = json.dumps(FIRST).encode() + b"\n"
     file.write_bytes(good + (damage if isinstance(damage, bytes) else json.dumps({**FIRST, **damage}).encode() + b"\n"))
     with pytest.raises(UserError, match=r"does not hold what a training has decided.* line 2.*or remove it"):
-        Schedule(tmp_path, PLAN)
+        StepBudget(tmp_path, PLAN)
     file.write_bytes(good + b"\xff\0 cut off")
-    Schedule(tmp_path, PLAN)
+    StepBudget(tmp_path, PLAN)
     assert file.read_bytes() == good
 
 
 def test_without_its_decisions_a_training_goes_on_by_the_clock(tmp_path, clock):
     """From the place of its checkpoint, for as much time as was left there."""
-    schedule = Schedule(tmp_path, PLAN)
+    schedule = StepBudget(tmp_path, PLAN)
     for _ in range(64):
         clock.now += 0.5
         schedule.advance()
@@ -205,7 +205,7 @@ def test_without_its_decisions_a_training_goes_on_by_the_clock(tmp_path, clock):
     (tmp_path / "decisions.jsonl").unlink()
     clock.now += 1e6
     began = clock.now
-    way = walk(Schedule(tmp_path, PLAN, state), clock, lambda step: 0.5)
+    way = walk(StepBudget(tmp_path, PLAN, state), clock, lambda step: 0.5)
     assert clock.now - began == 32 and len(way) == 64 and way[0] == pytest.approx(0.508, abs=0.01) and way[-1] == 1
     assert decisions(tmp_path)[0]["step"] > 64
 
@@ -244,12 +244,14 @@ def test_the_command_says_that_the_budget_stays(store, tmp_path, monkeypatch):
 
 def test_what_is_decided_is_repeated_whatever_the_clock_shows(tmp_path, clock):
     """Only where nothing is decided the clock counts, from the last decision on."""
-    way = walk(Schedule(tmp_path, PLAN), clock, lambda step: 0.5)
+    way = walk(StepBudget(tmp_path, PLAN), clock, lambda step: 0.5)
     file = tmp_path / "decisions.jsonl"
-    assert walk(Schedule(tmp_path, PLAN), clock, lambda step: 100.0) == way
+    assert walk(StepBudget(tmp_path, PLAN), clock, lambda step: 100.0) == way
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:10]))
-    replayed = walk(Schedule(tmp_path, PLAN), clock, lambda step: 100.0 if step < json.loads(lines[9])["step"] else 0.5)
+    replayed = walk(
+        StepBudget(tmp_path, PLAN), clock, lambda step: 100.0 if step < json.loads(lines[9])["step"] else 0.5
+    )
     assert replayed == way and decisions(tmp_path) == [json.loads(line) for line in lines]
 
 
@@ -362,7 +364,7 @@ def test_run_folders_of_before_go_on(store, tmp_path, open_body):
 
 def test_a_budget_not_yet_decided_on_counts_the_time_of_before(tmp_path, clock):
     """A checkpoint of an older version, killed in its first steps."""
-    way = walk(Schedule(tmp_path, PLAN, {"step": 20, "seconds": 60.0}), clock, lambda step: 0.5)
+    way = walk(StepBudget(tmp_path, PLAN, {"step": 20, "seconds": 60.0}), clock, lambda step: 0.5)
     assert clock.now - 1000 == 4 and len(way) == 8
 
 
@@ -383,10 +385,10 @@ def test_validation_looks_at_a_fixed_part_of_many_poses(store, tmp_path, open_bo
 
 
 def test_short_budgets_are_not_spent_on_validation():
-    at = [budget.validated_on(10_000, seconds) for seconds in (0, 6, 60, 120, 3600)]
+    at = [budget.num_validation_samples(10_000, seconds) for seconds in (0, 6, 60, 120, 3600)]
     assert at == [10_000, 500, 5000, 10_000, 10_000]
-    assert [budget.validated_on(50, 6.0), budget.validated_on(5, 6.0)] == [16, 5]
-    assert [budget.validated_on(8, seconds, least=0) for seconds in (6, 60, 300)] == [0, 4, 8]
+    assert [budget.num_validation_samples(50, 6.0), budget.num_validation_samples(5, 6.0)] == [16, 5]
+    assert [budget.num_validation_samples(8, seconds, least=0) for seconds in (6, 60, 300)] == [0, 4, 8]
 
 
 def test_old_checkpoints_are_pruned_as_configured(store, tmp_path, open_body):

@@ -92,9 +92,9 @@ def test_auto_takes_no_emulated_bf16(monkeypatch):
 
 def test_tensor_cores_are_for_networks_on_cuda_alone():
     before = torch.get_float32_matmul_precision()
-    with precision.tensor_cores(CPU):
+    with precision.allow_tf32(CPU):
         assert torch.get_float32_matmul_precision() == before
-    with pytest.raises(ZeroDivisionError), precision.tensor_cores(torch.device("cuda")):
+    with pytest.raises(ZeroDivisionError), precision.allow_tf32(torch.device("cuda")):
         assert torch.get_float32_matmul_precision() == "high"
         raise ZeroDivisionError
     assert torch.get_float32_matmul_precision() == before

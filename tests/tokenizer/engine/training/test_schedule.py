@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tokenizer.engine.training.schedule import grown, warmup_cosine, warmup_share
+from tokenizer.engine.training.schedule import linear_ramp, warmup_cosine, warmup_share
 
 
 def test_schedule_golden():
@@ -20,5 +20,5 @@ def test_schedule_golden():
 
 
 def test_growth_by_hand():
-    assert [grown(progress, 0.5) for progress in (0, 0.25, 0.5, 1)] == [0, 0.5, 1, 1]
-    assert [grown(progress, 1) for progress in (0, 0.25, 1)] == [0, 0.25, 1] and grown(0, 0) == 1
+    assert [linear_ramp(progress, 0.5) for progress in (0, 0.25, 0.5, 1)] == [0, 0.5, 1, 1]
+    assert [linear_ramp(progress, 1) for progress in (0, 0.25, 1)] == [0, 0.25, 1] and linear_ramp(0, 0) == 1
