@@ -126,5 +126,5 @@ def note_on_budget(run_path: Path, minutes: float | None) -> None:
     seconds = float(begun.get("optim", {}).get("budget_s", 0.0))
     if 60 * minutes != seconds:
         kept = f"a budget of {seconds / 60:g} minutes" if seconds else "a fixed number of steps"
-        text = f"--minutes {minutes:g} is ignored: this run resumes with its own budget, {kept}"
+        text = f"--minutes {minutes:g} is ignored: this run resumes with {kept}"
         click.echo(f"Note: {text}. For another budget start another run", err=True)

@@ -224,7 +224,7 @@ def test_a_resumed_run_says_that_its_budget_stays(tmp_path, capsys, stage, other
         return capsys.readouterr().err
 
     assert said(144.0, 2.4) == said(144.0, None) == said(0.0, None) == ""
-    assert "--minutes 10 does not count: this run goes on as it began, with a budget of 2.4 minutes" in said(144.0, 10)
+    assert "--minutes 10 is ignored: this run resumes with a budget of 2.4 minutes" in said(144.0, 10)
     assert "with a fixed number of steps" in said(0.0, 10)
 
 
