@@ -125,9 +125,9 @@ def evaluate_keypoints(
         marks.append(seen_keypoints(sample))
         bodies += int((sample["has_body_pose"] | sample["has_global_orient"]).sum())
         for row, regressor in regressors.items():
-            some = to_device(sample, regressor.network.mean_betas.device)
-            prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
-            distances = keypoint_distances(prediction, some, body).cpu()
+            on_device = to_device(sample, regressor.network.mean_betas.device)
+            prediction = regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"])
+            distances = keypoint_distances(prediction, on_device, body).cpu()
             if not distances.isfinite().all():
                 raise fail(f"Non-finite predictions in row {row!r}", got=f"among {num_samples(sample)} samples")
             apart[row].append(distances)

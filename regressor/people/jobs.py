@@ -37,21 +37,21 @@ class Jobs:
 def found_images(given: Sequence[Path]) -> list[Path]:
     """Image files by name: files as they are, of folders the images in them, and of patterns (``photos/*.jpg``, which
     not every shell resolves) what fits. Raises ``UserError`` for a folder or a pattern without any."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in given:
         if path.is_dir():
             inside = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
             if not inside:
                 raise fail(f"No images in {path}", expected=f"names ending in {', '.join(IMAGE_SUFFIXES)}")
-            found += inside
+            files += inside
         elif not path.exists() and glob.has_magic(str(path)):
             inside = sorted(Path(one) for one in glob.glob(str(path)) if Path(one).is_file())  # noqa: PTH207
             if not inside:
                 raise fail(f"No image fits {path}", next_step="Check the path")
-            found += inside
+            files += inside
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | None, whole: bool) -> list[Job]:
@@ -83,8 +83,8 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
     else:
         per_image = [[parse_box(box) for box in boxes]]
     return [
-        Job(image, name, tuple(some), nobody=not some and not whole)
-        for image, name, some in zip(images, _names(images), per_image, strict=True)
+        Job(image, name, tuple(image_boxes), nobody=not image_boxes and not whole)
+        for image, name, image_boxes in zip(images, _names(images), per_image, strict=True)
     ]
 
 

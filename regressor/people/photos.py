@@ -169,11 +169,11 @@ class _Run:
             opened.failed = True
 
     def _predict(self, most: int) -> None:
-        some, self._waiting = self._waiting[:most], self._waiting[most:]
+        batch, self._waiting = self._waiting[:most], self._waiting[most:]
         crops: list[Crops] = []
         people_of: list[tuple[_Open, int]] = []
-        for opened in {id(opened): opened for opened, _ in some}.values():
-            numbers = [number for one, number in some if one is opened and not opened.failed]
+        for opened in {id(opened): opened for opened, _ in batch}.values():
+            numbers = [number for one, number in batch if one is opened and not opened.failed]
             boxes = [opened.boxes[number] for number in numbers]
             try:
                 if boxes:
@@ -249,9 +249,9 @@ def overlay_picture(image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tenso
     smaller = torch.diag(torch.tensor([width / image.shape[1], height / image.shape[0], 1.0])) @ K.cpu()
     front = overlay(front, vertices.cpu(), faces.cpu(), smaller)
     edge = min(height // min(len(vertices), _SIDE_VIEWS), _SIDE_PX)
-    some = vertices[:_SIDE_VIEWS].cpu()
-    some = some - (some.amin(1, keepdim=True) + some.amax(1, keepdim=True)) / 2
+    centred = vertices[:_SIDE_VIEWS].cpu()
+    centred = centred - (centred.amin(1, keepdim=True) + centred.amax(1, keepdim=True)) / 2
     column = np.full((height, edge, 3), 255, np.uint8)
-    sides = np.concatenate(list(side_view(some, faces.cpu(), edge)))
+    sides = np.concatenate(list(side_view(centred, faces.cpu(), edge)))
     column[: len(sides)] = lay_over(column[: len(sides)], sides, 1.0)
     return np.concatenate([front, column], 1)
