@@ -77,7 +77,7 @@ def export_tokenizer(
 def read_artifact(path: str | Path) -> Artifact:
     """Read and check an exported tokenizer; nothing in the file is executed or followed.
 
-    Raises ``UserError`` for a file that is missing, cut short, of another or newer format, with links or external or
+    Raise ``UserError`` for a file that is missing, cut short, of another or newer format, with links or external or
     virtual storage, with a tensor missing, extra, misshapen or not finite (each named), or whose digest does not match.
     """
     path = Path(path)

@@ -54,7 +54,7 @@ def encode_clip(
     """Write the tokens of any motion that ``read_clip`` knows: ``tokens`` (N,T) and all of the clip but its body pose.
 
     Clips in AMASS's layout are read and written in parts, however long they are. Returns the error of decoding the
-    tokens again. Raises ``UserError`` for a clip that cannot be read, holds numbers that are not finite, or is ``out``.
+    tokens again. Raise ``UserError`` for a clip that cannot be read, holds numbers that are not finite, or is ``out``.
     """
     refuse_own_inputs(out, clip)
     errors: list[Tensor] = []
@@ -92,7 +92,7 @@ def encode_clip(
 def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path) -> int:
     """Write the AMASS-layout clip of what ``encode_clip`` wrote, in parts; returns its frames.
 
-    Raises ``UserError`` for a file that is none, or was encoded by another tokenizer.
+    Raise ``UserError`` for a file that is none, or was encoded by another tokenizer.
     """
     refuse_own_inputs(out, tokens)
     with NpzReader(tokens, "tokens") as reader:
@@ -149,7 +149,7 @@ def complete_clip(
     """Write a clip whose ``hidden`` joints (names, or groups of ``LIMBS``) are guessed from the others.
 
     The joints that are not hidden stay as they are. Takes any motion that ``read_clip`` knows, as ``encode_clip``.
-    Returns its frames and what was assumed of it. Raises ``UserError`` for an unknown name or nothing left to see.
+    Returns its frames and what was assumed of it. Raise ``UserError`` for an unknown name or nothing left to see.
     """
     refuse_own_inputs(out, clip)
     visible = visible_joints(hidden)
@@ -183,7 +183,7 @@ def complete(tokenizer: FrozenTokenizer, rotations: Tensor, visible: Tensor) -> 
 
 
 def visible_joints(hidden: list[str]) -> Tensor:
-    """(21,) bool: False for every joint named, or in a group of ``LIMBS`` that is. Raises ``UserError`` otherwise."""
+    """(21,) bool: False for every joint named, or in a group of ``LIMBS`` that is. Raise ``UserError`` otherwise."""
     visible = torch.ones(len(BODY_JOINT_NAMES), dtype=torch.bool)
     for name in hidden:
         for joint in LIMBS.get(name, (name,)):

@@ -88,7 +88,7 @@ class OptimConfig:
     average: float = 0.995
 
     def __post_init__(self) -> None:
-        """Raises ``UserError`` for numbers too small to train by."""
+        """Raise ``UserError`` for numbers too small to train by."""
         require_at_least(self, "optim.", steps=1, budget_s=0, batch=1, lr=0, warmup=0)
 
 
@@ -117,7 +117,7 @@ class TokenizerConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        """Raises ``UserError`` for intervals of no step, and where nothing would be validated on or kept."""
+        """Raise ``UserError`` for intervals of no step, and where nothing would be validated on or kept."""
         require_at_least(self, "", validate_every=1, val_poses=1, checkpoint_every=1, keep_checkpoints=1)
 
 
@@ -167,7 +167,7 @@ AMASS, 80 % of MOYO; it takes every 10th frame of AMASS, which is 12 a second of
 
 
 def preset(name: str) -> TokenizerConfig:
-    """A preset by name. Raises ``UserError`` naming those there are."""
+    """A preset by name. Raise ``UserError`` naming those there are."""
     if name not in PRESETS:
         raise fail(f"Unknown preset {name!r}", expected=f"one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -50,7 +50,7 @@ class FrozenTokenizer(nn.Module):
     def encode(self, rotations: Tensor, visible: Tensor | None = None, *, check: bool = True) -> Tensor:
         """Rotations (...,21,3,3), visible (...,21) bool or None for all → token ids (...,T) int64.
 
-        Raises ``UserError`` for a shape that is not that of 21 body joints, another type than the weights', and, with
+        Raise ``UserError`` for a shape that is not that of 21 body joints, another type than the weights', and, with
         ``check``, which waits for the device, for numbers that are not finite.
         """
         if not isinstance(rotations, Tensor):
@@ -83,7 +83,7 @@ class FrozenTokenizer(nn.Module):
         return ids.view(*lead, self.num_tokens)
 
     def decode(self, ids: Tensor) -> Tensor:
-        """Token ids (...,T) in [0, K) → rotations (...,21,3,3). Raises ``UserError`` for other ids or another T."""
+        """Token ids (...,T) in [0, K) → rotations (...,21,3,3). Raise ``UserError`` for other ids or another T."""
         if not isinstance(ids, Tensor) or ids.dtype not in (torch.int64, torch.int32):
             got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
             raise fail("Token ids have the wrong type", got=got, expected="a torch tensor of int64")
@@ -151,5 +151,5 @@ def _factor_tables(codebook: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
 
 
 def load_tokenizer(path: str | Path) -> FrozenTokenizer:
-    """Read an exported tokenizer for use. Raises ``UserError`` as ``artifact.read_artifact`` does."""
+    """Read an exported tokenizer for use. Raise ``UserError`` as ``artifact.read_artifact`` does."""
     return FrozenTokenizer(read_artifact(path))

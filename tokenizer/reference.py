@@ -45,7 +45,7 @@ KEY_TABLE = {
 def read_reference(path: str | Path) -> tuple[PoseTokenizer, TokenizerConfig]:
     """The tokenizer in a released file, in eval mode, and the ``paper`` preset at its sizes.
 
-    Raises ``UserError`` for a file that is missing, damaged or hostile, and names every tensor that is missing, extra
+    Raise ``UserError`` for a file that is missing, damaged or hostile, and names every tensor that is missing, extra
     or misshapen.
     """
     tensors = _tensors(Path(path))
@@ -73,7 +73,7 @@ def read_reference(path: str | Path) -> tuple[PoseTokenizer, TokenizerConfig]:
 def write_reference(tokenizer: PoseTokenizer, path: str | Path) -> None:
     """Write a ``paper`` tokenizer as the reference's ``{'net': ...}`` with its keys and shapes, in plain containers.
 
-    Raises ``UserError`` for a tokenizer of another architecture.
+    Raise ``UserError`` for a tokenizer of another architecture.
     """
     ours = tokenizer.state_dict()
     missing = sorted(KEY_TABLE.keys() - ours.keys())

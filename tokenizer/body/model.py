@@ -153,7 +153,7 @@ class Body(nn.Module):
     def subset(self, count: int) -> Tensor:
         """(count,) int64, sorted: always the same well-spread vertices, left and right alike.
 
-        Raises ``UserError`` for a count below 1 or above the number of vertices.
+        Raise ``UserError`` for a count below 1 or above the number of vertices.
         """
         if count not in self._subsets:
             if not 0 < count <= len(self.v_template):
@@ -268,7 +268,7 @@ def load_body(
     """The open body (``"open"``), or a SMPL-family file, or the one for ``gender`` in a directory of them.
 
     ``extra_regressor``: npz or pickle with one (19,V) array that regresses keypoints 25-43 from SMPL vertices; without
-    it they follow the rule of the open body, which has none. Raises ``UserError`` for files that are missing, damaged
+    it they follow the rule of the open body, which has none. Raise ``UserError`` for files that are missing, damaged
     or misshapen, and for more betas than there are.
     """
     if str(source) == "open":

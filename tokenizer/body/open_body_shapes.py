@@ -58,15 +58,15 @@ def sample_t_poses(assets: Assets, count: int, seed: int) -> tuple[np.ndarray, d
     opposite = [names.index(_other_side(name)) for name in names]
     heads = (heads + heads[opposite] * [-1, 1, 1]) / 2
     by_name = {name: heads[row] for row, name in enumerate(names)}
-    turns = np.stack([_turn(name, by_name) for name in names])
+    rotations = np.stack([_bone_rotation(name, by_name) for name in names])
     moved = np.empty_like(heads)
     for row, parent in enumerate(parents):
         if parent < 0:
             moved[row] = heads[row]
         else:
-            moved[row] = moved[parent] + np.einsum("nij,nj->ni", turns[parent], heads[row] - heads[parent])
-    shift = moved - np.einsum("bnij,bnj->bni", turns, heads)
-    transforms = np.concatenate([turns, shift[..., None]], -1).astype(np.float32)
+            moved[row] = moved[parent] + np.einsum("nij,nj->ni", rotations[parent], heads[row] - heads[parent])
+    shift = moved - np.einsum("bnij,bnj->bni", rotations, heads)
+    transforms = np.concatenate([rotations, shift[..., None]], -1).astype(np.float32)
     weights = assets.weights.astype(np.float32)
     posed = np.empty_like(vertices)
     for number in range(count):
@@ -75,32 +75,32 @@ def sample_t_poses(assets: Assets, count: int, seed: int) -> tuple[np.ndarray, d
     return posed, {name: moved[row] for row, name in enumerate(names)}
 
 
-def _turn(bone: str, heads: dict[str, np.ndarray]) -> np.ndarray:
+def _bone_rotation(bone: str, heads: dict[str, np.ndarray]) -> np.ndarray:
     """World rotation (count,3,3) that brings a bone from the rest pose of the asset to the T-pose."""
     if bone.endswith(".R"):
-        return _MIRROR @ _turn(_other_side(bone), heads) @ _MIRROR
+        return _MIRROR @ _bone_rotation(_other_side(bone), heads) @ _MIRROR
     base = bone.removesuffix(".L")
     x, y, z = np.eye(3)
     arm = heads["lowerarm01.L"] - heads["upperarm01.L"]
     forearm = heads["wrist.L"] - heads["lowerarm01.L"]
     hinge = np.cross(arm, forearm)
     if base.startswith("upperarm"):
-        return _frame_turn(arm, hinge, x, -y)
+        return _frame_rotation(arm, hinge, x, -y)
     if base.startswith("lowerarm"):
-        return _frame_turn(forearm, hinge, x, -y)
+        return _frame_rotation(forearm, hinge, x, -y)
     if base.startswith(("wrist", "metacarpal", "finger")):
         across = heads["finger2-1.L"] - heads["finger5-1.L"]
-        return _frame_turn(heads["finger3-1.L"] - heads["wrist.L"], across, x, z)
+        return _frame_rotation(heads["finger3-1.L"] - heads["wrist.L"], across, x, z)
     if base.startswith("upperleg"):
         goal = np.array([math.sin(math.radians(4.5)), -1, -math.sin(math.radians(0.5))])
-        return _minimal_turn(heads["lowerleg01.L"] - heads["upperleg01.L"], goal)
+        return _minimal_rotation(heads["lowerleg01.L"] - heads["upperleg01.L"], goal)
     if base.startswith("lowerleg"):
         goal = np.array([-math.sin(math.radians(2)), -1, -math.sin(math.radians(5))])
-        return _minimal_turn(heads["foot.L"] - heads["lowerleg01.L"], goal)
+        return _minimal_rotation(heads["foot.L"] - heads["lowerleg01.L"], goal)
     raised = {"clavicle": 10.0, "shoulder01": 18.0}.get(base, 0.0)
     tilted = {"spine03": 2.0, "spine02": 4.0, "spine01": 6.0, "clavicle": 6.0, "shoulder01": 6.0}.get(base, 0.0)
-    turn = _about_z(math.radians(raised)) @ _about_x(-math.radians(tilted))
-    return np.broadcast_to(turn, (len(arm), 3, 3))
+    rotation = _about_z(math.radians(raised)) @ _about_x(-math.radians(tilted))
+    return np.broadcast_to(rotation, (len(arm), 3, 3))
 
 
 def _frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -110,11 +110,11 @@ def _frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([first, second, np.cross(first, second)], -1)
 
 
-def _frame_turn(first: np.ndarray, second: np.ndarray, to_first: np.ndarray, to_second: np.ndarray) -> np.ndarray:
+def _frame_rotation(first: np.ndarray, second: np.ndarray, to_first: np.ndarray, to_second: np.ndarray) -> np.ndarray:
     return _frame(to_first, to_second) @ np.swapaxes(_frame(first, second), -1, -2)
 
 
-def _minimal_turn(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
+def _minimal_rotation(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
     goal = np.broadcast_to(goal, source.shape)
     axis = np.cross(source, goal)
     return _frame(goal, axis) @ np.swapaxes(_frame(source, axis), -1, -2)

@@ -101,7 +101,7 @@ def _position(name: str, names: tuple[str, ...], kind: str) -> int:
 
 
 def index(joint: str) -> int:
-    """Index of a SMPL joint among the 24, by name. Raises ``UserError`` naming the nearest known joint."""
+    """Index of a SMPL joint among the 24, by name. Raise ``UserError`` naming the nearest known joint."""
     return _position(joint, JOINT_NAMES, "joint")
 
 

@@ -30,7 +30,7 @@ def find_model_file(source: str | Path, gender: str) -> tuple[Path, str]:
 
     Where a directory holds several kinds, SMPL comes before SMPL-H before SMPL-X, and npz before pickles. Returns the
     path and the gender: that of the file's name where the file itself is given and its name says one.
-    Raises ``UserError`` saying what was found, three ways to give it and where to get it.
+    Raise ``UserError`` saying what was found, three ways to give it and where to get it.
     """
     source = Path(source)
     if source.is_file():
@@ -55,7 +55,7 @@ def find_model_file(source: str | Path, gender: str) -> tuple[Path, str]:
 def read_model_file(path: Path, num_betas: int) -> tuple[str, dict[str, np.ndarray]]:
     """The kind (``smpl``, ``smplh``, ``smplx``) and float32 arrays, betas cut to ``num_betas``.
 
-    Raises ``UserError`` naming every key that is missing or misshapen; nothing in a pickle is run.
+    Raise ``UserError`` naming every key that is missing or misshapen; nothing in a pickle is run.
     """
     if path.suffix == ".npz":
         raw = read_npz(path, "body model", _KEYS)
@@ -96,7 +96,7 @@ def read_model_file(path: Path, num_betas: int) -> tuple[str, dict[str, np.ndarr
 def read_extra_regressor(path: str | Path, vertices: int) -> np.ndarray:
     """The one (19, ``vertices``) float32 array of an npz or a pickle: keypoints 25-43 from vertices.
 
-    Raises ``UserError`` for a file that is damaged, or holds none or several of them.
+    Raise ``UserError`` for a file that is damaged, or holds none or several of them.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -118,7 +118,7 @@ def read_extra_regressor(path: str | Path, vertices: int) -> np.ndarray:
 def landmark_vertices(kind: str, template: np.ndarray) -> dict[str, int]:
     """Landmark vertices of a SMPL-family mesh (V,3) by name: those ``smplx`` lists, and two extreme vertices.
 
-    Raises ``UserError`` for a mesh that is not that of its kind.
+    Raise ``UserError`` for a mesh that is not that of its kind.
     """
     from smplx.vertex_ids import vertex_ids
 
@@ -161,7 +161,7 @@ def _kind_and_gender(path: Path) -> tuple[str, str] | None:
 
 
 def _checked_kind(path: Path, raw: dict[str, np.ndarray]) -> tuple[str, int]:
-    """The kind and how many betas the file has. Raises ``UserError`` listing all that does not fit together."""
+    """The kind and how many betas the file has. Raise ``UserError`` listing all that does not fit together."""
     wrong = [
         f"{key} {raw[key].dtype} {raw[key].shape}"
         for key, dimensions in _KEYS.items()

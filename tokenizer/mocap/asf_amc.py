@@ -47,7 +47,7 @@ class _Skeleton:
 def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float = AMC_FPS) -> Clip:
     """Read one clip, turned to z up as AMASS has it.
 
-    Raises ``UserError`` where the skeleton file is not found, or either file is broken (with the line).
+    Raise ``UserError`` where the skeleton file is not found, or either file is broken (with the line).
     """
     path = Path(path)
     asf = _skeleton_file(path)

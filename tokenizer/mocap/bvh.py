@@ -40,7 +40,7 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
     ``joint_map`` is found by the joints' names where it is not given, the unit of length by the length of the legs
     where ``metres_per_unit`` is not. Position channels of joints other than the root and the pelvis are not motion of
     a body and are skipped. A T-pose in front of the motion, which converters put there to show the rest pose, is
-    left out. Raises ``UserError`` for a file that is not BVH, whose joints are of no known skeleton or lack those of
+    left out. Raise ``UserError`` for a file that is not BVH, whose joints are of no known skeleton or lack those of
     the map, whose rest pose cannot be made a T-pose, or whose numbers do not match its header (with the line).
     """
     path = Path(path)
@@ -133,7 +133,7 @@ class _Tokens:
         self.line, self.end = 1, 0
 
     def next(self, expected: str) -> str:
-        """The next word. Raises ``UserError`` at the end of the text."""
+        """The next word. Raise ``UserError`` at the end of the text."""
         word = next(self._words, None)
         if word is None:
             if expected == "HIERARCHY":
@@ -151,7 +151,7 @@ class _Tokens:
         return " ".join(words)
 
     def numbers(self, count: int) -> np.ndarray:
-        """So many numbers. Raises ``UserError`` for other words."""
+        """So many numbers. Raise ``UserError`` for other words."""
         words = [self.next("numbers") for _ in range(count)]
         try:
             return np.array(words, np.float64)
@@ -161,7 +161,7 @@ class _Tokens:
             ) from None
 
     def channels(self, in_joint: bool) -> tuple[str, ...]:
-        """The names behind CHANNELS, as ``Xrotation``. Raises ``UserError`` for others or another number of them."""
+        """The names behind CHANNELS, as ``Xrotation``. Raise ``UserError`` for others or another number of them."""
         line, rest = self.line, self._text[self.end : self._text.find("\n", self.end) % (len(self._text) + 1)].split()
         words: list[str] = []
         count = self.next("a number of channels")

@@ -50,7 +50,7 @@ def checked_clip(
 ) -> Clip:
     """A clip of ``poses`` (n,66), root and body joints in axis-angle, read from ``path``.
 
-    Raises ``UserError`` for no frames, a translation or betas of another length, and values that are not finite numbers
+    Raise ``UserError`` for no frames, a translation or betas of another length, and values that are not finite numbers
     (the first frame is named).
     """
     translation, betas = np.asarray(translation), np.asarray(betas)
@@ -82,7 +82,7 @@ def checked_clip(
 
 
 def checked_rate(path: Path, stated: list[object]) -> float:
-    """Frames a second, the first number among what a file states. Raises ``UserError`` where none is above 0."""
+    """Frames a second, the first number among what a file states. Raise ``UserError`` where none is above 0."""
     values = [np.asarray(value) for value in stated]
     numeric = [value for value in values if value.size == 1 and value.dtype.kind in "iuf"]
     fps = float(numeric[0].reshape(-1)[0]) if numeric else 0.0

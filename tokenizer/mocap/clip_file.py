@@ -45,7 +45,7 @@ class ClipFile:
     _others: dict[str, np.ndarray] = field(default_factory=dict)
 
     def parts(self) -> Iterator[np.ndarray]:
-        """Poses (n, width) of up to ``BATCH`` frames. Raises ``UserError`` for numbers that are not finite."""
+        """Poses (n, width) of up to ``BATCH`` frames. Raise ``UserError`` for numbers that are not finite."""
         if self._reader is None:
             yield from (self._poses[start : start + BATCH] for start in range(0, self.frames, BATCH))
             return
@@ -71,7 +71,7 @@ class ClipFile:
 
 @contextmanager
 def open_clip(path: str | Path, joint_map: JointMap | None = None) -> Iterator[ClipFile]:
-    """Open any motion that ``read_clip`` knows. Raises its ``UserError``."""
+    """Open any motion that ``read_clip`` knows. Raise its ``UserError``."""
     path = Path(path)
     refuse_other_kinds(path)
     if not _is_amass(path):

@@ -39,7 +39,7 @@ class Content:
         return list(self._loaders)
 
     def array(self, name: str) -> np.ndarray:
-        """Read one. Raises ``UserError`` for damage, for objects that are no arrays, and for code."""
+        """Read one. Raise ``UserError`` for damage, for objects that are no arrays, and for code."""
         try:
             value = as_array(self._loaders[name]())
             return _of_numbers(value) if value.dtype.hasobject else value
@@ -67,7 +67,7 @@ class Content:
 
 
 def open_content(path: Path) -> Content:
-    """The content of a file by its suffix. Raises ``UserError`` for one that cannot be read."""
+    """The content of a file by its suffix. Raise ``UserError`` for one that cannot be read."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return Content(path, _npz(path))
@@ -125,7 +125,7 @@ def _plain_array(value: Any) -> Any:
 
 
 def _of_numbers(value: np.ndarray) -> np.ndarray:
-    """An array of numbers that was stored as objects. Raises ``UserError`` for others."""
+    """An array of numbers that was stored as objects. Raise ``UserError`` for others."""
     try:
         return np.array(value.tolist(), np.float64)
     except (TypeError, ValueError):

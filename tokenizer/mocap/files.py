@@ -26,7 +26,7 @@ def find_files(sources: list[Path]) -> list[MocapFile]:
 
     A folder named train, val or test on the way, the innermost, decides the split; where none is named val, clips of
     train are left to be drawn, too. Names begin with the folder given, or the nearest above it that is not named so.
-    Raises ``UserError`` for a source that is not there.
+    Raise ``UserError`` for a source that is not there.
     """
     found: dict[Path, MocapFile] = {}
     for source in sources:

@@ -135,7 +135,7 @@ class FoundMap:
 
 
 def read_joint_map(path: str | Path) -> JointMap:
-    """A JSON object from SMPL joint names to a joint's name or a list of them. Raises ``UserError`` otherwise."""
+    """A JSON object from SMPL joint names to a joint's name or a list of them. Raise ``UserError`` otherwise."""
     try:
         table = read_json(path)
         joint_map = {str(k): (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in table.items()}
@@ -150,7 +150,7 @@ def read_joint_map(path: str | Path) -> JointMap:
 def find_map(joints: Collection[str], path: Path) -> FoundMap:
     """The shipped map that fits most of ``joints``; prefixes such as ``mixamorig:`` and capitals do not matter.
 
-    Raises ``UserError`` where none fits: it names the nearest map, what that lacks, and a map to start from.
+    Raise ``UserError`` where none fits: it names the nearest map, what that lacks, and a map to start from.
     """
     own = {_bare(name): name for name in reversed(list(joints))}
     own.update({"root": own["hips"]} if "root" not in own and "hips" in own and "lfemur" in own else {})

@@ -22,7 +22,7 @@ class Journal:
     """``with Journal(path, purpose) as journal``: records by key, those of an earlier run with the same ``purpose``.
 
     A file of another purpose is started afresh. The file stays when the block ends, until ``discard()``; an empty one
-    does not. Raises ``UserError`` while another process has it open, or when the disk refuses.
+    does not. Raise ``UserError`` while another process has it open, or when the disk refuses.
     """
 
     def __init__(self, path: str | Path, purpose: str) -> None:
@@ -58,7 +58,7 @@ class Journal:
         return len(self._offsets)
 
     def add(self, key: str, facts: dict[str, Any], payload: bytes = b"") -> None:
-        """Append a record: ``facts`` as JSON holds them, and bytes. Raises ``UserError`` when the disk refuses."""
+        """Append a record: ``facts`` as JSON holds them, and bytes. Raise ``UserError`` when the disk refuses."""
         try:
             offset = self._file.seek(0, 2)
             self._append({"key": key, **facts}, payload)
@@ -68,7 +68,7 @@ class Journal:
         self._offsets[key] = offset
 
     def read(self, key: str) -> tuple[dict[str, Any], bytes]:
-        """The record of ``key``, which must be there. Raises ``UserError`` for one that has been damaged since."""
+        """The record of ``key``, which must be there. Raise ``UserError`` for one that has been damaged since."""
         self._file.seek(self._offsets[key])
         record = self._next()
         if record is None:

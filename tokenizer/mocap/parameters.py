@@ -67,7 +67,7 @@ class _Person:
 def read_parameters(path: Path, content: Content) -> Clip:
     """The clip in a file's content.
 
-    Of several people the one with most frames is read, of several frames of reference the world. Raises ``UserError``
+    Of several people the one with most frames is read, of several frames of reference the world. Raise ``UserError``
     where there are no poses, they have another layout, numbers are not finite, rotations are none, or the frame rate is
     stated but of no use, or absent in a file of motion capture.
     """
@@ -226,7 +226,7 @@ def _root(path: Path, name: str, root: np.ndarray, count: int) -> np.ndarray:
 def _one_person(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     """The array without an axis of length 1 for a batch or the people in it: (1, N, 63), (N, 1, 72), (1, N, 24, 3).
 
-    Raises ``UserError`` where there are several people, or videos, in one array.
+    Raise ``UserError`` where there are several people, or videos, in one array.
     """
     flat = values.ndim == 3 and values.shape[-1] in (*_WIDTHS, 63, 69, *_FLAT_MATRICES)
     if flat and 1 in values.shape[:2]:

@@ -107,7 +107,7 @@ def prepare(
     those of an earlier one is skipped. Where no folder decides the split, the name of the take does, whatever other
     files there are, or the data set; takes that are nearly equal go into one split, see ``takes``. What is read is kept
     in ``out.unfinished`` until the store is whole: after a kill the same call reads only the rest.
-    ``progress(stage, done, total)`` counts bytes of the files. Raises ``UserError`` if no poses remain, for a data set
+    ``progress(stage, done, total)`` counts bytes of the files. Raise ``UserError`` if no poses remain, for a data set
     in ``trim_of`` that is not there, or while another process prepares the same store.
     """
     out = Path(out)

@@ -46,7 +46,7 @@ class Prior:
 
 def fit(poses: np.ndarray, *, clusters: int = 256, rank: int = 16, seed: int = 0) -> Prior:
     """Fit to poses (N,21,3) axis-angle. Common poses count less than their share (its square root), so that rare
-    movements stay. Raises ``UserError`` when there are fewer than ten poses a cluster."""
+    movements stay. Raise ``UserError`` when there are fewer than ten poses a cluster."""
     flat = np.asarray(poses, dtype=np.float64).reshape(len(poses), -1)
     if len(flat) < 10 * clusters:
         raise fail(f"Too few poses for {clusters} clusters", got=len(flat), expected=f"at least {10 * clusters}")
@@ -102,7 +102,7 @@ def save(prior: Prior, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Prior:
-    """Read a prior. Raises ``UserError`` for a file that is not one."""
+    """Read a prior. Raise ``UserError`` for a file that is not one."""
     fields = tuple(Prior.__dataclass_fields__)
     arrays = {name: value.astype(np.float64) for name, value in read_npz(path, "prior", fields).items()}
     if len(arrays) < len(fields):

@@ -49,7 +49,7 @@ def holds_no_motion(path: Path) -> bool:
 def read_clip(path: str | Path, joint_map: JointMap | None = None) -> Clip:
     """Read one clip of any format known; ``joint_map`` serves BVH and AMC.
 
-    Raises ``UserError`` for a file of another kind, with what it is, and that of the readers.
+    Raise ``UserError`` for a file of another kind, with what it is, and that of the readers.
     """
     path = Path(path)
     refuse_other_kinds(path)
@@ -93,7 +93,7 @@ def is_reference_npz(path: Path) -> bool:
 def read_reference_npz(path: str | Path) -> Clip:
     """Read ``pose_body`` (M,63) and ``betas`` (M,10); root and translation are not in the file and become zero.
 
-    The frames were thinned out when the file was made, so the clip's ``fps`` is 0. Raises ``UserError`` for damage,
+    The frames were thinned out when the file was made, so the clip's ``fps`` is 0. Raise ``UserError`` for damage,
     another number of joints, or numbers that are not finite.
     """
     path = Path(path)

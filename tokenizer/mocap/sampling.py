@@ -85,7 +85,7 @@ class ThinnedClip:
 def parse_trim(text: str) -> tuple[float, dict[str, float]]:
     """``0.6,moyo=0.8`` → the share of every clip, 1 where it is not said, and those of data sets by canonical name.
 
-    Raises ``UserError`` for a text of another form and for shares that are not in (0, 1].
+    Raise ``UserError`` for a text of another form and for shares that are not in (0, 1].
     """
     first, _, rest = text.partition(",")
     if "=" in first:

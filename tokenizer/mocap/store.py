@@ -52,7 +52,7 @@ class Source:
 class PoseStoreWriter:
     """Writes a store beside its target and renames it when whole: ``with PoseStoreWriter(path, command) as writer``.
 
-    An exception inside the block, a full disk or a kill leave what was at ``path`` before. Raises ``UserError`` if
+    An exception inside the block, a full disk or a kill leave what was at ``path`` before. Raise ``UserError`` if
     ``path`` is something that is not a pose store. ``former_digest``: of the same poses in a store of version 1.
     """
 
@@ -76,7 +76,7 @@ class PoseStoreWriter:
     def add(self, name: str, split: str, pose_body: np.ndarray, betas: np.ndarray, *, fps: float, licence: str) -> None:
         """Append one source: ``pose_body`` (n,21,3) axis-angle in radians, ``betas`` (up to 10,) or (n, up to 10).
 
-        Raises ``UserError`` for another shape or for numbers that are not finite.
+        Raise ``UserError`` for another shape or for numbers that are not finite.
         """
         pose_body = np.ascontiguousarray(pose_body, dtype="<f4")
         if pose_body.shape[1:] != (NUM_JOINTS, 3):
@@ -270,7 +270,7 @@ def _blocks(rows: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, i
 def upgrade(path: str | Path) -> PoseStore:
     """Rewrite a store of an older version, checked, in this one; the file is replaced when the new one is whole.
 
-    Raises ``UserError`` where its content is not that of its digest, or the disk refuses.
+    Raise ``UserError`` where its content is not that of its digest, or the disk refuses.
     """
     old = open_store(path)
     old.check()
@@ -295,7 +295,7 @@ def upgrade(path: str | Path) -> PoseStore:
 def open_store(path: str | Path) -> PoseStore:
     """Open and check a store.
 
-    Raises ``UserError`` for a file that is missing, cut short, being written, of another or newer format, misshapen, or
+    Raise ``UserError`` for a file that is missing, cut short, being written, of another or newer format, misshapen, or
     with data outside itself.
     """
     path = Path(path)

@@ -94,7 +94,7 @@ def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig, *, empty
     """Build an untrained tokenizer; weights are drawn from torch's global generator, or, where ``empty``, those of the
     networks take no memory and no time until they are assigned.
 
-    Raises ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
+    Raise ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
     """
     codes = _build_quantizer(quantizer)
     with torch.device("meta") if empty else nullcontext():

@@ -16,7 +16,7 @@ _PATTERN = "bench*tokenizer*.json"
 
 
 def find_benchmark(run: Path) -> Path:
-    """The newest ``bench*tokenizer*.json`` in the run folder, else around it. Raises ``UserError`` for none."""
+    """The newest ``bench*tokenizer*.json`` in the run folder, else around it. Raise ``UserError`` for none."""
     for folder in (run, run.resolve().parent):
         files = sorted(folder.glob(_PATTERN), key=lambda path: path.stat().st_mtime)
         if files:

@@ -16,7 +16,7 @@ from .meaning import layer_name
 from .poses import Reconstruction
 
 DEGREES = (1.0, 3.0, 5.0)
-TURN_DEG = 10.0
+ROTATION_DEG = 10.0
 _STABILITY_POSES = 2000
 _DECODINGS = 8192
 _PER_ROW = 16
@@ -24,22 +24,22 @@ _PER_ROW = 16
 
 @dataclass
 class Places:
-    """What was measured of T tokens in ``layers``, coarse ones first: ``turns`` (T,21), degrees by which a token turns
-    each joint; ``changes`` (21,T), share of ids that change when a joint turns by ``TURN_DEG``; ``kept`` (3,T), share
-    of ids that stay under noise of ``DEGREES`` on every joint."""
+    """What was measured of T tokens in ``layers``, coarse ones first: ``rotations`` (T,21), degrees by which a token
+    rotates each joint; ``changes`` (21,T), share of ids that change when a joint rotates by ``ROTATION_DEG``;
+    ``stable`` (3,T), share of ids that stay under noise of ``DEGREES`` on every joint."""
 
     layers: int
-    turns: Tensor
+    rotations: Tensor
     changes: Tensor
-    kept: Tensor
+    stable: Tensor
 
-    def darkest_turns(self) -> Tensor:
-        """(layers,): the largest of ``turns`` in each layer, degrees."""
-        return self.turns.unflatten(0, (self.layers, -1)).amax((1, 2))
+    def largest_rotations(self) -> Tensor:
+        """(layers,): the largest of ``rotations`` in each layer, degrees."""
+        return self.rotations.unflatten(0, (self.layers, -1)).amax((1, 2))
 
-    def kept_by_layer(self) -> Tensor:
-        """(3, layers): the mean of ``kept`` over the tokens of each layer."""
-        return self.kept.unflatten(1, (self.layers, -1)).mean(-1)
+    def stable_by_layer(self) -> Tensor:
+        """(3, layers): the mean of ``stable`` over the tokens of each layer."""
+        return self.stable.unflatten(1, (self.layers, -1)).mean(-1)
 
 
 @torch.no_grad()
@@ -50,10 +50,10 @@ def measure_places(
     spaced = made.poses[:: -(-len(made.poses) // _STABILITY_POSES)].to(device)
     count = max(16, _DECODINGS // made.ids.shape[1])
     few = axis_angle_to_matrix(spaced[:: -(-len(spaced) // count)])
-    turns = tokens_to_joints(tokenizer, few, watch=watch)
-    changes = joints_to_tokens(tokenizer, few, TURN_DEG, watch=watch)
-    kept = torch.stack([token_stability(tokenizer, spaced, degrees) for degrees in DEGREES])
-    return Places(layers, turns, changes, kept)
+    rotations = tokens_to_joints(tokenizer, few, watch=watch)
+    changes = joints_to_tokens(tokenizer, few, ROTATION_DEG, watch=watch)
+    stable = torch.stack([token_stability(tokenizer, spaced, degrees) for degrees in DEGREES])
+    return Places(layers, rotations, changes, stable)
 
 
 def token_map(values: Tensor, layers: int, *, unit: str, full: float = 0.0) -> str:
@@ -68,10 +68,10 @@ def token_map(values: Tensor, layers: int, *, unit: str, full: float = 0.0) -> s
     return heat_map(rows, names, [str(number) for number in range(len(rows[0]))], unit=unit, full=full)
 
 
-def turns_map(places: Places) -> str:
-    """Degrees by which tokens turn joints: a row a joint, a column a token, shades of each layer's own (html)."""
-    full = places.darkest_turns().repeat_interleave(len(places.turns) // places.layers)
-    return heat_map(places.turns.T.tolist(), _joints(), _tokens(places), unit="°", full=full.tolist())
+def rotations_map(places: Places) -> str:
+    """Degrees by which tokens rotate joints: a row a joint, a column a token, shades of each layer's own (html)."""
+    full = places.largest_rotations().repeat_interleave(len(places.rotations) // places.layers)
+    return heat_map(places.rotations.T.tolist(), _joints(), _tokens(places), unit="°", full=full.tolist())
 
 
 def changes_map(places: Places) -> str:
@@ -82,7 +82,7 @@ def changes_map(places: Places) -> str:
 def spread(places: Places) -> tuple[float, float]:
     """Over how many joints a token's effect spreads, and over how many tokens that of a joint: means of
     ``locality.effective_number``."""
-    return float(effective_number(places.turns).mean()), float(effective_number(places.changes).mean())
+    return float(effective_number(places.rotations).mean()), float(effective_number(places.changes).mean())
 
 
 def _joints() -> list[str]:
@@ -90,4 +90,4 @@ def _joints() -> list[str]:
 
 
 def _tokens(places: Places) -> list[str]:
-    return [str(token) for token in range(len(places.turns))]
+    return [str(token) for token in range(len(places.rotations))]

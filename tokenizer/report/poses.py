@@ -61,7 +61,7 @@ def reconstruct(
 ) -> Reconstruction:
     """Encode and decode all poses of a split. Works on the device of ``body``, where the tokenizer must be too.
 
-    Raises ``UserError`` for an empty split.
+    Raise ``UserError`` for an empty split.
     """
     poses = torch.from_numpy(store.poses(split))
     if not len(poses):

@@ -27,7 +27,7 @@ from ..mocap.store import PoseStore, open_store
 from ..training.train import export_run
 from .comparison import comparison, find_benchmark
 from .meaning import changed_bodies, layer_name
-from .places import DEGREES, TURN_DEG, Places, changes_map, measure_places, spread, token_map, turns_map
+from .places import DEGREES, ROTATION_DEG, Places, changes_map, measure_places, rotations_map, spread, token_map
 from .poses import FULL_MM, Reconstruction, frame_names, reconstruct, typical_poses, worst_poses
 
 Steps = Callable[[str], Watch]
@@ -56,7 +56,7 @@ class TokenizerRun:
 
     @cached_property
     def store(self) -> PoseStore:
-        """The pose store. Raises ``UserError`` if it is not where it was and none was given."""
+        """The pose store. Raise ``UserError`` if it is not where it was and none was given."""
         if self._poses is not None:
             return open_store(self._poses)
         recorded = self.run.config.get("store")
@@ -97,7 +97,7 @@ def write_report(
     """Write the page about the run folder ``run`` to ``out``; needs no network and no other file.
 
     ``poses``: as in ``TokenizerRun``; ``benchmark``: JSON as in ``comparison``, by default what lies in or beside the
-    folder. Works on the device of ``body``. Raises ``UserError`` if ``run`` is no run folder.
+    folder. Works on the device of ``body``. Raise ``UserError`` if ``run`` is no run folder.
     """
     subject = TokenizerRun(run, body, poses, steps)
     preset = subject.run.config["tokenizer"]["preset"]
@@ -134,7 +134,9 @@ def write_report(
             f"One pose with a single token changed, {RAMP_KEY}in the colour of how far "
             "every point moves. Each token twice: with those two of its 64 most usual ids that lie farthest apart. "
             "Captions: how far the first token of a card turns joints on average.",
-            part(lambda: changed_bodies(subject.made, subject.places.turns, subject.layers, subject.tokenizer, body)),
+            part(
+                lambda: changed_bodies(subject.made, subject.places.rotations, subject.layers, subject.tokenizer, body)
+            ),
         ),
         section(
             "How steady tokens are",
@@ -146,11 +148,11 @@ def write_report(
             "Which joints a token moves",
             "Degrees by which a joint turns when one token takes the id it has in "
             "another pose. Hover over a cell for its figures.",
-            part(lambda: _turns(subject)),
+            part(lambda: _rotations(subject)),
         ),
         section(
             "Which tokens a joint moves",
-            f"Share of poses where a token becomes another when one joint alone turns by {TURN_DEG:.0f}°.",
+            f"Share of poses where a token becomes another when one joint alone turns by {ROTATION_DEG:.0f}°.",
             part(lambda: _changes(subject)),
         ),
         section(
@@ -174,7 +176,7 @@ def _size(subject: TokenizerRun) -> str:
 
 def _headline(subject: TokenizerRun) -> str:
     t, error, places = subject.tokenizer, subject.made.error_mm, subject.places
-    kept = places.kept_by_layer()[DEGREES.index(3.0)]
+    kept = places.stable_by_layer()[DEGREES.index(3.0)]
     figures = [
         (f"{t.num_tokens * math.log2(t.num_codes):.0f} bits", "a pose"),
         (f"{error.mean():.1f} mm", f"joint error of {len(error):,} unseen poses, p95 {quantile(error, 0.95):.1f} mm"),
@@ -246,7 +248,7 @@ def _codes(subject: TokenizerRun) -> str:
 
 def _token_stability(subject: TokenizerRun) -> str:
     places, items = subject.places, []
-    for degrees, kept, by_layer in zip(DEGREES, places.kept, places.kept_by_layer(), strict=True):
+    for degrees, kept, by_layer in zip(DEGREES, places.stable, places.stable_by_layer(), strict=True):
         layers = [f"{layer_name(i, places.layers)} {100 * value:.0f} %" for i, value in enumerate(by_layer.tolist())]
         detail = f" ({', '.join(layers)})" if places.layers > 1 else ""
         caption = f"Under {degrees:g}°: <b>{100 * kept.mean():.0f} % of ids stay</b>{detail}"
@@ -254,14 +256,16 @@ def _token_stability(subject: TokenizerRun) -> str:
     return cards(items, "one")
 
 
-def _turns(subject: TokenizerRun) -> str:
+def _rotations(subject: TokenizerRun) -> str:
     places = subject.places
-    darkest = [f"{layer_name(i, places.layers)} {most:.1f}°" for i, most in enumerate(places.darkest_turns().tolist())]
+    darkest = [
+        f"{layer_name(i, places.layers)} {most:.1f}°" for i, most in enumerate(places.largest_rotations().tolist())
+    ]
     caption = (
         f"A token's effect spreads over <b>{spread(places)[0]:.1f} joints</b> (exp of the entropy of its "
         f"shares, mean). Darkest: {', '.join(darkest)}."
     )
-    return cards([card(turns_map(subject.places), caption)], "one")
+    return cards([card(rotations_map(subject.places), caption)], "one")
 
 
 def _changes(subject: TokenizerRun) -> str:

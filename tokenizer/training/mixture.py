@@ -45,7 +45,7 @@ class Mixture:
         """The mixture ``text`` over the train split of a store: ``cmu=.12,moyo=.16``, ``paper``, or nothing.
 
         Weights are relative. Names of data sets that are known count in any of their spellings. ``paper`` is
-        renormalised over what is present, and where nothing is, every pose counts alike. Raises ``UserError`` for a
+        renormalised over what is present, and where nothing is, every pose counts alike. Raise ``UserError`` for a
         text of another form, and for a data set that has no training poses in the store.
         """
         rows = _rows_of_datasets(store)

@@ -300,7 +300,7 @@ def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -
     ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or beside it, it is as good as ``last``
     there, and better where a run was cut short or went astray; hence the default. Being chosen on val, its figure there
     flatters it a little: judge on another split, or export ``last``. Before the first validation there is only
-    ``last``. Raises ``UserError`` where there is no checkpoint.
+    ``last``. Raise ``UserError`` where there is no checkpoint.
     """
     run = RunFolder.open(run_path)
     if run.state is None:
