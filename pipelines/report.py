@@ -38,7 +38,7 @@ from tokenizer.mocap.prior import ACKNOWLEDGEMENT
 from tokenizer.mocap.store import PoseStore, open_store
 from tokenizer.report.poses import FULL_MM, Reconstruction, reconstruct, typical_poses
 
-from . import pictures as sheets
+from . import pictures
 from .demo import surroundings
 from .history import last_runs
 from .stages import UNSEEN, Settings, stages
@@ -125,7 +125,7 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
             "Images and bodies",
             f"The first test images, none left out. {TRUTH_KEY}the true body, {PREDICTED_KEY}the predicted one; "
             "the last picture shows both from the side, where depth errors cannot hide.",
-            part(lambda: sheets.predicted_images(chain.crops, chain.regressor, chain.body)),
+            part(lambda: pictures.predicted_images(chain.crops, chain.regressor, chain.body)),
         ),
         section(
             "Errors",

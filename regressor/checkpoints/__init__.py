@@ -1,1 +1,4 @@
-"""Files of weights: ours, released checkpoints, backbones."""
+"""Files of trained weights: the exported regressor, released checkpoints, backbones.
+
+Checkpoints of a training in progress are written by ``tokenizer.engine.training.checkpoint``.
+"""

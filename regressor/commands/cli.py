@@ -144,8 +144,8 @@ def synthesize(
 )
 @click.option(
     "--mix",
-    help="Shares of several data sets: NAME=WEIGHT,… or mix_tokenhmr, TokenHMR's with BEDLAM, or "
-    "mix_all, HMR2.0's (default: all alike).",
+    help="Sampling weights of the data sets: NAME=WEIGHT,… or mix_tokenhmr (TokenHMR's, with BEDLAM), or mix_all "
+    "(HMR2.0's). Default: in proportion to their sizes.",
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
@@ -155,15 +155,15 @@ def synthesize(
     "--loss",
     type=click.Choice(["preset", "means", "published"]),
     default="preset",
-    help="TokenHMR's (published: that of the vit presets), or means over what is valid (that of small; its network "
-    "adds no mean pose to what tokens decode to).",
+    help="published: TokenHMR's, as in the vit presets. means: averages over valid entries, as in small (no mean pose "
+    "is added to the decoded pose). preset: that of the preset.",
 )
 @click.option("--compat-reference", is_flag=True, help="The published loss with the habits of the released code.")
 @click.option(
     "--tals",
     type=THRESHOLDS,
     metavar="published|none|FILE",
-    help="Thresholds of the loss; FILE: made by `calibrate` (default: the preset's).",
+    help="Thresholds of threshold-adaptive loss scaling; FILE: made by `calibrate` (default: the preset's).",
 )
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
@@ -174,12 +174,14 @@ def synthesize(
     help="Imported backbone to start from.",
 )
 @click.option("--start", type=REGRESSOR, help="Exported regressor whose weights to start from.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Time budget in minutes, validation included."
+)
 @click.option("--resume", is_flag=True, help="Resume from the latest valid checkpoint in --run, if there is one.")
 @click.option(
     "--best-by",
     type=click.Choice(["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]),
-    help="What is best on val (mpjpe_mm; keypoints_2d_pct where val knows no bodies).",
+    help="Validation metric that selects the best weights (mpjpe_mm; keypoints_2d_pct where val has no bodies).",
 )
 @click.option(
     "--export",
@@ -189,7 +191,7 @@ def synthesize(
 )
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")
-@click.option("--no-pictures", is_flag=True, help="Paint no people of val into RUN/pictures at validations.")
+@click.option("--no-pictures", is_flag=True, help="Save no overlays of val people to RUN/pictures.")
 @body_option
 @device_option
 @reports_user_errors

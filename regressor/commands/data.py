@@ -24,13 +24,20 @@ _SHOWN = 20
 )
 @click.option(
     "--split",
-    help="Split of what lies in no folder named so (default: train or test, as the format is used).",
+    help="Split of data whose folder does not name one (default: train or test, depending on the format).",
 )
 @click.option(
-    "--val-share", default=0.0, help="Share of train to keep as val: whole sequences, or photographs of none."
+    "--val-share",
+    default=0.0,
+    help="Share of train to hold out as val: whole sequences, or photographs where none are.",
 )
-@click.option("--margin", type=click.FloatRange(1, 4), default=1.5, help="Side of what is stored ÷ side of the box.")
-@click.option("--pixels", type=click.IntRange(min=16), default=256, help="Most pixels to store for the side of a box.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(1, 4),
+    default=1.5,
+    help="Side of the stored crop ÷ side of the box; ViTs may need more.",
+)
+@click.option("--pixels", type=click.IntRange(min=16), default=256, help="Maximum resolution of the side of a box.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality.")
 @click.option("--people", type=click.IntRange(min=1), default=1000, help="About how many people go into a shard.")
 @click.option(

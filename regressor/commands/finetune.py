@@ -99,7 +99,7 @@ class _Bars:
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Train so long, validations included; fewer steps, never more.",
+    help="Time budget in minutes, validation included: fewer steps, never more.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=3e-5.")
 @click.option("--resume", is_flag=True, help="Resume from the latest valid checkpoint in --run, if there is one.")

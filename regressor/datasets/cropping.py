@@ -1,4 +1,8 @@
-"""From an image or a stored margin to the crop that the network sees, in one resampling."""
+"""From an image or a stored margin to the crop that the network sees, in one resampling.
+
+``cut_crop`` serves prediction, on an image in memory; ``crop_stored`` serves shards, in training and evaluation;
+``own_pictures`` serves crop stores, whose images are crops already; ``read_crop`` cuts from the bytes of a JPEG.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What of a regressor is trained, and at which rates: frozen backbones, last blocks, layer-wise decay."""
+"""What of a regressor is trained, and at which relative rates: frozen backbones, last blocks, layer-wise decay.
+
+The learning-rate schedule is ``tokenizer.engine.training.schedule``.
+"""
 
 from __future__ import annotations
 

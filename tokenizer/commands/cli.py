@@ -59,8 +59,10 @@ for command in (prepare, sample, fit_prior, encode, decode, complete):
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, validations included.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --run, if there is one.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Time budget in minutes, validation included."
+)
+@click.option("--resume", is_flag=True, help="Resume from the latest valid checkpoint in --run, if there is one.")
 @click.option("--export", type=_WEIGHTS, default="best", help="Which weights to export: best MPJPE on val, or last.")
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the networks.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard, too (extra: tensorboard).")

@@ -178,7 +178,7 @@ class Frame:
         ]
         middle, aside = (area.left + area.width - area.right) / 2, (area.top + area.height - area.bottom) / 2
         parts.append(f'<text x="{middle}" y="{area.height - 4}" text-anchor="middle">{escape(x_label)}</text>')
-        rotated = f'transform="translate(12 {aside:.0f}) rotate(-90)"'
+        rotated = f'transform="translate({area.left - 40} {aside:.0f}) rotate(-90)"'
         parts.append(f'<text {rotated} text-anchor="middle">{escape(y_label)}</text>')
         return "".join(parts)
 
