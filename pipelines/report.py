@@ -26,7 +26,9 @@ from tokenizer.engine.pages.page import (
     card,
     cards,
     facts,
+    note,
     page,
+    paragraph,
     part,
     section,
     table,
@@ -224,8 +226,8 @@ def _errors(chain: Chain) -> str:
         ratios = evaluation["ratios"][row]
         cells = [f"{errors[n]:.1f} <small>{ratios[n]:.2f} ×</small>" if n in errors else "–" for n in names]
         rows.append([escape(row), *cells])
-    note = f"Small figures: ratio to “{evaluation['ratio_to']}”. {evaluation['protocol']}"
-    return table(["", "MPJPE", "PA-MPJPE", "PVE"], rows, strong=[0]) + f'<p class="note">{escape(note)}</p>'
+    about = f"Small figures: ratio to “{evaluation['ratio_to']}”. {evaluation['protocol']}"
+    return table(["", "MPJPE", "PA-MPJPE", "PVE"], rows, strong=[0]) + note(about)
 
 
 def _drift(chain: Chain) -> str:
@@ -243,13 +245,13 @@ def _drift(chain: Chain) -> str:
     found = "".join(f"<li>{escape(sentence)}</li>" for sentence in figures["findings"])
     return (
         f"<ul>{found}</ul>{cards([card(image, caption)], 'one')}{table(figures['head'], rows)}"
-        f'<p class="note">{escape(figures["about"]).replace("`", "")}</p>'
+        f"{note(figures['about'].replace('`', ''))}"
     )
 
 
 def _warning(chain: Chain) -> str:
     warning = synthetic_warning(chain.regressor)
-    return f"<p>{escape(warning)}</p>" if warning else ""
+    return paragraph(warning) if warning else ""
 
 
 def _photo(prediction: Path | None) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
-from report_page import Page
+from report_page import HOSTILE, Page
 
 from pipelines.cli import main
 from pipelines.report import write_report
@@ -27,6 +29,18 @@ def test_missing_parts_are_told_in_their_place(tmp_path):
     text = " ".join(page.text)
     for words in ("No tokenizer at", "No crop store", "make evaluate", "No prediction was given"):
         assert words in text
+
+
+def test_errors_and_their_note_are_shown_and_names_are_escaped(tmp_path):
+    errors = {HOSTILE: {"mpjpe_mm": 81.26}}
+    figures = {"errors_mm": errors, "ratios": {HOSTILE: {"mpjpe_mm": 0.5}}, "ratio_to": HOSTILE, "protocol": "All."}
+    (tmp_path / "evaluation.json").write_text(json.dumps(figures))
+    html = write_report(tmp_path, tmp_path / "report.html").read_text()
+    page = Page(html)
+    assert page.open == [] and "<script" not in html and page.addresses == []
+    text = " ".join(page.text)
+    assert f"Small figures: ratio to “{HOSTILE}”. All." in text
+    assert "81.3" in text and "0.50 ×" in text and "–" in text
 
 
 def test_no_folder_is_one_clear_message(tmp_path):

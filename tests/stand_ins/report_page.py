@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 from tokenizer.config import NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 
+MARKUP = re.compile(r"</?(p|b|div|figure|table|small|pre|ul|code|img|svg)[ >]")
+
 
 class Page(HTMLParser):
-    """Open tags, whether they close in order, text, and every address the page asks a browser to load."""
+    """Open tags, whether they close in order, text, and every address the page asks a browser to load.
+
+    Markup that a reader would see as text, as it was escaped twice, fails."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -29,6 +34,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        assert not MARKUP.search(data), f"markup shown as text: {data[:200]}"
         self.text.append(data)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..engine.errors import fail
 from ..engine.pages.charts import scatter_chart
-from ..engine.pages.page import card, cards, table
+from ..engine.pages.page import card, cards, note, table
 
 _PATTERN = "bench*tokenizer*.json"
 
@@ -46,9 +46,8 @@ def comparison(file: Path) -> str:
     ]
     plot = scatter_chart(points, x_label="bits a pose", y_label="MPJPE (mm)")
     told = [f"{name}: {_text(value)}" for name, value in about.items() if isinstance(value, str | int | float)]
-    note = f'<p class="note">{escape("; ".join([file.name, *told]))}</p>'
     chart = cards([card(plot, "Lower left is better.")], "two") if plot else ""
-    return chart + table([name.replace("_", " ") for name in head], cells) + note
+    return chart + table([name.replace("_", " ") for name in head], cells) + note("; ".join([file.name, *told]))
 
 
 def _name(row: Mapping[str, Any]) -> str:

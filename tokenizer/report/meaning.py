@@ -10,7 +10,7 @@ from ..body.metrics import quantile
 from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import BODY_JOINT_NAMES
-from ..engine.pages.page import card, cards, strip, strips
+from ..engine.pages.page import card, cards, note, strip, strips
 from ..engine.pages.pictures import data_uri
 from ..evaluation.reconstruction import Tokenizes
 from .poses import Reconstruction
@@ -51,8 +51,7 @@ def changed_bodies(made: Reconstruction, turns: Tensor, layers: int, tokenizer: 
         tokens = [layer * groups + group for layer in _shown_layers(layers)]
         html = strips([(pictures[token], f"token {token}") for token in tokens])
         items.append(card(html, f"turns {strongest_joints(turns[group])}"))
-    note = f'<p class="note">Dark red stands for {", ".join(scales)} and more.</p>'
-    return note + cards(items, "two" if layers > 1 else "four")
+    return note(f"Dark red stands for {', '.join(scales)} and more.") + cards(items, "two" if layers > 1 else "four")
 
 
 def middle_pose(made: Reconstruction, body: Body) -> int:

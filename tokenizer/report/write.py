@@ -17,7 +17,7 @@ from ..body.model import Body
 from ..engine.errors import fail
 from ..engine.files.atomic import write_text_atomically
 from ..engine.pages.charts import line_chart, rank_chart
-from ..engine.pages.page import RAMP_KEY, TRUTH_KEY, card, cards, missing, page, part, section, tiles
+from ..engine.pages.page import RAMP_KEY, TRUTH_KEY, card, cards, listing, missing, note, page, part, section, tiles
 from ..engine.training.run import RunFolder
 from ..evaluation.describe import describe
 from ..evaluation.locality import Watch
@@ -203,7 +203,7 @@ def _curves(subject: TokenizerRun) -> str:
     return (
         cards(filter(None, charts), "two")
         + cards(filter(None, small), "three")
-        + f'<p class="note">{took} Terms of the loss are shown with their weights.</p>'
+        + note(f"{took} Terms of the loss are shown with their weights.")
     )
 
 
@@ -292,4 +292,4 @@ def _provenance(subject: TokenizerRun) -> str:
         )
     )
     lines = [*lines, "", f"poses       {store.path.name}, digest {store.digest}", f"made by     {store.command}"]
-    return html + f'<figure class="card"><pre>{escape(chr(10).join(lines))}</pre></figure>'
+    return html + listing("\n".join(lines))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from report_page import HOSTILE
+from report_page import HOSTILE, MARKUP
 
 from tokenizer.commands.cli import main
 from tokenizer.evaluation.reconstruction import evaluate_tokenizer
@@ -56,6 +56,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "h2":
             self.title = data
+        assert not MARKUP.search(data), f"markup shown as text: {data[:200]}"
         self.text.append(data)
 
 
@@ -105,7 +106,8 @@ def test_poses_that_are_gone_or_others_are_told(folder, tmp_path):
         writer.add("c", "val", 0.1 * np.ones((3, 21, 3)), np.zeros(10), fps=30, licence="none")
     done = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "--poses", str(tmp_path / "other.h5")])
     assert done.exit_code == 0, done.output
-    assert "not on the poses it was trained on" in (tmp_path / "run" / "report.html").read_text()
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert "not on the poses it was trained on" in " ".join(Page(html).text)
 
 
 def test_no_run_is_one_clear_message(tmp_path):

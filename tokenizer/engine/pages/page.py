@@ -1,6 +1,7 @@
 """One self-contained page: a template, a style sheet and building blocks.
 
-Jinja2 escapes every value. A parameter whose name says html takes markup, and every block returns markup.
+Jinja2 escapes every value. A parameter whose name says html takes markup, and every block returns markup: blocks may
+be added to each other, but a plain string that is added to one is escaped.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ def part(build: Callable[[], str]) -> str:
         return build()
     except UserError as error:
         return missing(str(error))
+
+
+def note(text: str) -> str:
+    """Return a remark in small print."""
+    return _block("note", text)
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return _block("paragraph", text)
+
+
+def listing(text: str) -> str:
+    """Return lines of text as they are, in a card."""
+    return _block("listing", text)
 
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:

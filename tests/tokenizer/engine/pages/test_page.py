@@ -8,7 +8,22 @@ import numpy as np
 import pytest
 
 from tokenizer.engine.errors import UserError, fail
-from tokenizer.engine.pages.page import card, facts, page, part, section, strip, strips, table, tiles
+from tokenizer.engine.pages.page import (
+    card,
+    cards,
+    facts,
+    listing,
+    missing,
+    note,
+    page,
+    paragraph,
+    part,
+    section,
+    strip,
+    strips,
+    table,
+    tiles,
+)
 from tokenizer.engine.pages.pictures import data_uri
 
 
@@ -51,6 +66,16 @@ def test_every_plain_value_is_escaped_and_the_page_needs_nothing_else():
     for markup in ("<b>lead</b>", "<i>inside</i>", "<b>cell</b>", "<b>caption</b>", "<svg></svg>"):
         assert markup in text
     assert not re.search(r'(?:src|href)="(?!data:)|@import|url\(', text), "no network, no other file"
+
+
+def test_blocks_may_be_added_to_each_other():
+    assert note("a < b") + cards([card("<svg></svg>")]) + paragraph("it's") == (
+        '<p class="note">a &lt; b</p><div class="cards three"><figure class="card"><svg></svg></figure></div>'
+        "<p>it&#39;s</p>"
+    )
+    assert missing("gone") + listing("a <b>\n c") == (
+        '<div class="missing">gone</div><figure class="card"><pre>a &lt;b&gt;\n c</pre></figure>'
+    )
 
 
 def fail_with(text):
