@@ -18,9 +18,8 @@ READY := $(VENV)/.installed
 PACKAGES := tokenizer regressor pipelines
 # A worker that crashes ends the run at once; pytest names the test that it ran.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart=0
-NETWORK_TESTS = tests/regressor/network/test_resnet.py tests/regressor/network/test_model.py tests/regressor/network/test_vit.py \
-	tests/regressor/training/test_train.py tests/regressor/test_other_device.py \
-	tests/tokenizer/network/test_networks.py tests/tokenizer/test_tokenizer_other_device.py
+NETWORK_TESTS = tests/regressor/network tests/regressor/training/test_train.py tests/regressor/training/test_gradients.py \
+	tests/regressor/test_other_device.py tests/tokenizer/network tests/tokenizer/test_tokenizer_other_device.py
 STAGES := poses tokenizer crops regressor evaluate report
 
 # Values reach the shell through its environment, as they are: with spaces, quotes and dollars.
