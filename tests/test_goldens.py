@@ -1,4 +1,4 @@
-"""Equal to the original's recorded numbers, on a clone: tokenizer, published loss, alignment, camera, 6D rotations."""
+"""Equal to the original's recorded numbers, on a clone: tokenizer, heads, published loss, 3DPW scores, camera."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.config import PUBLISHED_LOSS, PUBLISHED_TALS, TalsConfig
+from regressor.checkpoints.reference import head_keys
+from regressor.config import PUBLISHED_LOSS, PUBLISHED_TALS, TalsConfig, preset
+from regressor.evaluation.protocols import BodyPoints, protocol
 from regressor.geometry.camera import crop_camera_to_translation
 from regressor.losses.published import published_terms
+from regressor.network.decoders import Decoded
+from regressor.network.model import build_regressor
+from tokenizer import load_tokenizer
+from tokenizer.artifact import export_tokenizer
 from tokenizer.body.metrics import pa_mpjpe
 from tokenizer.body.rotations import axis_angle_to_matrix, rot6d_to_matrix
-from tokenizer.config import NetworkConfig, QuantizerConfig
+from tokenizer.body.skeleton import KEYPOINT_NAMES, keypoint_index
+from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.network.model import build_tokenizer
 from tokenizer.reference import KEY_TABLE
 
@@ -42,6 +49,7 @@ def drawn_weight(name, shape, seed=1):
         values = values * np.sqrt(2.0 / (shape[1] * shape[2]))
     else:
         values = values / np.sqrt(np.prod(shape[1:]))
+    values = values * {"class_pred_layer.weight": 4, "deccam.weight": 0.1}.get(".".join(name.split(".")[-2:]), 1)
     return torch.from_numpy(values.astype(np.float32))
 
 
@@ -66,6 +74,52 @@ def test_the_tokenizer_equals_the_original(golden, tiny):
     assert torch.equal(quantized.ids, golden["tokenizer/code_idx"].long())
     close(quantized.commitment, golden["tokenizer/commit_loss"])
     close(tiny.decoder(quantized.values), golden["tokenizer/dec_6d"])
+
+
+@pytest.fixture(scope="module")
+def heads(golden, tiny, tmp_path_factory):
+    """A regressor whose heads have the drawn weights; its decoder and its ViT are not asked."""
+    path = tmp_path_factory.mktemp("tiny") / "tokenizer.h5"
+    quantizer = QuantizerConfig(kind="ema_vq", num_tokens=160, num_codes=64, dim=16)
+    export_tokenizer(tiny, TokenizerConfig(network=NetworkConfig(kind="conv", width=32), quantizer=quantizer), path)
+    config = preset("vit-h")
+    config = replace(
+        config,
+        backbone=replace(config.backbone, width=32, blocks=(1,), heads=4),
+        decoder=replace(config.decoder, dim=32, layers=1, width=64, hidden=48, heads=2),
+    )
+    regressor = build_regressor(config, load_tokenizer(path)).eval()
+    state = regressor.network.state_dict()
+    for ours, theirs in head_keys(0).items():
+        state[ours] = drawn_weight(theirs, state[ours].shape)
+    orientation, body, hands, betas, camera = golden["heads/means"].split((6, 21 * 6, 2 * 6, 10, 3))
+    state |= {"mean_orientation6d": orientation, "mean_pose6d": body.view(21, 6), "mean_hands6d": hands.view(2, 6)}
+    regressor.network.load_state_dict(state | {"mean_betas": betas, "mean_camera": camera})
+    return regressor
+
+
+@torch.no_grad()
+def test_the_heads_equal_the_original(golden, heads):
+    raw = heads.network._heads(Decoded(golden["heads/readout"], None))
+    close(raw.pose[0][:, ::80], golden["heads/logits"])
+    close(heads.tokenizer.decode_factored_rot6d([raw.pose[0].softmax(-1)]), golden["heads/pose_6d"])
+    turned = rot6d_to_matrix(torch.cat([raw.orientation6d[:, None], raw.hands6d], 1))
+    close(turned, golden["heads/orient_and_hands"])
+    close(raw.betas, golden["heads/betas"])
+    close(raw.camera, golden["camera/pred_cam"])
+
+
+def test_3dpw_scores_equal_the_original(golden, open_body):
+    rules = protocol("3dpw-reference", open_body)
+    places = [KEYPOINT_NAMES.index(name) for name in rules.joint_names] + [keypoint_index("mpii_pelvis")]
+
+    def bodies(points):
+        keypoints = torch.zeros(2, len(KEYPOINT_NAMES), 3)
+        keypoints[:, places] = points
+        return BodyPoints(joints=torch.zeros(2, 24, 3), keypoints=keypoints)
+
+    scores = rules.score(*map(bodies, golden["metrics/points"]))
+    close(torch.stack([scores["mpjpe_mm"], scores["pa_mpjpe_mm"]]), golden["metrics/errors_mm"])
 
 
 @pytest.mark.parametrize(
