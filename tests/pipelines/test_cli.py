@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from command_lines import parse
 
 from pipelines.demo import PROGRAMS
 
@@ -17,14 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 HEAVY = ("torch", "numpy", "scipy", "h5py", "cv2", "smplx")
-
-
-def parse(command: list[str]) -> None:
-    """Parse a command line of ours without running it; raises click's error where it does not fit."""
-    group = importlib.import_module(PROGRAMS[command[0]]).main
-    with click.Context(group) as context:
-        name, found, rest = group.resolve_command(context, command[1:])
-        found.make_context(name, list(rest), parent=context)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import shutil
@@ -11,19 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from command_lines import parse
 
 from pipelines.demo import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "tokenizer/README.md", "regressor/README.md")
-
-
-def parse(command: list[str]) -> None:
-    """Parse a command line of ours without running it; raises click's error where it does not fit."""
-    group = importlib.import_module(PROGRAMS[command[0]]).main
-    with click.Context(group) as context:
-        name, found, rest = group.resolve_command(context, command[1:])
-        found.make_context(name, list(rest), parent=context)
 
 
 def shown_commands(readme: str) -> list[str]:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from click.testing import CliRunner
 from report_page import HOSTILE, Page
 
 from pipelines.cli import main
 from pipelines.report import write_report
-from pipelines.stages import PRESETS, Preset
-
-TINY = Preset(400, "compact", 0.005, "suit", (32, 16, 16), "small", 0.005)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_preset():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "tiny", TINY)
-        yield
 
 
 def test_missing_parts_are_told_in_their_place(tmp_path):

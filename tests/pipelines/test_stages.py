@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 
-import click
 import pytest
+from command_lines import parse
 
-from pipelines.demo import PROGRAMS
 from pipelines.stages import PRESETS, Settings, stages
 from tokenizer.engine.errors import UserError
-
-
-def parse(command: list[str]) -> None:
-    """Parse a command line of ours without running it; raises click's error where it does not fit."""
-    group = importlib.import_module(PROGRAMS[command[0]]).main
-    with click.Context(group) as context:
-        name, found, rest = group.resolve_command(context, command[1:])
-        found.make_context(name, list(rest), parent=context)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

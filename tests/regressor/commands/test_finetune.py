@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
-import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.network.model import build_regressor
 from tokenizer.engine.files.state_files import load_state
-
-
-@pytest.fixture(scope="module")
-def photographs(make_photographs):
-    return make_photographs(12)
-
-
-@pytest.fixture
-def start(tmp_path, tiny_config, tokenizer):
-    """A regressor that sees everybody at the wrong place, which a few steps can mend."""
-    torch.manual_seed(0)
-    config = replace(tiny_config, optim=replace(tiny_config.optim, lr=1.0))
-    network = build_regressor(config, tokenizer).network
-    network.mean_camera.copy_(torch.tensor([1.0, 0.25, 0.0]))
-    return save_regressor(tmp_path / "start.pt", network, config, tokenizer, {"body": "open"})
 
 
 def test_the_command_mends_a_regressor(tmp_path, photographs, start, tokenizer_file):

@@ -15,7 +15,6 @@ from regressor.datasets.cropping import Framing
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shards import ShardStore
 from regressor.evaluation.scoring_bodies import load_scoring_bodies
-from tokenizer.body.skeleton import PARENTS
 from tokenizer.engine.errors import UserError
 
 MEMBERS = [name for name in vars(CropDataset) if not name.startswith("_")]
@@ -104,36 +103,6 @@ def test_crops_of_smpl_bodies_on_the_open_body_give_a_warning(open_body):
     warning = check_body_model([coco, bedlam], open_body)
     assert warning.startswith("bedlam annotate SMPL's bodies") and "Give SMPL's neutral model" in warning
     assert check_body_model([bedlam], SimpleNamespace(kind="smpl")) is None
-
-
-VERTICES = 6890
-
-
-def write_model(path, scale=1.0, joints=24):
-    """A SMPL-family file with as many vertices as the real ones, all joints at their own vertex."""
-    parents = np.array([0, *PARENTS[1:], *[20] * (joints - 24)])
-    weights = np.zeros((VERTICES, joints), np.float32)
-    weights[np.arange(VERTICES), np.arange(VERTICES) % joints] = 1
-    template = scale * np.random.default_rng(0).normal(size=(VERTICES, 3))
-    np.savez(
-        path,
-        v_template=template,
-        shapedirs=np.zeros((VERTICES, 3, 10)),
-        weights=weights,
-        f=np.array([[0, 1, 2]]),
-        posedirs=np.zeros((VERTICES, 3, 9 * (joints - 1)), np.float32),
-        J_regressor=np.eye(joints, VERTICES),
-        kintree_table=np.stack([parents, np.arange(joints)]),
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    for gender, scale in (("NEUTRAL", 1.0), ("FEMALE", 0.9), ("MALE", 1.1)):
-        write_model(folder / f"SMPL_{gender}.npz", scale)
-    return folder
 
 
 def test_training_smpl_annotation_on_the_open_body_is_told(models, open_body, crops_file):

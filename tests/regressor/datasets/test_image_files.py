@@ -8,23 +8,12 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from encoded_pictures import encoded, picture
 
 from regressor.datasets import image_header
 from regressor.datasets.image_files import decode_image, read_header, read_image
 from regressor.datasets.image_header import jpeg_header
 from tokenizer.engine.errors import UserError
-
-
-def picture(width=60, height=40):
-    """(H,W,3) uint8 RGB: a red square at the upper left, a blue one at the lower right, on light grey."""
-    image = np.full((height, width, 3), 230, np.uint8)
-    image[: height // 2, : width // 2] = (200, 20, 20)
-    image[height // 2 :, width // 2 :] = (20, 20, 200)
-    return image
-
-
-def encoded(suffix, image, *options):
-    return cv2.imencode(suffix, image[..., ::-1], list(options))[1].tobytes()
 
 
 def with_exif(jpeg, orientation, order=">"):

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from streams import numbers, stream_of
 
 from regressor.config import AugmentConfig, DataConfig, RegressorConfig
 from regressor.datasets.annotation import ReadOptions
 from regressor.datasets.crop_dataset import open_crops
-from regressor.datasets.crop_store import write_crops
-from regressor.datasets.loader import Stream, wanted_workers
+from regressor.datasets.loader import wanted_workers
 from regressor.datasets.mixtures import open_mixture
 from regressor.datasets.prepare import StoreOptions, prepare_shards
 from regressor.datasets.shards import ShardStore
@@ -23,49 +23,7 @@ from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
 from tokenizer.engine.training.run import RunOptions
 
-STILL = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, annotated_people):
-    """Crop stores ``one.h5`` (0 to 11) and ``two.h5`` (100 to 111), whose first beta is the number of each person;
-    ``shards/two``: the second of them in 6 shards; val splits in both."""
-    folder = tmp_path_factory.mktemp("data")
-    for name, first in (("one", 0), ("two", 100)):
-        with write_crops(folder / f"{name}.h5", 32, {"train": 12, "val": 3}, {}) as writer:
-            for split, count in (("train", 12), ("val", 3)):
-                people = annotated_people(count, seed=first + count)
-                people["betas"][:, 0] = torch.arange(count) + first
-                writer.append(split, {key: value.numpy() for key, value in people.items()})
-    prepare_shards(
-        "synthetic",
-        [folder / "two.h5"],
-        folder / "shards" / "two",
-        ReadOptions(people=2),
-        StoreOptions(quality=100),
-        workers=1,
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def config(tiny_config):
-    return replace(
-        tiny_config,
-        augment=STILL,
-        optim=replace(tiny_config.optim, batch=8),
-        data=DataConfig(shuffle_buffer=2, rank_partitions=2),
-    )
-
-
-def stream_of(data, config, body, *paths, own=slice(0, 8), mix="", cache=None):
-    mixture = open_mixture([path if "//" in path else str(data / path) for path in paths], mix, cache)
-    return Stream(mixture.at_size(32), config, body, own)
-
-
-def numbers(sample):
-    return sample["betas"][:, 0].round().long().tolist()
 
 
 def test_a_pass_has_everybody_once_and_their_own_pictures(data, config, open_body):

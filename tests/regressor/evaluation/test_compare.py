@@ -6,29 +6,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
+from results import report_of
 
 from regressor.commands.cli import main
 from regressor.evaluation.compare import compare_files, read_result
 from regressor.evaluation.evaluate_2d import FORMAT as FORMAT_2D
-from regressor.evaluation.results import Report
 from tokenizer.engine.errors import UserError
-
-
-def report_of(errors, protocol_name="emdb", sequences=None, **about):
-    values = torch.tensor(errors)
-    rows = {"regressor, tokens": {"mpjpe_mm": values, "pa_mpjpe_mm": values / 2, "pve_mm": values * 1.1}}
-    about = {
-        "protocol": "A rule.",
-        "protocol_name": protocol_name,
-        "samples": len(errors),
-        "crops": "abc",
-        "split": "test",
-        **about,
-    }
-    joints = {"regressor, tokens": torch.stack([values, 2 * values], 1)}
-    return Report(about, rows, joints, ("a", "b"), ["regressor, tokens"], sequences)
 
 
 @pytest.fixture

@@ -7,30 +7,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from results import report_of
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.evaluation.evaluate import BEST_ROW, EvaluationOptions, evaluate_files, evaluate_split
 from regressor.evaluation.protocols import protocol
-from regressor.evaluation.results import Report, published_rows
+from regressor.evaluation.results import published_rows
 from regressor.evaluation.robustness import changes
 from tokenizer.engine.errors import UserError
-
-
-def report_of(errors, protocol_name="emdb", sequences=None, **about):
-    values = torch.tensor(errors)
-    rows = {"regressor, tokens": {"mpjpe_mm": values, "pa_mpjpe_mm": values / 2, "pve_mm": values * 1.1}}
-    about = {
-        "protocol": "A rule.",
-        "protocol_name": protocol_name,
-        "samples": len(errors),
-        "crops": "abc",
-        "split": "test",
-        **about,
-    }
-    joints = {"regressor, tokens": torch.stack([values, 2 * values], 1)}
-    return Report(about, rows, joints, ("a", "b"), ["regressor, tokens"], sequences)
 
 
 def test_figures_of_a_small_report():

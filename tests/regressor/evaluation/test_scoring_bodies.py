@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from body_models import write_model
 from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import check_body, save_regressor
@@ -14,37 +14,7 @@ from regressor.evaluation.protocols import check_extra_regressor
 from regressor.evaluation.results import Report
 from regressor.evaluation.scoring_bodies import load_scoring_bodies
 from regressor.evaluation.statistics import clusters
-from tokenizer.body.skeleton import PARENTS
 from tokenizer.engine.errors import UserError
-
-VERTICES = 6890
-
-
-def write_model(path, scale=1.0, joints=24):
-    """A SMPL-family file with as many vertices as the real ones, all joints at their own vertex."""
-    parents = np.array([0, *PARENTS[1:], *[20] * (joints - 24)])
-    weights = np.zeros((VERTICES, joints), np.float32)
-    weights[np.arange(VERTICES), np.arange(VERTICES) % joints] = 1
-    template = scale * np.random.default_rng(0).normal(size=(VERTICES, 3))
-    np.savez(
-        path,
-        v_template=template,
-        shapedirs=np.zeros((VERTICES, 3, 10)),
-        weights=weights,
-        f=np.array([[0, 1, 2]]),
-        posedirs=np.zeros((VERTICES, 3, 9 * (joints - 1)), np.float32),
-        J_regressor=np.eye(joints, VERTICES),
-        kintree_table=np.stack([parents, np.arange(joints)]),
-    )
-    return path
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    for gender, scale in (("NEUTRAL", 1.0), ("FEMALE", 0.9), ("MALE", 1.1)):
-        write_model(folder / f"SMPL_{gender}.npz", scale)
-    return folder
 
 
 def test_one_folder_gives_all_bodies(models, tmp_path):

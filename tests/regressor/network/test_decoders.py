@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from narrow_networks import attention, lively
 
 from regressor.network.decoders import PointingAttention, SingleQueryDecoder
 
@@ -18,20 +19,6 @@ def test_pointing_finds_a_bright_spot():
     queries, pointed = attention(tokens, grid)
     assert queries.shape == (1, 1, 3)
     assert torch.allclose(pointed[0, 0], grid[1], atol=1e-5)
-
-
-def lively(module):
-    """Weights of a size that lets every part of the network matter."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3))
-    return module
-
-
-def attention(q, k, v, heads):
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def test_the_decoder_equals_whole_attention_over_keys_and_values():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from narrow_networks import attention, lively
 
 from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, LossConfig, RegressorConfig, preset, with_loss
@@ -40,20 +41,6 @@ def network(config, tokenizer):
 @pytest.fixture(scope="module")
 def people(annotated_people):
     return annotated_people(4, size=64)
-
-
-def lively(module):
-    """Weights of a size that lets every part of the network matter."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3))
-    return module
-
-
-def attention(q, k, v, heads):
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def test_linear_layers_equal_pytorchs_with_their_gradients():

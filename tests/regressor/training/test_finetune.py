@@ -11,33 +11,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
 from regressor.config import preset
 from regressor.datasets.annotation import ReadOptions
 from regressor.datasets.prepare import StoreOptions, prepare_shards
-from regressor.network.model import build_regressor
 from regressor.training import finetune as tuning
 from regressor.training.finetune import Callbacks, FinetuneOptions, Photographs, finetune, finetune_config
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
-
-
-@pytest.fixture(scope="module")
-def photographs(make_photographs):
-    return make_photographs(12)
-
-
-@pytest.fixture
-def start(tmp_path, tiny_config, tokenizer):
-    """A regressor that sees everybody at the wrong place, which a few steps can mend."""
-    torch.manual_seed(0)
-    config = replace(tiny_config, optim=replace(tiny_config.optim, lr=1.0))
-    network = build_regressor(config, tokenizer).network
-    network.mean_camera.copy_(torch.tensor([1.0, 0.25, 0.0]))
-    return save_regressor(tmp_path / "start.pt", network, config, tokenizer, {"body": "open"})
-
 
 FEW = FinetuneOptions(tals="none", steps=30, assignments=("optim.lr=3e-3",), device="cpu")
 

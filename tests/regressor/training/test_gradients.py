@@ -5,23 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from narrow_networks import paper_like
 
-from regressor.config import PUBLISHED_LOSS, LossConfig, preset
+from regressor.config import PUBLISHED_LOSS, LossConfig
 from regressor.network.model import build_regressor
 from regressor.training.gradients import unused_parameters
-
-
-def paper_like(tiny_config):
-    """The paper's network, narrow and at 64 px."""
-    paper = preset("vit-s")
-    return replace(
-        tiny_config,
-        image_size=64,
-        head=paper.head,
-        loss=paper.loss,
-        decoder=replace(paper.decoder, dim=16, layers=2, heads=2, width=16, hidden=16),
-        backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
-    )
 
 
 @pytest.mark.parametrize(

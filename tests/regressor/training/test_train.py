@@ -11,10 +11,11 @@ from functools import partial
 import pytest
 import torch
 from click.testing import CliRunner
+from narrow_networks import paper_like
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import AugmentConfig, preset
+from regressor.config import AugmentConfig
 from regressor.datasets.crop_dataset import open_crops
 from regressor.datasets.crop_store import write_crops
 from regressor.network.model import build_regressor, normalise
@@ -43,19 +44,6 @@ def other_crops(path, annotated_people, counts, **changes):
         for split, count in counts.items():
             writer.append(split, {k: v.numpy() for k, v in {**annotated_people(count, seed=7), **changes}.items()})
     return open_crops(path)
-
-
-def paper_like(tiny_config):
-    """The paper's network, narrow and at 64 px."""
-    paper = preset("vit-s")
-    return replace(
-        tiny_config,
-        image_size=64,
-        head=paper.head,
-        loss=paper.loss,
-        decoder=replace(paper.decoder, dim=16, layers=2, heads=2, width=16, hidden=16),
-        backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
-    )
 
 
 def weights_of(path):

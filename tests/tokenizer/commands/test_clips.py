@@ -6,27 +6,12 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from made_clips import write_clip
 
-from tokenizer.artifact import export_tokenizer
 from tokenizer.codec import visible_joints
 from tokenizer.commands.cli import main
-from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.mocap.readers import read_clip
-from tokenizer.network.model import build_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer_file(tmp_path_factory):
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4, 4), groups=21, layers=2)
-    )
-    model = build_tokenizer(config.network, config.quantizer).eval()
-    return export_tokenizer(model, config, tmp_path_factory.mktemp("t") / "t.h5")
-
 
 BVH = """HIERARCHY
 ROOT Hips {

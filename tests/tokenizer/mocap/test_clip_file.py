@@ -6,31 +6,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from made_clips import write_clip
 
 from tokenizer import codec
-from tokenizer.artifact import export_tokenizer
 from tokenizer.codec import complete_clip, decode_clip, encode_clip
-from tokenizer.config import NetworkConfig, QuantizerConfig, TokenizerConfig
-from tokenizer.frozen import load_tokenizer
 from tokenizer.mocap import clip_file
-from tokenizer.network.model import build_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer_file(tmp_path_factory):
-    torch.manual_seed(0)
-    config = TokenizerConfig(
-        network=NetworkConfig(width=16, blocks=1), quantizer=QuantizerConfig(levels=(4, 4, 4), groups=21, layers=2)
-    )
-    model = build_tokenizer(config.network, config.quantizer).eval()
-    return export_tokenizer(model, config, tmp_path_factory.mktemp("t") / "t.h5")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tokenizer_file):
-    return load_tokenizer(tokenizer_file)
 
 
 def test_the_split_copy_of_smplx_files_is_kept_in_step(tmp_path, tokenizer, open_body):

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from mocap_folders import save_clip
 
 from tokenizer.commands.cli import main
 from tokenizer.engine.errors import UserError
@@ -20,23 +21,6 @@ from tokenizer.mocap.prepare import PrepareOptions, prepare
 from tokenizer.mocap.store import open_store
 
 FPS30 = PrepareOptions(fps=30)
-
-
-def save_clip(path: Path, frames: int = 8, seed: int = 0, fps: float = 30.0, **changes: object) -> Path:
-    """A slow random walk in AMASS's SMPL-H layout."""
-    draw = np.random.default_rng(seed)
-    poses = np.cumsum(draw.normal(size=(frames, 156)) * 0.02, 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"poses": poses, "trans": np.zeros((frames, 3)), "betas": np.full(16, 0.1), "mocap_framerate": fps}
-    np.savez(path, **{**content, **changes})
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for seed in range(6):
-        save_clip(tmp_path / "mocap" / f"subject{seed % 2}" / f"clip{seed}_poses.npz", seed=seed, frames=6 + seed)
-    return tmp_path / "mocap"
 
 
 def run(*arguments: object):

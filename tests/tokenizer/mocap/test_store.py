@@ -14,22 +14,12 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pose_stores import poses_of, write
 
 from tokenizer.commands.cli import main
 from tokenizer.engine.errors import UserError
 from tokenizer.mocap import store as store_module
 from tokenizer.mocap.store import FORMAT_VERSION, PoseStoreWriter, open_store
-
-
-def poses_of(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(frames, 21, 3)).astype(np.float32)
-
-
-def write(path: Path, clips: list[tuple[str, str, int]], command: str = "test") -> Path:
-    with PoseStoreWriter(path, command) as writer:
-        for seed, (name, split, frames) in enumerate(clips):
-            writer.add(name, split, poses_of(frames, seed), np.full(16, 0.1 * seed), fps=30, licence="none")
-    return path
 
 
 @pytest.fixture

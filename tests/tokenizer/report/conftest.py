@@ -32,3 +32,11 @@ def html(folder):
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == f"Wrote {folder / 'run' / 'report.html'}"
     return (folder / "run" / "report.html").read_text()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("poses", "meaning"):
+            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
+        yield

@@ -10,14 +10,6 @@ from tokenizer.engine.errors import UserError
 from tokenizer.report.comparison import comparison, find_benchmark
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("poses", "meaning"):
-            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
-        yield
-
-
 def test_a_benchmark_becomes_a_table_and_a_plot(tmp_path):
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)

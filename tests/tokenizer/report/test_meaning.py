@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.report.meaning import farthest_changes, layer_name, middle_pose, strongest_joints
 from tokenizer.report.places import token_map
 from tokenizer.report.poses import Reconstruction
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("poses", "meaning"):
-            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
-        yield
 
 
 def test_two_uses_of_a_token_are_those_farthest_apart(open_body):

@@ -15,14 +15,6 @@ from tokenizer.mocap.store import open_store
 from tokenizer.report.poses import Reconstruction, frame_names, reconstruct, worst_poses
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("poses", "meaning"):
-            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
-        yield
-
-
 def test_the_worst_come_first_and_neighbours_are_left_out(folder, open_body):
     pose = 0.4 * torch.randn(1, 21, 3, generator=torch.Generator().manual_seed(0))
     poses = torch.cat([pose, pose + 1e-3, -pose, torch.zeros(1, 21, 3)])

@@ -8,7 +8,6 @@ import shutil
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 import torch
 from click.testing import CliRunner
 from report_page import HOSTILE, MARKUP
@@ -17,14 +16,6 @@ from tokenizer.commands.cli import main
 from tokenizer.evaluation.reconstruction import evaluate_tokenizer
 from tokenizer.frozen import load_tokenizer
 from tokenizer.mocap.store import PoseStoreWriter, open_store
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("poses", "meaning"):
-            patch.setattr(f"tokenizer.report.{module}._FIGURE", (30, 26))
-        yield
 
 
 class Page(HTMLParser):

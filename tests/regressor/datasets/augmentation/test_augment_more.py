@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from augmented import ALL, close_to, pelvis_of, recorded
 from reference_crop import reference_framing
 
 from regressor.config import AugmentConfig, preset
@@ -17,23 +17,10 @@ from regressor.datasets.augmentation.mirroring import mirror
 from regressor.datasets.cropping import Framing, warp
 from regressor.geometry.camera import project_to_crop
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.body.skeleton import KEYPOINT_NAMES, index
+from tokenizer.body.skeleton import KEYPOINT_NAMES
 from tokenizer.engine.errors import UserError
 
-FIXTURES = Path(__file__).parents[4].parent / "shared" / "reference" / "fixtures" / "data"
-recorded = pytest.mark.skipif(not FIXTURES.exists(), reason="recorded outputs are not part of a clone")
-REST = torch.eye(3).expand(21, 3, 3)
 NOTHING = AugmentConfig(rotate_deg=0, scale=0, shift=0, colour=0, noise=0)
-ALL = torch.ones(4, dtype=torch.bool)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return np.load(FIXTURES / "golden.npz")
-
-
-def pelvis_of(body, sample):
-    return body.joints(REST, betas=sample["betas"])[:, index("pelvis")]
 
 
 def seeds(count, seed=0):
@@ -42,11 +29,6 @@ def seeds(count, seed=0):
 
 def draws(count, seed=0):
     return np.random.default_rng(seed).random((count, 4))
-
-
-def close_to(first, second, atol=1e-4):
-    for name in second:
-        assert torch.allclose(first[name].double(), second[name].double(), atol=atol, rtol=1e-5), name
 
 
 def recorded_sample(golden, name="plain"):

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-import pytest
 import torch
+from augmented import ALL, close_to, pelvis_of, recorded
 
 from regressor.datasets.augmentation.augment import reframe
 from regressor.datasets.augmentation.mirroring import KEYPOINT_MIRROR, mirror
 from regressor.geometry.camera import project_to_crop
-from tokenizer.body.skeleton import index, keypoint_index
-
-FIXTURES = Path(__file__).parents[4].parent / "shared" / "reference" / "fixtures" / "data"
-
-
-recorded = pytest.mark.skipif(not FIXTURES.exists(), reason="recorded outputs are not part of a clone")
-
-
-REST = torch.eye(3).expand(21, 3, 3)
-
-
-ALL = torch.ones(4, dtype=torch.bool)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return np.load(FIXTURES / "golden.npz")
-
-
-def pelvis_of(body, sample):
-    return body.joints(REST, betas=sample["betas"])[:, index("pelvis")]
-
-
-def close_to(first, second, atol=1e-4):
-    for name in second:
-        assert torch.allclose(first[name].double(), second[name].double(), atol=atol, rtol=1e-5), name
+from tokenizer.body.skeleton import keypoint_index
 
 
 @recorded

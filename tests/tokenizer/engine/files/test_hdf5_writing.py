@@ -6,26 +6,13 @@ import errno
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
+from pose_stores import write
 
 from tokenizer.engine.errors import UserError
 from tokenizer.mocap import store as store_module
-from tokenizer.mocap.store import PoseStoreWriter
-
-
-def poses_of(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(frames, 21, 3)).astype(np.float32)
-
-
-def write(path: Path, clips: list[tuple[str, str, int]], command: str = "test") -> Path:
-    with PoseStoreWriter(path, command) as writer:
-        for seed, (name, split, frames) in enumerate(clips):
-            writer.add(name, split, poses_of(frames, seed), np.full(16, 0.1 * seed), fps=30, licence="none")
-    return path
 
 
 @pytest.fixture

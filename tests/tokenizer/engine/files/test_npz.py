@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-import zipfile
 
 import numpy as np
 import pytest
+from npz_files import npy, write
 
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.npz import read_npy, read_npz
-
-
-def npy(array: np.ndarray) -> bytes:
-    memory = io.BytesIO()
-    np.save(memory, array)
-    return memory.getvalue()
-
-
-def write(path, **parts: bytes):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in parts.items():
-            archive.writestr(f"{name}.npy", data)
-    return path
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

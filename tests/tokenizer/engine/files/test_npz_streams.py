@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-
 import numpy as np
 import pytest
+from npz_files import npy, write
 
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.npz import read_npz
-
-
-def npy(array: np.ndarray) -> bytes:
-    memory = io.BytesIO()
-    np.save(memory, array)
-    return memory.getvalue()
-
-
-def write(path, **parts: bytes):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in parts.items():
-            archive.writestr(f"{name}.npy", data)
-    return path
 
 
 def test_a_file_that_is_cut_short_anywhere_is_one_message(tmp_path):
