@@ -23,6 +23,7 @@ from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.training.threads import wait_without_spinning
 
 from .data import prepare
+from .detection import install_detector
 from .evaluation import calibrate, compare, evaluate
 from .finetune import finetune
 from .importing import import_backbone, import_reference
@@ -48,7 +49,7 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone):
+for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone, install_detector):
     main.add_command(command)
 
 

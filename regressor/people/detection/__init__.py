@@ -1,0 +1,1 @@
+"""2D keypoints of people in photographs, from the detector or from files."""
