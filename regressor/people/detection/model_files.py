@@ -260,7 +260,17 @@ def _download(result: Installation, say: Callable[[str], object]) -> None:
 
 def _download_wheel(folder: Path) -> None:
     """Let pip fetch the wheel, which knows the user's mirrors and proxies."""
-    what = ["download", "--quiet", "--no-deps", "--only-binary=:all:", *_WHEEL_OF, "--dest", str(folder), _WHEEL]
+    what = [
+        "download",
+        "--quiet",
+        "--retries=2",
+        "--no-deps",
+        "--only-binary=:all:",
+        *_WHEEL_OF,
+        "--dest",
+        str(folder),
+        _WHEEL,
+    ]
     _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *what], folder)
 
 
@@ -271,7 +281,8 @@ def _download_npm(folder: Path) -> None:
     """
     npm = shutil.which("npm")
     if npm is not None:
-        _run([npm, "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder), _NPM], folder)
+        what = ["pack", "--silent", "--ignore-scripts", "--fetch-retries=1", "--pack-destination", str(folder), _NPM]
+        _run([npm, *what], folder)
         return
     with (
         requests.get(_NPM_URL, stream=True, timeout=_TIMEOUT_S) as response,
