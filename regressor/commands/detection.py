@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tokenizer.engine.cli_options import InputPath
-from tokenizer.engine.errors import reports_user_errors
+from tokenizer.engine.errors import fail, reports_user_errors
+
+if TYPE_CHECKING:
+    from ..people.detection.model_files import Installation
 
 
 @click.command("install-detector")
@@ -28,21 +33,33 @@ def install_detector(sources: tuple[Path, ...], remove: bool) -> None:
     pose_landmark_heavy out of the npm package @mediapipe/pose. Nothing in these packages is run, and each file is
     checked by its digest. Afterwards no network is needed. Running the models takes the extra `people`.
     """
-    from tokenizer.engine.errors import fail
-
-    from ..people.detection.model_files import MODEL_FILES, install_models, models_folder, remove_models
+    from ..people.detection.model_files import install_models
 
     if remove and sources:
         raise fail("Give --from or --remove", got="both")
     if remove:
-        removed = remove_models()
-        click.echo(f"Removed {len(removed)} models from {models_folder()}" if removed else "No detector is installed")
-        return
-    result = install_models(sources, lambda text: click.echo(text, err=True))
+        _remove()
+    else:
+        _print(install_models(sources, lambda text: click.echo(text, err=True)))
+
+
+def _remove() -> None:
+    from ..people.detection.model_files import models_folder, remove_models
+
+    removed = remove_models()
+    click.echo(f"Removed {len(removed)} models from {models_folder()}" if removed else "No detector is installed")
+
+
+def _print(result: Installation) -> None:
+    """What is there now, what could not be had, and whether the runtime is missing."""
+    from ..people.detection.model_files import MODEL_FILES, installed_models, models_folder
+
     for problem in result.problems:
         click.echo(f"Note: {problem}", err=True)
     for verb, names in (("Installed", result.installed), ("Already there:", result.present)):
         if names:
             click.echo(f"{verb} {', '.join(MODEL_FILES[name].file_name for name in names)}")
-    heavy = "heavy" in (*result.installed, *result.present)
-    click.echo(f"People are detected by {'heavy' if heavy else 'full'}; models are in {models_folder()}")
+    landmarks = "heavy" if "heavy" in installed_models() else "full"
+    click.echo(f"People are detected by {landmarks}; models are in {models_folder()}")
+    if find_spec("ai_edge_litert") is None:
+        click.echo("Note: running them needs ai-edge-litert: `pip install 'pose-token-hmr[people]'`", err=True)

@@ -40,10 +40,11 @@ class Recorded:
         return offsets, logits
 
     def detections(self, threshold=0.5) -> list[Detections]:
-        found = windows(self.width, self.height)
-        return [
-            decode_detections(*self.answer(number), window, threshold=threshold) for number, window in enumerate(found)
-        ]
+        parts = []
+        for number, window in enumerate(windows(self.width, self.height)):
+            offsets, logits = self.answer(number)
+            parts.append(decode_detections(offsets, logits, window, threshold))
+        return parts
 
     def landmarks(self, name):
         """The person in the photograph, ``upright``, or in the same ``turned`` clockwise by 90°."""

@@ -41,4 +41,4 @@ def record(photo: Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(sys.argv[2], **record(Path(sys.argv[1])))  # type: ignore[arg-type]
+    np.savez_compressed(sys.argv[2], **record(Path(sys.argv[1])))
