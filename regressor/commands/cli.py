@@ -337,7 +337,8 @@ def predict(
     """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
 
     IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has no box, or
-    one outside, is left out and named; the others are done.
+    one outside, is left out and named; the others are done. Without --box, --boxes and --whole people are detected,
+    once `install-detector` was run.
     """
     from ..people.jobs import checked, jobs_of
 

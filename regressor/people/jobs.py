@@ -11,19 +11,21 @@ from tokenizer.engine.errors import UserError, fail
 
 from ..datasets.image_files import IMAGE_SUFFIXES, read_header
 from ..geometry.boxes import Box, check_box, parse_box, read_boxes
+from .detection.model_files import COMMAND, is_installed
 
 _TOLD = 5
 
 
 @dataclass(frozen=True)
 class Job:
-    """An image file, the name of its results, and a box a person; no box: the whole image is one person, or, where a
-    file of boxes has none for it (``nobody``), it is to be left out."""
+    """An image file, the name of its results, and a box a person; no box: the whole image is one person, or people are
+    to be detected (``detect``), or, where a file of boxes has none for it (``nobody``), it is to be left out."""
 
     image: Path
     name: str
     boxes: tuple[Box, ...] = ()
     nobody: bool = False
+    detect: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,19 @@ def found_images(given: Sequence[Path]) -> list[Path]:
 def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | None, whole: bool) -> list[Job]:
     """What to do, from the options of the command line; ``images`` as ``found_images`` takes them.
 
-    Results are named like their image, with its ending where two differ in that alone. Raises ``UserError`` unless
-    there is exactly one source of boxes, for single boxes with several images, and for two images of one name.
+    Results are named like their image, with its ending where two differ in that alone. Without any source of boxes
+    people are detected, where the detector is installed. Raises ``UserError`` for several sources of boxes, or none
+    without a detector, for single boxes with several images, and for two images of one name.
     """
     sources = [bool(boxes), boxes_file is not None, whole]
-    if sum(sources) != 1:
+    detect = not any(sources) and is_installed()
+    if sum(sources) != 1 and not detect:
         given = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
         raise fail(
             "It is not clear where the people are",
             got=" and ".join(given) or "no option that tells it",
             next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
-            "or --whole where one person fills each image",
+            f"or --whole where one person fills each image; or run `{COMMAND}` once, and people are found",
         )
     images = found_images(images)
     if boxes and len(images) > 1:
@@ -76,14 +80,14 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
             got=f"{len(images)} images with --box",
             next_step="Give one image, or --boxes FILE",
         )
-    if whole:
+    if whole or detect:
         per_image: list[list[Box]] = [[] for _ in images]
     elif boxes_file is not None:
         per_image = read_boxes(boxes_file, images)
     else:
         per_image = [[parse_box(box) for box in boxes]]
     return [
-        Job(image, name, tuple(image_boxes), nobody=not image_boxes and not whole)
+        Job(image, name, tuple(image_boxes), nobody=not (image_boxes or whole or detect), detect=detect)
         for image, name, image_boxes in zip(images, _names(images), per_image, strict=True)
     ]
 

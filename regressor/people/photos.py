@@ -26,6 +26,7 @@ from ..export.overlay import lay_over, overlay, side_view
 from ..geometry.boxes import Box, check_box
 from ..geometry.camera import DEFAULT_FOV_DEG, assumed_intrinsics
 from ..network.model import Regressor
+from .detection.detector import Detector
 from .jobs import Job, Jobs
 from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_warning
 
@@ -91,11 +92,14 @@ def predict_files(
     People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
     ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is called with the number of
     images finished. An image that cannot be used does not stop the others: ``say`` is given a line with its reason, and
-    ``UserError`` counts such at the end; ``out/left_out.txt`` has the lines, too.
+    ``UserError`` counts such at the end; ``out/left_out.txt`` has the lines, too. Boxes of jobs that ask for it are
+    detected.
     """
     count = len(jobs.todo) + len(jobs.left_out)
     tell = say if count > 1 else lambda text: None  # a single reason is the error itself
     run = _Run(regressor, body, out, fov_deg, outputs or Outputs(), progress or (lambda count: None), tell)
+    if any(job.detect for job in jobs.todo):
+        run.detector = Detector()
     for reason in jobs.left_out:
         run.leave_out(reason)
     for job in jobs.todo:
@@ -130,6 +134,7 @@ class _Run:
         self.written: list[Path] = []
         self.faces = body.faces.cpu().numpy()
         self._waiting: list[tuple[_Open, int]] = []
+        self.detector: Detector | None = None
 
     def add(self, job: Job) -> None:
         try:
@@ -157,6 +162,10 @@ class _Run:
         height, width = image.shape[:2]
         K = assumed_intrinsics(width, height, DEFAULT_FOV_DEG if self.fov_deg is None else self.fov_deg)
         boxes = job.boxes or ((0.0, 0.0, float(width), float(height)),)
+        if job.detect and self.detector is not None:
+            boxes = tuple(person.box for person in self.detector.people(image))
+            if not boxes:
+                raise fail(f"Nobody is found in {job.image}", next_step="Give --box X0,Y0,X1,Y1 for each person")
         for box in boxes:
             check_box(box, width, height, str(job.image))  # all of them, before anything is written
         return _Open(job, image, K, boxes)
@@ -224,6 +233,7 @@ class _Run:
         assumed = f"assumed: diagonal field of view {DEFAULT_FOV_DEG:g}°"
         return {
             "image": str(opened.job.image),
+            **({"detected_by": self.detector.source} if opened.job.detect and self.detector is not None else {}),
             "image_size": [width, height],
             "camera": assumed if self.fov_deg is None else f"{self.fov_deg:g}° given",
             "units": "metres, pixels, radians; camera axes x right, y down, z forward; K, joints_2d of the whole image",

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from .suppression import joined, part_of_person, same_person, suppress, windows
 
 _PRESENT = 0.5
 """Presence below which a landmark is not in the picture."""
+_HOPELESS = 0.1
+"""Score of a first crop below which a second is not worth its time."""
 _WORSE = 0.2
 """A refined crop in which a person scores so much lower is not taken."""
 
@@ -77,7 +79,7 @@ class Detector:
         detections = self.detect(image)
         sizes = np.linalg.norm(detections.tops - detections.hips, axis=1)
         for number in np.argsort(-detections.scores * np.sqrt(sizes), kind="stable"):
-            person = self.landmarks(image, detections.region(number))
+            person = self.landmarks(image, detections.region(number), known=found)
             if person is not None and not any(same_person(person, other) for other in found):
                 found.append(person)
             if len(found) == self.options.most:
@@ -98,9 +100,14 @@ class Detector:
             parts.append(decode_detections(offsets, logits[:, 0], window, self.options.threshold))
         return suppress(joined(parts))
 
-    def landmarks(self, image: np.ndarray, region: Region) -> Landmarks | None:
-        """Return the person in ``region``, None where there is none; also the next frame's, given ``following``."""
+    def landmarks(self, image: np.ndarray, region: Region, known: Sequence[Landmarks] = ()) -> Landmarks | None:
+        """Return the person in ``region``, None where there is none, or one of ``known``.
+
+        In a video, ``following`` of the last frame is a region, too.
+        """
         person = self._landmarks_once(image, region)
+        if person.score < _HOPELESS or any(same_person(person, other) for other in known):
+            return None
         for _ in range(self.options.refinements):
             refined = self._landmarks_once(image, person.following)
             if refined.score < person.score - _WORSE:

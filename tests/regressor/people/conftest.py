@@ -22,6 +22,12 @@ def regressor_file(tmp_path_factory, tiny_config, tokenizer):
     return save_regressor(path, network, tiny_config, tokenizer, provenance)
 
 
+@pytest.fixture(autouse=True)
+def no_detector(monkeypatch):
+    """Whoever runs the tests may have installed it."""
+    monkeypatch.setattr("regressor.people.jobs.is_installed", lambda: False)
+
+
 @pytest.fixture
 def photo(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)

@@ -60,6 +60,22 @@ def test_where_people_are_must_be_clear(boxes, file, whole, got):
         jobs_of([Path("me.jpg")], boxes, file, whole)
 
 
+def test_people_are_detected_where_nothing_says_where_they_are_and_the_detector_is_installed(monkeypatch):
+    monkeypatch.setattr("regressor.people.jobs.is_installed", lambda: True)
+    images = [Path("a.jpg"), Path("b.jpg")]
+    jobs = jobs_of(images, (), None, whole=False)
+    assert [(job.detect, job.nobody, job.boxes) for job in jobs] == [(True, False, ())] * 2
+    assert [job.detect for job in jobs_of(images, (), None, whole=True)] == [False, False]
+    assert [job.detect for job in jobs_of(images[:1], ("1,2,3,4",), None, whole=False)] == [False]
+    with pytest.raises(UserError, match="got --box and --whole"):
+        jobs_of(images, ("1,2,3,4",), None, whole=True)
+
+
+def test_without_a_detector_the_message_says_how_to_install_it():
+    with pytest.raises(UserError, match="or run `pose-regressor install-detector` once, and people are found"):
+        jobs_of([Path("me.jpg")], (), None, whole=False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -6,8 +6,10 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
+from regressor.people.detection.detected_person import DetectedPerson
 from regressor.people.predict import predict_crops
 from tokenizer.body.rotations import geodesic_distance
 
@@ -132,3 +134,52 @@ def test_another_tokenizer_is_refused(run, photo, tmp_path, tokenizer_file):
         file["codebook"][0] += 1
     result = run(photo, "--whole", tokenizer=other)
     assert result.exit_code == 2 and "is damaged" in result.output
+
+
+class OneOrNobody:
+    """In place of the detector: one person in pictures that are not all black."""
+
+    source = "blazepose-heavy"
+
+    def people(self, image):
+        points = np.array([[40.0, 10], [70, 80]], np.float32)
+        person = DetectedPerson(("nose", "left_ankle"), points, np.ones(2), (30.0, 5.0, 80.0, 85.0), 0.9, self.source)
+        return [person] if image.any() else []
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    monkeypatch.setattr("regressor.people.jobs.is_installed", lambda: True)
+    monkeypatch.setattr("regressor.people.photos.Detector", OneOrNobody)
+
+
+@pytest.mark.usefixtures("detector")
+def test_without_boxes_people_are_detected_and_the_result_says_by_what(run, photo, tmp_path):
+    def about():
+        with np.load(tmp_path / "out" / "photo_0.npz", allow_pickle=False) as file:
+            return json.loads(str(file["about"]))
+
+    result = run(photo)
+    assert result.exit_code == 0, result.output
+    assert about()["given_box"] == [30, 5, 80, 85] and about()["detected_by"] == "blazepose-heavy"
+    assert run(photo, "--box", "30,5,80,85").exit_code == 0 and "detected_by" not in about()
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_photograph_of_nobody_is_left_out_and_the_others_are_done(run, photo, tmp_path):
+    empty = tmp_path / "empty.png"
+    cv2.imwrite(str(empty), np.zeros((90, 120, 3), np.uint8))
+    result = run(photo, empty)
+    assert result.exit_code == 2 and f"Nobody is found in {empty}" in result.output
+    assert (tmp_path / "out" / "photo_0.npz").exists()
+    assert "Nobody is found" in (tmp_path / "out" / "left_out.txt").read_text(encoding="utf-8")
+    alone = run(empty)
+    assert alone.exit_code == 2 and "Nobody is found" in alone.output and "--box X0,Y0,X1,Y1" in alone.output
+
+
+def test_a_detector_that_is_missing_is_one_message_before_any_image(run, photo, monkeypatch, tmp_path):
+    monkeypatch.setattr("regressor.people.jobs.is_installed", lambda: True)
+    monkeypatch.setattr("regressor.people.detection.model_files.cache_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr("regressor.people.photos.read_image", lambda path: pytest.fail("it is read"))
+    result = run(photo)
+    assert result.exit_code == 2 and "Run `pose-regressor install-detector`" in result.output

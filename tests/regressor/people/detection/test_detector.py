@@ -88,6 +88,16 @@ def test_a_refined_crop_that_is_much_worse_is_not_taken(replayed, grey):
     assert detector.people(grey)[0].score == pytest.approx(0.9) and asked["landmarks"] == 2
 
 
+def test_a_second_crop_is_only_cut_where_somebody_new_may_be(replayed, grey, monkeypatch):
+    detector, asked = replayed(half_size=False, scores=(0.05,), threshold=0.01)
+    assert detector.people(grey) == [] and asked["landmarks"] == 1
+    monkeypatch.setattr(module, "same_person", lambda one, other: True)
+    detector, asked = replayed()
+    regions = len(detector.detect(grey))
+    assert regions > 1 and len(detector.people(grey)) == 1
+    assert asked["landmarks"] == 2 + (regions - 1)
+
+
 def test_the_number_of_people_is_limited(replayed, grey):
     detector, _ = replayed(most=1)
     assert len(detector.people(grey)) == 1
