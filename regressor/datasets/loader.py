@@ -160,7 +160,7 @@ def prefetch(batches: Dataset[Any], steps: range, workers: int, device: torch.de
             num_workers=workers,
             prefetch_factor=3,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             multiprocessing_context=multiprocessing.get_context("spawn"),
         )
     for batch in loader:
@@ -205,7 +205,3 @@ def wanted_workers(mixture: Mixture, choice: int, device: torch.device, processe
     if cached and device.type == "cpu":
         return 0
     return max(1, min(8, available_cores() // processes - 1))
-
-
-def _start_worker(_: int) -> None:
-    start_worker()

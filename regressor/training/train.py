@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,21 @@ from tokenizer.engine.distributed import (
 )
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.state_files import save_state
-from tokenizer.engine.training.averaging import WeightAverage
-from tokenizer.engine.training.best_weights import BestWeights
 from tokenizer.engine.training.budget import Plan, StepBudget, num_validation_samples
 from tokenizer.engine.training.checkpoint import save_checkpoint
 from tokenizer.engine.training.compilation import compile_in_place
 from tokenizer.engine.training.gpu import GpuUse
 from tokenizer.engine.training.memory import DISK_FULL_ADVICE, disk_errors, memory_errors
 from tokenizer.engine.training.precision import (
-    ResolvedPrecision,
     enable_cudnn_benchmark,
     resolve_device,
     resolve_precision,
 )
 from tokenizer.engine.training.run import NEW_RUN, RunFolder, RunOptions
-from tokenizer.engine.training.scaling import LossScale
 from tokenizer.engine.training.schedule import warmup_cosine, warmup_share
 from tokenizer.engine.training.tensorboard import writer_class
 from tokenizer.engine.training.throughput import Throughput
+from tokenizer.engine.training.train_state import TrainState
 
 from ..checkpoints.backbones import start_from_backbone
 from ..checkpoints.regressor_file import check_tokenizer_digest, export_run, load_strictly
@@ -135,13 +133,22 @@ def _train(
     network = regressor.network
     _initialize(network, tokenizer, stream, config, options if run.state is None else NEW_RUN)
     frozen = run_on_all_ranks(frozen_parts, network, config.backbone.trainable)
-    train_state = _TrainState(network, config, device, precision)
+    optimizer, lr_factors = run_on_all_ranks(make_optimizer, network, optim)
+    train_state = TrainState(
+        "network",
+        network,
+        optimizer,
+        decay=optim.average,
+        device=device,
+        precision=precision,
+        load_weights=partial(load_strictly, what="the checkpoint"),
+    )
     budget = StepBudget(run.path, _plan(config, mixture), run.state)
     if run.state is not None:
         train_state.load(run.state)
         run.state = None  # as large as everything else together
     forward = _prepare_forward(regressor, body, tokenizer, frozen)
-    optimizer, scale, average = train_state.optimizer, train_state.scale, train_state.average
+    scale, average = train_state.scale, train_state.average
 
     # 4. Steps. Every random draw comes from (seed, step); the budget knows the progress.
     pace, gpu = Throughput(), GpuUse(device)
@@ -161,7 +168,7 @@ def _train(
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
         if not all(map(math.isfinite, values[:-1])) or scale.should_abort(values[-1]):
             from_rank_0(_stop, run, stream, config, step, record)
-        for group, factor in zip(optimizer.param_groups, train_state.lr_factors, strict=True):
+        for group, factor in zip(optimizer.param_groups, lr_factors, strict=True):
             group["lr"] = factor * optim.lr * warmup_cosine(budget.progress, budget.progress_per_step, warmup=warmup)
         if not scale.step(optimizer, values[-1]):
             del record["gradient_norm"]
@@ -211,39 +218,6 @@ def _initialize(
     # The other ranks take over the weights of rank 0, but not its buffers.
     annotation = broadcast_tensors(from_rank_0(stream.annotation, _ANNOTATION_FOR_MEANS), torch.device("cpu"))
     start_from_means(network, tokenizer, annotation, relative=config.head.orientation == "ray")
-
-
-class _TrainState:
-    """Everything that a step changes: network, optimizer, loss scale, and on rank 0 average and best weights."""
-
-    def __init__(
-        self, network: RegressorNetwork, config: RegressorConfig, device: torch.device, precision: ResolvedPrecision
-    ) -> None:
-        self.network, self._device = network, device
-        self.average = WeightAverage(network, config.optim.average) if rank() == 0 else None
-        self.optimizer, self.lr_factors = run_on_all_ranks(make_optimizer, network, config.optim)
-        self.scale, self.best = LossScale(device, precision), BestWeights()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of rank 0, for a checkpoint."""
-        assert self.average is not None
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best": self.best.state,
-            "scale": self.scale.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint, which rank 0 has read."""
-        load_strictly(self.network, broadcast_tensors(state["network"], self._device), what="the checkpoint")
-        self.optimizer.load_state_dict(broadcast_tensors(state["optimizer"], self._device))
-        if self.average is not None:
-            load_strictly(self.average.module, state["average"], what="the checkpoint")
-        if "scale" in state:
-            self.scale.load_state_dict(state["scale"])
-        self.best.state = state.get("best")
 
 
 def _prepare_forward(

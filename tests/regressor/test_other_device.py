@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from narrow_networks import paper_like
 from other_device import NAME, Elsewhere, OtherDevice
 
 from pipelines.descent import descend
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import PUBLISHED_TALS, LossConfig, preset
+from regressor.config import PUBLISHED_TALS, LossConfig
 from regressor.datasets.crop_store import write_crops
 from regressor.datasets.posed_keypoints import with_posed_keypoints
 from regressor.geometry.camera_models import camera_model
@@ -211,15 +212,7 @@ def to_train(request, tiny_config, annotated_people, tmp_path_factory):
     """A configuration of either kind, all terms of its loss on, the JSON of it, and a crop store of its size."""
     config = replace(tiny_config, loss=replace(LossConfig(vertices_weight=1.0), tals=PUBLISHED_TALS))
     if request.param == "paper":
-        paper = preset("vit-s")
-        config = replace(
-            tiny_config,
-            image_size=64,
-            head=paper.head,
-            loss=paper.loss,
-            decoder=replace(paper.decoder, dim=16, layers=2, heads=2, width=16, hidden=16),
-            backbone=replace(paper.backbone, width=16, blocks=(2,), heads=2),
-        )
+        config = paper_like(tiny_config)
     config = replace(config, optim=replace(config.optim, steps=2, batch=2), pictures=1, checkpoint_every=1)
     folder = tmp_path_factory.mktemp("to_train")
     counts = {"train": 4, "val": 2}

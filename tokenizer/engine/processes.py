@@ -50,8 +50,11 @@ def map_in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def start_worker() -> None:
-    """Prepare a worker process: Ctrl-C is left to the parent, and it uses one thread, as there is a worker per core."""
+def start_worker(_number: int = 0) -> None:
+    """Prepare a worker process: Ctrl-C is left to the parent, and it uses one thread, as there is a worker per core.
+
+    ``_number``: that of the worker, which a ``DataLoader`` gives.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     if "torch" in sys.modules:

@@ -18,7 +18,6 @@ from ..body.rotations import axis_angle_to_matrix
 from ..config import OptimConfig, TokenizerConfig
 from ..engine.config import from_dict, to_dict
 from ..engine.distributed import (
-    broadcast_tensors,
     check_batch_division,
     data_parallel,
     from_rank_0,
@@ -31,17 +30,15 @@ from ..engine.distributed import (
 )
 from ..engine.errors import fail
 from ..engine.files.state_files import save_state
-from ..engine.training.averaging import WeightAverage
-from ..engine.training.best_weights import BestWeights
 from ..engine.training.budget import Plan, StepBudget, num_validation_samples
 from ..engine.training.checkpoint import save_checkpoint
 from ..engine.training.compilation import compile_in_place
 from ..engine.training.memory import DISK_FULL_ADVICE, disk_errors, memory_errors
 from ..engine.training.precision import ResolvedPrecision, allow_tf32, autocast, resolve_device, resolve_precision
 from ..engine.training.run import NEW_RUN, Export, RunFolder, RunOptions
-from ..engine.training.scaling import LossScale
 from ..engine.training.schedule import linear_ramp, warmup_cosine, warmup_milestones, warmup_share
 from ..engine.training.tensorboard import writer_class
+from ..engine.training.train_state import TrainState
 from ..evaluation.reconstruction import evaluate_tokenizer
 from ..mocap.store import PoseStore
 from ..network.model import PoseTokenizer, TokenizerOutput, build_tokenizer
@@ -104,13 +101,15 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
     tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
     body = body.to(device)
     subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
-    train_state = _TrainState(tokenizer, config, device, precision)
+    parameters = list(tokenizer.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay, betas=(0.9, 0.99))
+    train_state = TrainState("tokenizer", tokenizer, optimizer, decay=optim.average, device=device, precision=precision)
     if run.state is not None:
         train_state.load(run.state)
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
     forward = data_parallel(_Forward(tokenizer, device, precision))
-    optimizer, scale, average = train_state.optimizer, train_state.scale, train_state.average
+    scale, average = train_state.scale, train_state.average
 
     # 4. Steps. Every random draw comes from (seed, step); the budget knows the progress.
     plan = Plan(
@@ -133,7 +132,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
         with allow_tf32(device):
             scale.scale(stacked.sum()).backward()
         scale.unscale(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), optim.clip or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, optim.clip or math.inf)
         # The only place where a step waits for the device. The figures are those of the whole batch on every process.
         values = mean_over_ranks(torch.cat([stacked.detach(), norm[None]])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
@@ -167,42 +166,6 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
                 save_checkpoint(run.checkpoints, step, state, keep=config.keep_checkpoints)
         if progress is not None:
             progress(step, step + budget.steps_left, {**record, **budget.figures()})
-
-
-class _TrainState:
-    """Everything that a step changes: tokenizer, optimizer, loss scale, and on rank 0 average and best weights."""
-
-    def __init__(
-        self, tokenizer: PoseTokenizer, config: TokenizerConfig, device: torch.device, precision: ResolvedPrecision
-    ) -> None:
-        optim = config.optim
-        self.tokenizer, self._device = tokenizer, device
-        self.optimizer = torch.optim.AdamW(
-            list(tokenizer.parameters()), lr=optim.lr, weight_decay=optim.weight_decay, betas=(0.9, 0.99)
-        )
-        self.average = WeightAverage(tokenizer, optim.average) if rank() == 0 else None
-        self.scale, self.best = LossScale(device, precision), BestWeights()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of rank 0, for a checkpoint."""
-        assert self.average is not None
-        return {
-            "tokenizer": self.tokenizer.state_dict(),
-            "average": self.average.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best": self.best.state,
-            "scale": self.scale.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint, which rank 0 has read."""
-        self.tokenizer.load_state_dict(broadcast_tensors(state["tokenizer"], self._device))
-        self.optimizer.load_state_dict(broadcast_tensors(state["optimizer"], self._device))
-        if self.average is not None:
-            self.average.module.load_state_dict(state["average"])
-        if "scale" in state:
-            self.scale.load_state_dict(state["scale"])
-        self.best.state = state.get("best")
 
 
 def _loss_terms(

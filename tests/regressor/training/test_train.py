@@ -27,7 +27,7 @@ from tokenizer.body.rotations import geodesic_distance
 from tokenizer.engine.config import resolve, to_dict
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
-from tokenizer.engine.training import scaling
+from tokenizer.engine.training import scaling, train_state
 from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
 
@@ -114,7 +114,7 @@ def test_a_nan_figure_is_never_best(tmp_path, crops, tokenizer, tiny_config, ope
 
 def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
     """From a scale that is too large the first steps overflow; a run broken among them ends as the whole one does."""
-    monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**20))
+    monkeypatch.setattr(train_state, "LossScale", partial(LossScale, first=2.0**20))
     config = replace(
         tiny_config,
         precision="fp16",
@@ -147,7 +147,7 @@ def test_fp16_learns_skips_and_resumes(tmp_path, crops, tokenizer, tiny_config, 
 
 
 def test_fp16_gives_up_when_every_step_overflows(tmp_path, crops, tokenizer, tiny_config, open_body, monkeypatch):
-    monkeypatch.setattr(training, "LossScale", partial(LossScale, first=2.0**100))
+    monkeypatch.setattr(train_state, "LossScale", partial(LossScale, first=2.0**100))
     monkeypatch.setattr(scaling, "_IN_A_ROW", 3)
     with pytest.raises(UserError, match=r"Non-finite loss or gradient at step 3.*nan_batch"):
         train_regressor(crops, tokenizer, tmp_path / "run", replace(tiny_config, precision="fp16"), open_body)

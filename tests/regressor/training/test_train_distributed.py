@@ -52,6 +52,7 @@ from tokenizer import load_body, load_tokenizer
 from tokenizer.engine.distributed import data_parallel, from_rank_0, process_group, rank
 from tokenizer.engine.errors import CommonError
 from tokenizer.engine.config import resolve
+from tokenizer.engine.training import train_state
 from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
 
@@ -97,10 +98,10 @@ with process_group():
     for run, (name, assignments) in variants.items():
         train(name, run, "optim.steps=3", *assignments)
     train("resnet", "a budget", "optim.budget_s=1.0")
-    training.data_parallel, training.LossScale = with_an_overflow, Watched
+    training.data_parallel, train_state.LossScale = with_an_overflow, Watched
     train("vit", "overflow", "optim.steps=5", "precision=fp16")
     (folder / f"overflow on {rank()}").write_text(json.dumps(Watched.seen))
-    training.data_parallel, training.LossScale = data_parallel, LossScale
+    training.data_parallel, train_state.LossScale = data_parallel, LossScale
 
     main([*command, "--run-folder", str(folder / "cli"), "--set", "optim.steps=2", "--export", "last",
           "--best-by", "pa_mpjpe_mm"], standalone_mode=False)

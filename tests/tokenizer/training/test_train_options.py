@@ -15,7 +15,7 @@ from tokenizer.artifact import read_artifact
 from tokenizer.config import AugmentConfig, NetworkConfig, OptimConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.engine.config import resolve
 from tokenizer.engine.errors import UserError
-from tokenizer.engine.training import compilation, run
+from tokenizer.engine.training import compilation, run, train_state
 from tokenizer.engine.training.checkpoint import load_latest
 from tokenizer.engine.training.run import RunOptions
 from tokenizer.engine.training.scaling import LossScale
@@ -130,7 +130,7 @@ def test_bf16_runs_the_networks_alone(store, tmp_path, open_body):
 
 def test_fp16_trains_with_a_scale_that_is_saved(store, tmp_path, open_body, monkeypatch):
     """The first steps overflow at too large a scale, and are left out."""
-    monkeypatch.setattr(train, "LossScale", partial(LossScale, first=2.0**40))
+    monkeypatch.setattr(train_state, "LossScale", partial(LossScale, first=2.0**40))
     seen = []
     half = train_tokenizer(
         store,

@@ -16,7 +16,6 @@ from pickle_makers import (
     CHUMPY,
     FROM_BUFFER,
     RECONSTRUCT,
-    Reader,
     data,
     dtype,
     empty,
@@ -31,14 +30,6 @@ from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.safe_pickle import as_array, loads_pickle
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
-
-
-@pytest.fixture(scope="module")
-def reader():
-    reader = Reader()
-    yield reader
-    reader.process.stdin.close()
-    reader.process.wait()
 
 
 HUGE = b"\x8b" + struct.pack("<i", 200_000) + b"\x7f" * 200_000

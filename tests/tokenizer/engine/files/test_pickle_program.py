@@ -32,14 +32,6 @@ from pickle_makers import (
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
 
 
-@pytest.fixture(scope="module")
-def reader():
-    reader = Reader()
-    yield reader
-    reader.process.stdin.close()
-    reader.process.wait()
-
-
 CODES = st.sampled_from(["f8", "<f4", "O", "i8", "u1", "S3", "U2", "b1", "S0", "c16", "V8", "?", ">i2"])
 
 
