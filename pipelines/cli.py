@@ -89,8 +89,8 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
         remedy = "Give --until STAGE for all up to a stage, or --only STAGE for that stage alone"
         raise fail("What to make is not clear", got="--only and --until", next_step=remedy)
     settings = Settings(runs, preset, mocap, photo, box)
-    made = run_one(settings, only, click.echo) if only else run_demo(settings, click.echo, until)
-    click.echo(made)
+    summary = run_one(settings, only, click.echo) if only else run_demo(settings, click.echo, until)
+    click.echo(summary)
 
 
 @main.command()
@@ -176,13 +176,13 @@ def drift(
         )
     click.echo(f"Following 2D from {samples} exact bodies, with the tokens of {source}, into {runs / 'drift.svg'}")
     with tqdm(total=TRIALS + RUNS_A_SEED * seeds, unit="descent", desc="drift", delay=1e-3) as bar:
-        found = run_drift(
+        drift_report = run_drift(
             runs,
             source,
             DriftOptions(samples, steps, camera, thresholds, seed, seeds),
             progress=lambda _: bar.update(),
         )
-    click.echo(found.to_markdown())
+    click.echo(drift_report.to_markdown())
     click.echo(f"Wrote {runs / 'drift.svg'}, {runs / 'drift.md'} and {runs / 'drift.json'}")
     if page := rewrite_report(runs):
         click.echo(f"Wrote {page} anew")

@@ -104,8 +104,8 @@ def is_current(stage: Stage, runs: Path) -> bool:
         made = stage.makes.stat().st_mtime
         return all(path.stat().st_mtime <= made for path in stage.needs) and done["commands"] == stage.command_lines()
     # `drift` writes the page anew.
-    whole = stage.makes.suffix == ".html" or done["made"] == file_digest(stage.makes)
-    return whole and done["recipe"] == stage.recipe(runs) and done["inputs"] == _inputs(stage)
+    unchanged = stage.makes.suffix == ".html" or done["made"] == file_digest(stage.makes)
+    return unchanged and done["recipe"] == stage.recipe(runs) and done["inputs"] == _inputs(stage)
 
 
 def run_stage(stage: Stage, runs: Path, say: Say) -> None:
@@ -182,9 +182,9 @@ def _prepare_run(stage: Stage, run: Path, runs: Path, say: Say) -> bool:
     about = {"commands": stage.recipe(runs), "data": [content_digest(path) for path in stage.needs]}
     note = run / "stage.json"
     if note.exists():
-        found = json.loads(note.read_text(encoding="utf-8"))
+        recorded = json.loads(note.read_text(encoding="utf-8"))
         # Earlier versions noted the commands with the folder's name in them.
-        if found["data"] == about["data"] and found["commands"] in (about["commands"], stage.command_lines()):
+        if recorded["data"] == about["data"] and recorded["commands"] in (about["commands"], stage.command_lines()):
             return (run / "config.json").exists()
     if run.exists():
         previous = run.with_name(f"{run.name}.previous")
@@ -199,9 +199,9 @@ def _prepare_run(stage: Stage, run: Path, runs: Path, say: Say) -> bool:
 def _inputs(stage: Stage) -> dict[str, str]:
     """Digests of what the stage reads: content of what earlier stages made and of a photo; of mocap folders, which may
     hold hours, the names, sizes and times of the files."""
-    made = {path.name: content_digest(path) for path in stage.needs}
-    given = {str(path): listing_digest(path) if path.is_dir() else file_digest(path) for path in stage.given}
-    return made | given
+    made_digests = {path.name: content_digest(path) for path in stage.needs}
+    given_digests = {str(path): listing_digest(path) if path.is_dir() else file_digest(path) for path in stage.given}
+    return made_digests | given_digests
 
 
 def content_digest(path: Path) -> str:

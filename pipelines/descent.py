@@ -92,15 +92,15 @@ def descend(
     optimizer = torch.optim.SGD(groups, momentum=_MOMENTUM)
     curve, translation = Curve(pose), None
     for step in range(steps + 1):
-        posed, root = rotations(), rot6d_to_matrix(orientation)
-        points = body.keypoints(posed, root=root, betas=betas)
+        body_rotations, root = rotations(), rot6d_to_matrix(orientation)
+        points = body.keypoints(body_rotations, root=root, betas=betas)
         first = translation is None
         translation = fit_translation(
             points.detach(), target, weight, K, start=translation, steps=10 if first else 2
         ).to(points.dtype)
         apart = project(points + translation[:, None], K) - target
         with torch.no_grad():
-            joints = _rooted(body.joints(posed, root=root, betas=betas))
+            joints = _rooted(body.joints(body_rotations, root=root, betas=betas))
             curve.error_2d_px.append(CROP_PIXELS * float(apart.norm(dim=-1).mean()))
             curve.mpjpe_mm.append(1000 * float(mpjpe(joints, true_joints).mean()))
             curve.pa_mpjpe_mm.append(1000 * float(pa_mpjpe(joints, true_joints).mean()))

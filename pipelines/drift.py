@@ -61,17 +61,19 @@ class Drift:
         rows = []
         for curves in self.kinds():
             ends = [
-                f"{np.mean([s[0] for s in some]):.{digits}f} → {_spread([s[-1] for s in some], digits)}"
-                for some, digits in (
+                f"{np.mean([s[0] for s in kind]):.{digits}f} → {_spread([s[-1] for s in kind], digits)}"
+                for kind, digits in (
                     ([c.error_2d_px for c in curves], 2),
                     ([c.mpjpe_mm for c in curves], 1),
                     ([c.pa_mpjpe_mm for c in curves], 1),
                 )
             ]
-            there = [found for found in (curve.at(self.level_px) for curve in curves) if found is not None]
-            whole = len(there) == len(curves)
-            beside = " / ".join(_spread(part, 1) for part in zip(*there, strict=True)) if whole else "not reached"
-            rows.append([curves[0].pose, curves[0].loss, *ends, beside])
+            points = [point for point in (curve.at(self.level_px) for curve in curves) if point is not None]
+            all_reached = len(points) == len(curves)
+            at_level = (
+                " / ".join(_spread(part, 1) for part in zip(*points, strict=True)) if all_reached else "not reached"
+            )
+            rows.append([curves[0].pose, curves[0].loss, *ends, at_level])
         return rows
 
     def head(self) -> list[str]:
@@ -84,9 +86,9 @@ class Drift:
         free, tokens = kinds[0], kinds[1 + len(WEIGHTS)]
         lowest = max(min(curve.error_2d_px) for curve in (*free, *tokens))
         far = [
-            f"{np.mean([c.mpjpe_mm[-1] for c in some]):.0f} mm ({np.mean([c.pa_mpjpe_mm[-1] for c in some]):.0f} mm "
+            f"{np.mean([c.mpjpe_mm[-1] for c in kind]):.0f} mm ({np.mean([c.pa_mpjpe_mm[-1] for c in kind]):.0f} mm "
             "aligned)"
-            for some in (free, tokens)
+            for kind in (free, tokens)
         ]
         return [
             f"Fitting 2D alone takes exact bodies {far[0]} from the truth with free rotations, {far[1]} with tokens.",
@@ -101,7 +103,7 @@ class Drift:
         """One row a kind of descent, what was found, what it rests on."""
         lines = [" | ".join(["", *cells, ""]).strip() for cells in (self.head(), ["---"] * len(self.head()))]
         lines += [f"| {' | '.join(cells)} |" for cells in self.rows()]
-        return "\n".join([*lines, "", *(f"- {found}" for found in self.findings()), "", self.about()])
+        return "\n".join([*lines, "", *(f"- {finding}" for finding in self.findings()), "", self.about()])
 
     def about(self) -> str:
         """What the figures rest on."""
@@ -191,7 +193,7 @@ def run_drift(
     }
     write_text_atomically(runs / "drift.json", json.dumps(about) + "\n")
     write_text_atomically(runs / "drift.md", drift.to_markdown() + "\n")
-    write_text_atomically(runs / "drift.svg", drift_chart([_mean(some) for some in drift.kinds()]))
+    write_text_atomically(runs / "drift.svg", drift_chart([_mean(kind) for kind in drift.kinds()]))
     return drift
 
 
@@ -200,8 +202,8 @@ def _loss(weight: float | None) -> str:
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
-    beside = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{beside}"
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
 
 
 def _change(ours: Sequence[Curve], others: Sequence[Curve], level_px: float) -> str:

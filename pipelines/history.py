@@ -63,17 +63,17 @@ def attempt(runs: Path, about: Record) -> Iterator[Record]:
 
 def take_over(runs: Path) -> None:
     """Put what a killed process left in ``attempt.json`` into the history. Call while no other process is at work."""
-    left = _left(runs, _lines(runs))
-    if left is not None:
-        _append(runs, left)
+    unfinished = _left(runs, _lines(runs))
+    if unfinished is not None:
+        _append(runs, unfinished)
     _forget(runs)
 
 
 def records(runs: Path) -> list[Record]:
     """Every attempt so far, in order; last the one at work now, or left by a process that was killed."""
-    found = _lines(runs)
-    left = _left(runs, found)
-    return found if left is None else [*found, left]
+    records = _lines(runs)
+    unfinished = _left(runs, records)
+    return records if unfinished is None else [*records, unfinished]
 
 
 def last_finished(runs: Path) -> dict[str, Record]:
@@ -87,45 +87,45 @@ def last_runs(runs: Path) -> dict[str, Record]:
     An attempt belongs to the one before it where that was interrupted, or where it went on with its training, on the
     same data with the same settings. A stage begun anew that has not come to its end does not hide what it last made.
     """
-    found: dict[str, Record] = {}
+    last: dict[str, Record] = {}
     finished: dict[str, Record] = {}
     for record in records(runs):
-        name, before = record["stage"], found.get(record["stage"])
+        name, before = record["stage"], last.get(record["stage"])
         now = {**record, "attempts": 1}
         if before is not None and _same(before, record) and (record.get("resumed") or not _is_finished(before)):
             now["seconds"] += before["seconds"]
             now["attempts"] += before["attempts"]
-        found[name] = now
+        last[name] = now
         if _is_finished(record) or record.get("pid") == os.getpid():
             finished[name] = now
-    return {name: finished.get(name, record) for name, record in found.items()}
+    return {name: finished.get(name, record) for name, record in last.items()}
 
 
 def _is_finished(record: Record) -> bool:
     return record.get("finished") is not None
 
 
-def _same(one: Record, other: Record) -> bool:
-    keys = ("recipe", "inputs") if "recipe" in one and "recipe" in other else ("commands",)
-    return all(one.get(key) == other.get(key) for key in keys)
+def _same(record: Record, other: Record) -> bool:
+    keys = ("recipe", "inputs") if "recipe" in record and "recipe" in other else ("commands",)
+    return all(record.get(key) == other.get(key) for key in keys)
 
 
 def _lines(runs: Path) -> list[Record]:
     file = runs / _FILE
-    found = []
+    records = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         with suppress(json.JSONDecodeError):  # cut by a kill
-            found.append(json.loads(line))
-    return found
+            records.append(json.loads(line))
+    return records
 
 
 def _left(runs: Path, known: list[Record]) -> Record | None:
     """What ``attempt.json`` holds, unless it came to its end and its record is there."""
     try:
-        left: Record = json.loads((runs / _ATTEMPT).read_text(encoding="utf-8"))
+        unfinished: Record = json.loads((runs / _ATTEMPT).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
-    return None if any(record.get("began") == left["began"] for record in known) else left
+    return None if any(record.get("began") == unfinished["began"] for record in known) else unfinished
 
 
 def _append(runs: Path, record: Record) -> None:

@@ -169,17 +169,17 @@ def rewrite_report(runs: Path) -> Path | None:
 
 
 def _headline(chain: Chain) -> str:
-    kept = chain.figures("reconstruction.json")
+    reconstruction = chain.figures("reconstruction.json")
     evaluation = chain.figures("evaluation.json")
     row, errors = next(iter(evaluation["errors_mm"].items()))
     ratios = evaluation["ratios"][row]
     minutes = sum(record["seconds"] for record in last_runs(chain.runs).values()) / 60
-    beside = f"{ratios['mpjpe_mm']:.2f} × that of the {evaluation['ratio_to']}"
+    ratio = f"{ratios['mpjpe_mm']:.2f} × that of the {evaluation['ratio_to']}"
     return tiles(
         [
-            (f"{kept['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
-            (f"{100 * kept['codes_used_share']:.0f} %", "of the codes in use"),
-            (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {beside}"),
+            (f"{reconstruction['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
+            (f"{100 * reconstruction['codes_used_share']:.0f} %", "of the codes in use"),
+            (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {ratio}"),
             (f"{errors['pa_mpjpe_mm']:.0f} mm", f"after alignment, {ratios['pa_mpjpe_mm']:.2f} ×"),
             (f"{minutes:.0f} min", "for everything"),
         ]
@@ -207,13 +207,13 @@ def _curves(chain: Chain, name: str) -> str:
 
 
 def _codes(chain: Chain) -> str:
-    kept = chain.figures("reconstruction.json")
+    reconstruction = chain.figures("reconstruction.json")
     counts = chain.made.code_counts()
     shares = (counts.float() / counts.float().mean()).tolist()
     svg = rank_chart(shares, x_label="codes by rank", y_label="use, × the mean")
     caption = (
-        f"<b>{int((counts > 0).sum()):,} of {len(counts):,} codes</b> used on {kept['poses']:,.0f} poses; "
-        f"perplexity {kept['perplexity']:,.0f}"
+        f"<b>{int((counts > 0).sum()):,} of {len(counts):,} codes</b> used on {reconstruction['poses']:,.0f} poses; "
+        f"perplexity {reconstruction['perplexity']:,.0f}"
     )
     return cards([card(svg, caption)], "two")
 
@@ -242,9 +242,9 @@ def _drift(chain: Chain) -> str:
     caption = f"Mean of {len(figures['seeds'])} × {figures['samples']} bodies, {figures['steps']} steps"
     image = f'<div class="wide"><img alt="3D error against 2D error" src="{address}"></div>'
     rows = [[escape(cell) for cell in cells] for cells in figures["rows"]]
-    found = "".join(f"<li>{escape(sentence)}</li>" for sentence in figures["findings"])
+    findings = "".join(f"<li>{escape(sentence)}</li>" for sentence in figures["findings"])
     return (
-        f"<ul>{found}</ul>{cards([card(image, caption)], 'one')}{table(figures['head'], rows)}"
+        f"<ul>{findings}</ul>{cards([card(image, caption)], 'one')}{table(figures['head'], rows)}"
         f"{note(figures['about'].replace('`', ''))}"
     )
 
@@ -264,12 +264,12 @@ def _photo(prediction: Path | None) -> str:
 
 
 def _history(chain: Chain) -> str:
-    found = last_runs(chain.runs)
-    if not found:
+    runs = last_runs(chain.runs)
+    if not runs:
         raise fail(f"No commands are noted down in {chain.runs / 'history.jsonl'}")
     order = [stage.name for stage in stages(Settings(chain.runs))]
     items = []
-    for record in sorted(found.values(), key=lambda record: order.index(record["stage"])):
+    for record in sorted(runs.values(), key=lambda record: order.index(record["stage"])):
         resumed = f", {record['attempts']} attempts" if record["attempts"] > 1 else ""
         lines = "\n".join(f"$ {line}" for line in record["commands"])
         items.append(
@@ -280,12 +280,12 @@ def _history(chain: Chain) -> str:
 
 
 def _provenance(chain: Chain) -> str:
-    here = surroundings()
+    now = surroundings()
 
     def tokenizer() -> str:
-        made = chain.tokenizer.provenance
+        provenance = chain.tokenizer.provenance
         seed = chain.tokenizer.config.seed
-        return f"sha256 {chain.tokenizer.digest}, seed {seed}, {made['package']}, commit {made['commit']}"
+        return f"sha256 {chain.tokenizer.digest}, seed {seed}, {provenance['package']}, commit {provenance['commit']}"
 
     rows = [
         ("Poses", lambda: f"{chain.poses.command}; digest {chain.poses.digest}"),
@@ -301,11 +301,11 @@ def _provenance(chain: Chain) -> str:
         (
             "Report",
             lambda: (
-                f"{here['package']}, commit {here['commit']}, Python {here['python']}, torch "
-                f"{here['torch']}, {here['finished']}"
+                f"{now['package']}, commit {now['commit']}, Python {now['python']}, torch "
+                f"{now['torch']}, {now['finished']}"
             ),
         ),
-        ("Machine", lambda: ", ".join(filter(None, (here["machine"], here["gpu"])))),
+        ("Machine", lambda: ", ".join(filter(None, (now["machine"], now["gpu"])))),
     ]
     return facts((name, _plain(value)) for name, value in rows)
 

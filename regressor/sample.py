@@ -67,8 +67,8 @@ def has_neutral_betas(sample: Sample) -> Tensor:
 
     The same numbers mean another shape on a female or male body: they are no truth for the neutral one.
     """
-    known = sample["has_betas"]
-    return known & (sample["gender"] == 0) if "gender" in sample else known
+    has_betas = sample["has_betas"]
+    return has_betas & (sample["gender"] == 0) if "gender" in sample else has_betas
 
 
 def capped_confidences(points: np.ndarray) -> np.ndarray:
@@ -114,11 +114,11 @@ def without_images(sample: Sample) -> Sample:
 def to_device(sample: Sample, device: torch.device) -> Sample:
     """The same samples on ``device``. Copies from pinned memory to a GPU are under way when this returns, in order with
     what is asked of it next."""
-    there = {
+    tensors = {
         name: values.to(device, non_blocking=device.type == "cuda")
         for name, values in cast(dict[str, Tensor], sample).items()
     }
-    return cast(Sample, there)
+    return cast(Sample, tensors)
 
 
 def join(samples: Sequence[Sample]) -> Sample:
@@ -128,4 +128,4 @@ def join(samples: Sequence[Sample]) -> Sample:
         count = num_samples(sample)
         absent = {"true_3d": torch.ones(count, dtype=torch.bool), "gender": torch.zeros(count, dtype=torch.int64)}
         columns.append({**absent, **cast(dict[str, Tensor], sample)})
-    return cast(Sample, {name: torch.cat([one[name] for one in columns]) for name in columns[0]})
+    return cast(Sample, {name: torch.cat([column[name] for column in columns]) for name in columns[0]})

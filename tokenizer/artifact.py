@@ -89,17 +89,19 @@ def read_artifact(path: str | Path) -> Artifact:
 def _read(file: h5py.File, path: Path) -> Artifact:
     settings = str(file.attrs["config"])
     config = from_dict(TokenizerConfig, json.loads(settings))
-    found = plain_datasets(file)
-    _check_sizes(config, found, path)
+    datasets = plain_datasets(file)
+    _check_sizes(config, datasets, path)
     tokenizer = build_tokenizer(config.network, config.quantizer, empty=True)
     expected = {name: tuple(values.shape) for name, values in _named(tokenizer).items()}
-    problems = tensor_problems(found, expected)
-    problems += [f"{name} {found[name].dtype}, not float32" for name in found if found[name].dtype != np.float32]
+    problems = tensor_problems(datasets, expected)
+    problems += [
+        f"{name} {datasets[name].dtype}, not float32" for name in datasets if datasets[name].dtype != np.float32
+    ]
     if problems:
         raise fail(f"The tensors of {path} do not fit its configuration", got="; ".join(problems[:8]))
-    if sum(data.size for data in found.values()) * 4 > _MAX_BYTES:
+    if sum(data.size for data in datasets.values()) * 4 > _MAX_BYTES:
         raise fail(f"{path} is too large", expected=f"at most {_MAX_BYTES} bytes")
-    tensors = {name: data[()] for name, data in found.items()}
+    tensors = {name: data[()] for name, data in datasets.items()}
     if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
         raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
     digest = _digest(settings, tensors)
@@ -119,18 +121,18 @@ def _read(file: h5py.File, path: Path) -> Artifact:
     return Artifact(tokenizer, config, provenance, digest, path.stat().st_size)
 
 
-def _check_sizes(config: TokenizerConfig, found: dict[str, h5py.Dataset], path: Path) -> None:
+def _check_sizes(config: TokenizerConfig, datasets: dict[str, h5py.Dataset], path: Path) -> None:
     """Raise ``UserError`` unless what is built before tensors are compared is as small as what the file holds."""
     shape, blocks, quantizer = codebook_shape(config.quantizer), config.network.blocks, config.quantizer
-    there = found["codebook"].shape if "codebook" in found else ()
-    most = sum(data.size for data in found.values())
+    there = datasets["codebook"].shape if "codebook" in datasets else ()
+    most = sum(data.size for data in datasets.values())
     counts = (quantizer.groups, quantizer.layers, quantizer.num_tokens, config.network.width, *quantizer.levels)
     if min(counts) < 1:
         raise fail(f"{path} has an impossible configuration", got=f"sizes of {min(counts)}", expected="at least 1")
-    if there != shape or blocks > len(found) or quantizer.layers * shape[1] > most:
+    if there != shape or blocks > len(datasets) or quantizer.layers * shape[1] > most:
         raise fail(
             f"The tensors of {path} do not fit its configuration",
-            got=f"a codebook {there}, {len(found)} tensors",
+            got=f"a codebook {there}, {len(datasets)} tensors",
             expected=f"a codebook {shape}, {blocks} blocks, {quantizer.layers} layers",
         )
 

@@ -127,8 +127,8 @@ def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path)
                 yield matrix_to_axis_angle(tokenizer.decode(numbers)).flatten(1).cpu().numpy()
 
         def poses() -> Iterator[np.ndarray]:
-            for rest, body in zip(reader.rows("poses_but_body", BATCH), bodies(), strict=True):
-                yield np.concatenate([rest[:, :3], body, rest[:, 3:]], 1)
+            for others, body in zip(reader.rows("poses_but_body", BATCH), bodies(), strict=True):
+                yield np.concatenate([others[:, :3], body, others[:, 3:]], 1)
 
         def write(file: IO[bytes]) -> None:
             with NpzWriter(file) as writer:

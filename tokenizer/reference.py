@@ -92,9 +92,9 @@ def _config_of(tensors: dict[str, Tensor], path: str | Path) -> TokenizerConfig:
         width = tensors["encoder.encoder.0.weight"].shape[0]
         codes, dim = tensors["quantizer.codebook"].shape
     except (KeyError, ValueError, IndexError):
-        found = ", ".join(list(tensors)[:4])
+        first_names = ", ".join(list(tensors)[:4])
         expected = "encoder.encoder.0.weight and quantizer.codebook (codes × dims) among its tensors"
-        raise fail(f"{path} is no tokenizer of the reference", got=f"{found} …", expected=expected) from None
+        raise fail(f"{path} is no tokenizer of the reference", got=f"{first_names} …", expected=expected) from None
     paper = preset("paper")
     return replace(
         paper,
@@ -106,5 +106,5 @@ def _config_of(tensors: dict[str, Tensor], path: str | Path) -> TokenizerConfig:
 
 def _tensors(path: str | Path) -> dict[str, Tensor]:
     expected = "the released tokenizer.pth"
-    found = foreign_tensors(load_foreign(path, expected=expected), "net", path, expected=expected)
-    return {name: value.float() for name, value in found.items()}
+    tensors = foreign_tensors(load_foreign(path, expected=expected), "net", path, expected=expected)
+    return {name: value.float() for name, value in tensors.items()}

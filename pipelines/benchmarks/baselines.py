@@ -24,9 +24,9 @@ class KMeans:
         centres = []
         for part in flat.unbind(1):
             start = part[torch.from_numpy(draw.choice(len(part), num_codes, replace=False))]
-            found, _ = kmeans2(part.numpy(), start.numpy(), iter=iterations, minit="matrix")
+            centroids, _ = kmeans2(part.numpy(), start.numpy(), iter=iterations, minit="matrix")
             # A centre that lost all its poses is not a number to scipy's mean: it stays where it began.
-            centres.append(torch.where(torch.from_numpy(found).isfinite(), torch.from_numpy(found), start))
+            centres.append(torch.where(torch.from_numpy(centroids).isfinite(), torch.from_numpy(centroids), start))
         self.centres = torch.stack(centres).float()
         self.num_codes = num_codes
         self.bits = parts * math.log2(num_codes)

@@ -82,9 +82,9 @@ def _rendering(folder: Path, say: Say) -> list[Figure]:
             str(folder / f"{domain}.h5"),
         )
         seconds = _run(say, command)
-        what = f"{_IMAGES} images of domain {domain}, 128 px, from start to end"
+        name = f"{_IMAGES} images of domain {domain}, 128 px, from start to end"
         goal = Goal("at least", 40) if domain == "suit" else None
-        figures.append(Figure(what, _IMAGES / seconds, "{:.0f} /s", goal, (shlex.join(command),)))
+        figures.append(Figure(name, _IMAGES / seconds, "{:.0f} /s", goal, (shlex.join(command),)))
     return figures
 
 
@@ -127,20 +127,20 @@ def _tokenizers(folder: Path, mocap: str, say: Say) -> list[Figure]:
         for command in commands:
             _run(say, command)
         lines = tuple(shlex.join(command) for command in commands)
-        found = json.loads(judged.read_text(encoding="utf-8"))
-        errors.append(found["mpjpe_mm"])
+        scores = json.loads(judged.read_text(encoding="utf-8"))
+        errors.append(scores["mpjpe_mm"])
         where = f"tokenizer, {preset.tokenizer_minutes:g} min on the {name}, judged on real val clips"
         figures += [
             Figure(
                 f"{where}: MPJPE",
-                found["mpjpe_mm"],
+                scores["mpjpe_mm"],
                 "{:.2f} mm",
                 Goal("at most", 10 if name == "real motion" else 25),
                 lines,
             ),
-            Figure(f"{where}: p95", found["mpjpe_p95_mm"], "{:.2f} mm"),
-            Figure(f"{where}: codes used", 100 * found["codes_used_share"], "{:.0f} %", Goal("at least", 80)),
-            Figure(f"{where}: ids kept under 3° of noise", 100 * found["ids_kept_at_3_deg"], "{:.0f} %"),
+            Figure(f"{where}: p95", scores["mpjpe_p95_mm"], "{:.2f} mm"),
+            Figure(f"{where}: codes used", 100 * scores["codes_used_share"], "{:.0f} %", Goal("at least", 80)),
+            Figure(f"{where}: ids kept under 3° of noise", 100 * scores["ids_kept_at_3_deg"], "{:.0f} %"),
         ]
     figures.append(
         Figure(
@@ -160,11 +160,11 @@ def _regressor(runs: Path) -> list[Figure]:
     evaluation = json.loads(file.read_text(encoding="utf-8"))
     row, ratios = next(iter(evaluation["ratios"].items()))
     errors = evaluation["errors_mm"][row]
-    beside = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"
+    label = f"regressor of the chain in {runs}, by the {evaluation['ratio_to']}"
     goals = {"mpjpe_mm": Goal("at most", 0.82), "pa_mpjpe_mm": Goal("at most", 0.72), "pve_mm": None}
     return [
         Figure(
-            f"{beside}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
+            f"{label}: {name.removesuffix('_mm').replace('_', '-').upper()} ({errors[name]:.1f} mm)",
             ratios[name],
             "{:.3f}",
             goal,

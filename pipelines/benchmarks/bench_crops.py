@@ -77,9 +77,9 @@ def bench_crops(
                 {
                     "images": name,
                     "kilobytes": round(sum(len(task.data) for task in tasks[name]) / count / 1000),
-                    "per_s": {way: count / min(one[way] for one in rounds) for way in WAYS},
-                    "to_plain": {way: [one["plain"] / one[way] for one in rounds] for way in WAYS},
-                    "to_published": {way: [one["published"] / one[way] for one in rounds] for way in WAYS},
+                    "per_s": {way: count / min(times[way] for times in rounds) for way in WAYS},
+                    "to_plain": {way: [times["plain"] / times[way] for times in rounds] for way in WAYS},
+                    "to_published": {way: [times["published"] / times[way] for times in rounds] for way in WAYS},
                     "recorded_per_s": RECORDED[name],
                     "apart_grey_levels": float(np.mean(apart)),
                 }
@@ -108,8 +108,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         for way, name in NAMES.items():
             ratios = [
-                f"{np.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
-                for found in (row["to_published"][way], row["to_plain"][way])
+                f"{np.median(speedups):.2f} ({min(speedups):.2f}–{max(speedups):.2f})"
+                for speedups in (row["to_published"][way], row["to_plain"][way])
             ]
             two = row["two_processes_per_s"][way]
             lines.append(

@@ -38,7 +38,7 @@ _FOCAL_PX, _DISTANCE_M = 1300.0, 2.6
 def bench_predict(count: int) -> dict[str, float]:
     """Seconds of processor time a photograph, by what is done, over ``count`` of them."""
     body = load_body()
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         regressor = _regressor(folder)
@@ -56,9 +56,9 @@ def bench_predict(count: int) -> dict[str, float]:
                 for group in groups:
                     predict_files(regressor, body, Jobs(group), folder / "out", outputs=outputs)
 
-            found[way] = _seconds(run) / count
-        found |= _drawing(body, folder)
-    return found
+            seconds[way] = _seconds(run) / count
+        seconds |= _drawing(body, folder)
+    return seconds
 
 
 def to_text(seconds: dict[str, float]) -> str:
@@ -66,8 +66,8 @@ def to_text(seconds: dict[str, float]) -> str:
     lines = [f"{name:<40} {1000 * value:8.1f} ms" for name, value in seconds.items()]
     exact, quick = seconds["a picture, exact renderer (before)"], seconds["a picture"]
     before = seconds["everything"] - quick + exact
-    whole = before / seconds["everything"]
-    lines.append(f"The picture: {exact / quick:.1f} times faster than before; a photograph: {whole:.1f} times")
+    speedup = before / seconds["everything"]
+    lines.append(f"The picture: {exact / quick:.1f} times faster than before; a photograph: {speedup:.1f} times")
     return "\n".join(lines)
 
 
@@ -104,7 +104,7 @@ def _drawing(body: Body, folder: Path) -> dict[str, float]:
     upright = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     vertices = body.vertices(torch.eye(3).expand(1, 23, 3, 3), root=upright[None])
     about = vertices - (vertices.amin(1, keepdim=True) + vertices.amax(1, keepdim=True)) / 2
-    there = about + torch.tensor([0.0, 0.0, _DISTANCE_M])
+    placed = about + torch.tensor([0.0, 0.0, _DISTANCE_M])
     K = intrinsics(torch.tensor(_FOCAL_PX), _WIDTH, _HEIGHT)
     image = np.full((_HEIGHT, _WIDTH, 3), 128, np.uint8)
 
@@ -112,14 +112,14 @@ def _drawing(body: Body, folder: Path) -> dict[str, float]:
         paint(points, body.faces, intrinsics(torch.tensor(_FOCAL_PX), size[1], size[0])[None], size)
 
     def both() -> None:
-        exact(there, (_HEIGHT, _WIDTH))
-        exact(there, (_HEIGHT, _HEIGHT))
+        exact(placed, (_HEIGHT, _WIDTH))
+        exact(placed, (_HEIGHT, _HEIGHT))
 
     def quick() -> None:
-        overlay(image, there, body.faces, K)
+        overlay(image, placed, body.faces, K)
         side_view(about, body.faces, _SIDE)
 
-    faces, points = body.faces.numpy(), there[0].numpy()
+    faces, points = body.faces.numpy(), placed[0].numpy()
     ways: dict[str, Callable[[], object]] = {
         "a picture, exact renderer (before)": both,
         "a picture": quick,

@@ -115,8 +115,8 @@ def _figures(path: Path, seconds: float, peak: float | None, line: str) -> list[
                     poses[mixture.draw(batch, generator)]
 
             rate = _best_rate(_DRAWN // batch * batch, draw)
-            what = f"poses to train on in batches of {batch:,}, {kind}, best of {_REPEATS}"
-            figures.append(Figure(what, rate, "{:,.0f} /s", Goal("at least", 1_000_000)))
+            label = f"poses to train on in batches of {batch:,}, {kind}, best of {_REPEATS}"
+            figures.append(Figure(label, rate, "{:,.0f} /s", Goal("at least", 1_000_000)))
     return figures
 
 

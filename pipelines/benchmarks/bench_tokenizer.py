@@ -129,7 +129,7 @@ def bench_tokenizers(
     evaluator = Evaluator(store, full, body)
     rows: list[Row] = []
     for name in names:
-        found = []
+        rows_of_seeds = []
         for seed in range(seeds):
             run = out / f"{name.replace(' ', '_').replace(',', '')}_{seed}_{time.strftime('%Y%m%d_%H%M%S')}"
             command = CANDIDATES[name].command(thin, run, minutes, seed)
@@ -140,16 +140,16 @@ def bench_tokenizers(
             row = judged(name, frozen, frozen.num_tokens * math.log2(frozen.num_codes))
             row.bits = row.bits if CANDIDATES[name].bits else None
             row.steps, row.poses_per_s = _pace(run)
-            found.append(row)
-        rows.append(average(found))
+            rows_of_seeds.append(row)
+        rows.append(average(rows_of_seeds))
         _write(out, rows, store, minutes, seeds)
     train = torch.from_numpy(store.poses("train"))
-    some = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit]]
-    codes = min(2048, len(some) // 4)
+    poses = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit]]
+    codes = min(2048, len(poses) // 4)
     say("k-means and PCA")
     for name, classical in (
-        (f"k-means of poses, {codes} codes", KMeans(some, 1, codes, seed=0)),
-        (f"k-means of joints, {codes} codes each", KMeans(some, 21, codes, seed=0)),
+        (f"k-means of poses, {codes} codes", KMeans(poses, 1, codes, seed=0)),
+        (f"k-means of joints, {codes} codes each", KMeans(poses, 21, codes, seed=0)),
         ("PCA + rounding, 231 bits", PcaRounding(train, 231)),
         ("PCA + rounding, 330 bits", PcaRounding(train, 330)),
         ("PCA + rounding, 590 bits", PcaRounding(train, 590)),
@@ -172,35 +172,37 @@ class Evaluator:
 
     def errors(self, name: str, tokenizer: Tokenizes, bits: float) -> Row:
         """Reconstruction alone."""
-        found = evaluate_tokenizer(tokenizer, self.poses, self.body, vertices=self.subset, batch=512)
+        errors = evaluate_tokenizer(tokenizer, self.poses, self.body, vertices=self.subset, batch=512)
         return Row(
             name,
             1,
             bits,
-            found["mpjpe_mm"],
+            errors["mpjpe_mm"],
             math.nan,
-            found["mpjpe_p95_mm"],
-            found["mpvpe_mm"],
-            found["codes_used_share"],
+            errors["mpjpe_p95_mm"],
+            errors["mpvpe_mm"],
+            errors["codes_used_share"],
         )
 
     def learned(self, name: str, tokenizer: Any, bits: float) -> Row:
         """Everything: reconstruction, steadiness, locality, completion, denoising."""
         row = self.errors(name, tokenizer, bits)
         for degrees in NOISE_DEG:
-            kept = token_stability(tokenizer, self.poses, degrees)
-            row.ids_kept[f"{degrees}_deg"] = float(kept.mean())
+            stability = token_stability(tokenizer, self.poses, degrees)
+            row.ids_kept[f"{degrees}_deg"] = float(stability.mean())
             if degrees == 3:
                 groups = tokenizer.num_tokens // _layers(tokenizer)
-                row.ids_kept["3_deg_coarse"] = float(kept[:groups].mean())
+                row.ids_kept["3_deg_coarse"] = float(stability[:groups].mean())
         row.ids_kept["next_frame"] = frame_stability(tokenizer, self.clips)
         for share in HIDDEN:
             row.completion_deg[f"{share:.0%}"] = completion_errors(tokenizer, self.poses, share)
         for degrees in NOISE_SHARE:
             before, after = denoising_errors(tokenizer, self.poses, degrees, self.body)
             row.denoising_mm |= {f"{degrees}_deg": after, f"{degrees}_deg_untouched": before}
-        some = self.poses[torch.randperm(len(self.poses), generator=torch.Generator().manual_seed(0))[:_LOCALITY_POSES]]
-        effects = tokens_to_joints(tokenizer, axis_angle_to_matrix(some))
+        sample = self.poses[
+            torch.randperm(len(self.poses), generator=torch.Generator().manual_seed(0))[:_LOCALITY_POSES]
+        ]
+        effects = tokens_to_joints(tokenizer, axis_angle_to_matrix(sample))
         row.joints_a_token_moves = float(effective_number(effects).mean())
         return row
 

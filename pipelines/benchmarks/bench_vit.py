@@ -140,9 +140,9 @@ def _draw(preset_name: str, folder: str) -> None:
     codes = vocabulary.quantizer.codebook.normal_()
     assert isinstance(vocabulary.decoder, ConvDecoder)
     out = vocabulary.decoder.out
-    some = vocabulary.decode_rot6d(codes[torch.randint(len(codes), (8, vocabulary.quantizer.num_tokens))])
+    rotations = vocabulary.decode_rot6d(codes[torch.randint(len(codes), (8, vocabulary.quantizer.num_tokens))])
     for parameter in out.parameters():
-        parameter.mul_(_STRAY / some.std())
+        parameter.mul_(_STRAY / rotations.std())
     export_tokenizer(vocabulary, paper, Path(folder, "tokenizer.h5"))
     config, frozen = preset(preset_name), load_tokenizer(Path(folder, "tokenizer.h5"))
     network = build_regressor(config, frozen, empty=True).network
@@ -174,13 +174,13 @@ def _measure(
     result: dict[str, Any] = {"load_s": time.perf_counter() - began, "rows": [], "rotations": {}}
     size = regressor.config.image_size
     images = torch.randn(max(batches), 3, size, size, generator=torch.Generator().manual_seed(1))
-    ours: nn.Module = regressor.network.backbone
-    assert isinstance(ours, ViT)
+    vit: nn.Module = regressor.network.backbone
+    assert isinstance(vit, ViT)
     with torch.inference_mode():
         for batch in batches:
             _rotations(regressor(images[:batch]))
         result["peak_gib"] = peak_memory_gib()
-        ways = {precision: ours, **({PLAIN: PlainViT(ours)} if precision == "fp32" else {})}
+        ways = {precision: vit, **({PLAIN: PlainViT(vit)} if precision == "fp32" else {})}
         for batch in batches:
             best: dict[str, tuple[float, float]] = {}
             for _ in range(repeats):
@@ -216,8 +216,8 @@ def peak_memory_gib() -> float:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
     # Where there is such a file: getrusage would count the parent's memory at the moment of the start as ours.
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found.group(1)) / 2**20 if found else float("nan")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match.group(1)) / 2**20 if match else float("nan")
 
 
 def _in_process(job: Callable[..., Any], *arguments: Any) -> Any:

@@ -79,7 +79,7 @@ def verdict(figures: Sequence[Figure]) -> str:
     """One sentence: how many goals are met, and which are not."""
     judged = [figure for figure in figures if figure.met is not None]
     missed = [figure for figure in judged if not figure.met]
-    said = f"Verdict: {len(judged) - len(missed)} of {len(judged)} goals are met"
+    sentence = f"Verdict: {len(judged) - len(missed)} of {len(judged)} goals are met"
     if not missed:
-        return f"{said}."
-    return f"{said}; not met: {'; '.join(f'{one.what} ({one.value}, asked {one.asked})' for one in missed)}."
+        return f"{sentence}."
+    return f"{sentence}; not met: {'; '.join(f'{miss.what} ({miss.value}, asked {miss.asked})' for miss in missed)}."

@@ -65,10 +65,10 @@ def read_backbone(
         )
     content = load_foreign(path, expected=EXPECTED)
     holder = content if "state_dict" in content else {"state_dict": content}
-    found = foreign_tensors(holder, "state_dict", path, expected=EXPECTED)
+    state = foreign_tensors(holder, "state_dict", path, expected=EXPECTED)
     tensors = {
         name.removeprefix("backbone."): value
-        for name, value in found.items()
+        for name, value in state.items()
         if not name.removeprefix("backbone.").startswith(_OTHER_PARTS)
     }
     tensors = _with_expert(tensors, expert, path, note)
@@ -79,11 +79,11 @@ def read_backbone(
     patches, width = shapes["positions"]
     if resize_positions and POSITIONS in tensors:
         tensors[POSITIONS] = _resized(tensors[POSITIONS], grid_of(config.image_size), path)
-    expected = {theirs: shapes[ours] for ours, theirs in table.items()} | {POSITIONS: (1, 1 + patches, width)}
+    expected = {theirs: shapes[name] for name, theirs in table.items()} | {POSITIONS: (1, 1 + patches, width)}
     check_names_and_shapes(tensors, expected, f"{path} is no backbone of preset {config.preset!r}")
     positions = tensors[POSITIONS].float()[0]
-    ours = {name: tensors[theirs].float() for name, theirs in table.items()}
-    return {**ours, "positions": positions[1:] + positions[:1]}
+    renamed = {name: tensors[theirs].float() for name, theirs in table.items()}
+    return {**renamed, "positions": positions[1:] + positions[:1]}
 
 
 def save_backbone(
@@ -135,18 +135,18 @@ def _with_expert(
     tensors: dict[str, Tensor], expert: int, path: str | Path, note: Callable[[str], object]
 ) -> dict[str, Tensor]:
     """One expert's rows behind those that all share, as ViTPose+ joins their outputs (Xu et al., 2023)."""
-    found = {name: match for name in tensors if (match := _EXPERT.fullmatch(name))}
-    if not found:
+    experts = {name: match for name in tensors if (match := _EXPERT.fullmatch(name))}
+    if not experts:
         return tensors
-    numbers = sorted({int(match["number"]) for match in found.values()})
+    numbers = sorted({int(match["number"]) for match in experts.values()})
     if expert not in numbers:
         raise fail(
             f"{path} has no expert {expert}",
             got=f"experts {', '.join(map(str, numbers))}",
             next_step="Give another --expert",
         )
-    joined = {name: value for name, value in tensors.items() if name not in found}
-    for name, match in found.items():
+    joined = {name: value for name, value in tensors.items() if name not in experts}
+    for name, match in experts.items():
         shared = f"{match['block']}.mlp.fc2.{match['leaf']}"
         if int(match["number"]) == expert and shared in tensors:
             try:
@@ -169,14 +169,14 @@ def _check_preset(tensors: dict[str, Tensor], config: RegressorConfig, path: str
             expected="patch_embed.proj.weight, blocks.0.attn.qkv.weight, …",
             next_step="Give the weights as ViTPose or HMR2.0 published them",
         )
-    found, wanted = (len(patch), blocks), (config.backbone.width, config.backbone.blocks[0])
-    if found == wanted:
+    size, expected_size = (len(patch), blocks), (config.backbone.width, config.backbone.blocks[0])
+    if size == expected_size:
         return
-    names = [name for name, one in PRESETS.items() if (one.backbone.width, one.backbone.blocks[0]) == found]
-    sizes = f"{found[0]} wide, {found[1]} blocks"
+    names = [name for name, preset in PRESETS.items() if (preset.backbone.width, preset.backbone.blocks[0]) == size]
+    sizes = f"{size[0]} wide, {size[1]} blocks"
     raise fail(
         f"{path} is no backbone of preset {config.preset!r}",
-        expected=f"{wanted[0]} wide, {wanted[1]} blocks",
+        expected=f"{expected_size[0]} wide, {expected_size[1]} blocks",
         got=f"{sizes}: this is {names[0]}" if names else f"{sizes}, of no preset",
         next_step=f"Give --preset {names[0]}" if names else "Give its sizes: --set backbone.width=…, backbone.blocks=…",
     )

@@ -72,20 +72,20 @@ def _with_means(tensors: dict[str, Tensor], mean_params: str | Path | None) -> d
     if mean_params is None:
         return tensors
     arrays = read_npz(mean_params, "mean parameters", keys={key for key, _ in _MEANS.values()})
-    given = {}
+    means = {}
     for name, (key, size) in _MEANS.items():
         if key not in arrays or arrays[key].size != size or arrays[key].dtype.kind != "f":
             got = f"{key} of shape {arrays[key].shape}" if key in arrays else f"no {key}"
             raise fail(f"{mean_params} holds no mean parameters", got=got, expected=f"{size} numbers named {key}")
-        given[f"smpl_head.{name}"] = torch.from_numpy(arrays[key].astype(np.float32)).view(1, size)
-    for name, value in given.items():
+        means[f"smpl_head.{name}"] = torch.from_numpy(arrays[key].astype(np.float32)).view(1, size)
+    for name, value in means.items():
         if name in tensors and tensors[name].shape == value.shape and not torch.allclose(tensors[name].float(), value):
             raise fail(
                 f"The mean parameters of {mean_params} are not those of the checkpoint",
                 got=f"another {name}",
                 next_step="Leave --mean-params out to use the checkpoint's own",
             )
-    return {**given, **tensors}
+    return {**means, **tensors}
 
 
 def _config_of(
@@ -101,8 +101,8 @@ def _config_of(
         if min(width, patches, query, inner, hidden) < 1:
             raise ValueError
     except (KeyError, IndexError, ValueError):
-        found = ", ".join(list(tensors)[:4])
-        raise fail(f"{path} is no regressor of the reference", got=f"{found} …", expected=EXPECTED) from None
+        first_names = ", ".join(list(tensors)[:4])
+        raise fail(f"{path} is no regressor of the reference", got=f"{first_names} …", expected=EXPECTED) from None
     size = round((patches * 1024 / 3) ** 0.5)
     if math.prod(grid_of(size)) != patches:
         raise fail(f"{path} has positions for another image", got=f"{patches} patches", expected="192, of 256 × 192 px")

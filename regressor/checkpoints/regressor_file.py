@@ -126,13 +126,13 @@ def check_finite(network: Mapping[str, torch.Tensor], path: str | Path) -> None:
 def check_body(what: str | Path, provenance: dict[str, Any], kind: str) -> None:
     """Raise ``UserError`` unless ``kind`` of body is what a regressor of this ``provenance`` predicts: the shape
     numbers of another would mean nothing."""
-    wanted = provenance.get("body", kind)
-    if wanted != kind:
-        step = "Give its neutral model file, or the folder of all genders, with --body" if wanted != "open" else None
+    own_body = provenance.get("body", kind)
+    if own_body != kind:
+        step = "Give its neutral model file, or the folder of all genders, with --body" if own_body != "open" else None
         raise fail(
             f"Regressor {what} predicts another body",
             got=f"--body of kind {kind!r}",
-            expected=repr(wanted),
+            expected=repr(own_body),
             next_step=step,
         )
 
@@ -170,8 +170,8 @@ def export_run(path: Path, out: Path, mixture: Mixture, tokenizer: FrozenTokeniz
     assert run.state is not None
     chosen = run.state.get("best") if export == "best" else None
     if chosen is None:
-        found = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
-        figures = {name: value for name, value in found[-1].items() if name.startswith("val_")}
+        records = [record for record in run.metrics() if any(name.startswith("val_") for name in record)]
+        figures = {name: value for name, value in records[-1].items() if name.startswith("val_")}
         export, chosen = "last", {**run.state, "figures": figures}
     config = from_dict(RegressorConfig, run.config["regressor"])
     network = build_regressor(config, tokenizer, empty=True).network

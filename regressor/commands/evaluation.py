@@ -210,7 +210,7 @@ def calibrate(
     store = open_crops(crops)
     body = load_body(body_source) if baseline_file is not None or body_source != "open" else None
     model = camera_model(camera or "reference") if camera or baseline_file is None else None
-    seen = f"the camera {camera or 'reference'}"
+    cameras = f"the camera {camera or 'reference'}"
     if baseline_file is None:
         baseline = None
     elif tokenizer_file is None:
@@ -220,9 +220,11 @@ def calibrate(
         baseline = load_regressor(baseline_file, tokenizer=tokenizer_file, device=str(target))
         if body is not None:
             check_body(baseline_file, baseline.provenance, body.kind)
-        seen = f"{seen}, joints those of {baseline_file.name}" if camera else f"the cameras of {baseline_file.name}"
-    source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {seen}"
-    click.echo(f"Deriving thresholds from split {split!r} of {crops}, seen through {seen}, into {out}")
+        cameras = (
+            f"{cameras}, joints those of {baseline_file.name}" if camera else f"the cameras of {baseline_file.name}"
+        )
+    source = f"Quantile {quantile:g} of {store.attributes.get('domain', crops.stem)} ({split}) seen through {cameras}"
+    click.echo(f"Deriving thresholds from split {split!r} of {crops}, seen through {cameras}, into {out}")
     result = derive(
         store,
         split,

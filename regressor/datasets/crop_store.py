@@ -181,8 +181,8 @@ class CropStore:
     def _rows(self, indices: np.ndarray, split: str, names: tuple[str, ...]) -> Sample:
         indices = checked_indices(indices, self.count(split))
         unique, back = np.unique(indices, return_inverse=True)
-        whole = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
-        rows = np.s_[unique[0] : unique[-1] + 1] if whole else unique
+        contiguous = len(unique) and unique[-1] - unique[0] + 1 == len(unique)
+        rows = np.s_[unique[0] : unique[-1] + 1] if contiguous else unique
         with reading(self.path, FORMAT, FORMAT_VERSION, what="crop store", next_step=_REMEDY) as file:
             group = file[split]
             arrays = {name: group[name][rows] if len(unique) else group[name][:0] for name in names}
@@ -238,8 +238,8 @@ def open_crop_store(path: str | Path) -> CropStore:
             count, _, size, _ = columns[f"{split}/image"].shape
             wrong = []
             for name, shape in _columns(size).items():
-                found = columns[f"{split}/{name}"]
-                if found.shape != (count, *shape) or found.dtype != _kind(name):
+                column = columns[f"{split}/{name}"]
+                if column.shape != (count, *shape) or column.dtype != _kind(name):
                     wrong.append(name)
             if wrong:
                 raise fail(f"{path} is damaged", got=f"misshapen {', '.join(wrong)} in {split}", next_step=_REMEDY)
@@ -249,8 +249,8 @@ def open_crop_store(path: str | Path) -> CropStore:
         if int(file.attrs["format_version"]) == 1:
             store.note = f"{path} is a crop store of version 1, whose content cannot be compared with its digest"
             return store
-        said = str(file.attrs["columns"])
-        if _digest_of(said, described) != digest:
+        columns_text = str(file.attrs["columns"])
+        if _digest_of(columns_text, described) != digest:
             raise fail(f"{path} is damaged", got="a digest that does not match", next_step=_REMEDY)
-        store._columns = dict(json.loads(said))
+        store._columns = dict(json.loads(columns_text))
         return store

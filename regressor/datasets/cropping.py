@@ -106,8 +106,8 @@ def resample(
     matrix, scale = image_from_crop, scale_of(image_from_crop)
     low, high = (np.round(end).astype(int) for end in _seen(matrix, size))
     if antialias and scale > 1:
-        whole = np.concatenate([np.diag((high - low) / size), ((high - low) / size / 2 + low - 0.5)[:, None]], 1)
-        if (low >= 0).all() and (high <= image.shape[1::-1]).all() and np.allclose(matrix, whole, atol=1e-4):
+        axis_aligned = np.concatenate([np.diag((high - low) / size), ((high - low) / size / 2 + low - 0.5)[:, None]], 1)
+        if (low >= 0).all() and (high <= image.shape[1::-1]).all() and np.allclose(matrix, axis_aligned, atol=1e-4):
             # Upright, and of whole pixels: averages over areas are all there is to do.
             return cv2.resize(image[low[1] : high[1], low[0] : high[0]], (size, size), interpolation=cv2.INTER_AREA)
     image, matrix = _reduced(image, matrix, low, high, math.ceil(scale / _MOST) if antialias else 1)

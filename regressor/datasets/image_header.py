@@ -206,9 +206,9 @@ def _something_else(data: bytes, name: str) -> Exception:
         return _raw(name)
     if (data[4:8] == b"ftyp" and data[8:12].startswith(_VIDEO_BRANDS)) or data[4:8] in (b"moov", b"mdat", b"wide"):
         return fail(f"{name} is no image", got="a video (MP4 or QuickTime)", expected=_READABLE, next_step=_FRAMES)
-    for sign, at, what, step in _OTHERS:
+    for sign, at, kind, step in _OTHERS:
         if data[at : at + len(sign)] == sign:
-            return fail(f"{name} is no image", got=what, expected=_READABLE, next_step=step)
+            return fail(f"{name} is no image", got=kind, expected=_READABLE, next_step=step)
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in data[:READ_FIRST].lower() and start.startswith(b"<"):
         return fail(f"{name} is no image", got="a drawing (SVG)", expected=_READABLE, next_step=_SAVE)
@@ -309,8 +309,8 @@ def _jpeg_2000(data: bytes) -> ImageHeader | None:
 
 def _boxes(kind: str, data: bytes) -> ImageHeader | None:
     """HEIC and AVIF: the largest of the pictures inside, which are the photograph, its tiles and its thumbnail."""
-    found = [struct.unpack(">II", one.group(1)) for one in re.finditer(rb"(?s)ispe\0\0\0\0(.{8})", data)]
-    width, height = max(found, key=lambda sides: sides[0] * sides[1], default=(0, 0))
+    sizes = [struct.unpack(">II", match.group(1)) for match in re.finditer(rb"(?s)ispe\0\0\0\0(.{8})", data)]
+    width, height = max(sizes, key=lambda sides: sides[0] * sides[1], default=(0, 0))
     turned = any(box in data for box in (b"irot", b"imir", b"clap", b"Exif"))
     return ImageHeader(kind, width, height, None if turned else 1)
 

@@ -42,16 +42,16 @@ class ImageFolder:
         if self.root.is_file():
             return self.root
         listed = [self._files(root) for root in (self.root, *self.others)]
-        found = (files.get(_plain(stem + suffix)) for files in listed for suffix in IMAGE_SUFFIXES)
-        return next((path for path in found if path is not None), None)
+        matches = (files.get(_plain(stem + suffix)) for files in listed for suffix in IMAGE_SUFFIXES)
+        return next((path for path in matches if path is not None), None)
 
     def _below(self, root: Path, parts: list[str]) -> Path | None:
         path = root
         for part in parts:
-            found = self._files(path).get(_plain(part))
-            if found is None:
+            entry = self._files(path).get(_plain(part))
+            if entry is None:
                 return None
-            path = found
+            path = entry
         return path if path.is_file() else None
 
     def _files(self, folder: Path) -> dict[str, Path]:

@@ -102,8 +102,8 @@ class Mixture:
         if len(by_name) == 1:
             return next(iter(by_name.values()))
         domains = {attributes.get("domain") for attributes in by_name.values()}
-        same = {"domain": domains.pop()} if len(domains) == 1 and None not in domains else {}
-        return {**same, "mixture": self.shares, "data_sets": by_name}
+        common = {"domain": domains.pop()} if len(domains) == 1 and None not in domains else {}
+        return {**common, "mixture": self.shares, "data_sets": by_name}
 
     @property
     def domains(self) -> set[str]:
@@ -172,13 +172,13 @@ def mix_auxiliary(store: CropDataset, others: Sequence[AuxiliaryData]) -> Mixtur
     if not others:
         return alone
     (own,) = alone.stores
-    names = [own, *(other.name for other in others)]
+    names = [own, *(auxiliary.name for auxiliary in others)]
     twice = [name for number, name in enumerate(names) if folded(name) in map(folded, names[:number])]
     if twice:
         raise fail("Two data sets have one name", got=twice[0], next_step="Rename one of them")
-    shares = [1 - sum(other.share for other in others), *(other.share for other in others)]
+    shares = [1 - sum(auxiliary.share for auxiliary in others), *(auxiliary.share for auxiliary in others)]
     mix = ",".join(f"{name}={share!r}" for name, share in zip(names, shares, strict=True))
-    return Mixture.weighted({own: store, **{other.name: other.store for other in others}}, mix)
+    return Mixture.weighted({own: store, **{auxiliary.name: auxiliary.store for auxiliary in others}}, mix)
 
 
 def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
@@ -189,8 +189,8 @@ def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
     spelled = {folded(name): name for name in counts}
     named = parse_shares(mix, folded, named=NAMED)
     present = {spelled[name]: weight for name, weight in named.items() if name in spelled}
-    asked = [NAMED[part.strip()] for part in mix.split(",") if part.strip() in NAMED]
-    published = {folded(name) for mixture in (MIX_ALL, *asked) for name in mixture}
+    named_mixtures = [NAMED[part.strip()] for part in mix.split(",") if part.strip() in NAMED]
+    published = {folded(name) for mixture in (MIX_ALL, *named_mixtures) for name in mixture}
     absent = [name for name in named if name not in spelled]
     wrong = [name for name in absent if name not in published]
     if wrong or not present:
@@ -225,13 +225,13 @@ def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None
 
 def _found(paths: Sequence[str], lists: tuple[Path, ...] = ()) -> list[tuple[str, str]]:
     """Names and places of what ``paths`` name, themselves lines of the innermost of ``lists``."""
-    found: list[tuple[str, str]] = []
+    named_paths: list[tuple[str, str]] = []
     for text in paths:
-        name, sign, rest = text.partition("=")
-        named, path = (name, rest) if sign and not is_url(text) and not Path(text).exists() else ("", text)
+        name, sign, target = text.partition("=")
+        named, path = (name, target) if sign and not is_url(text) and not Path(text).exists() else ("", text)
         place = Path(path)
         if is_url(path):
-            found.append((named or last_name(path), path))
+            named_paths.append((named or last_name(path), path))
         elif place.suffix == ".txt" and place.is_file():
             if place.resolve() in lists:
                 raise fail(
@@ -241,18 +241,18 @@ def _found(paths: Sequence[str], lists: tuple[Path, ...] = ()) -> list[tuple[str
                 )
             if len(lists) >= _DEEPEST:
                 raise fail("Lists name lists that name lists", got=f"{_DEEPEST} of them", expected="a list of data")
-            found += _found(_listed(place), (*lists, place.resolve()))
+            named_paths += _found(_listed(place), (*lists, place.resolve()))
         elif place.is_dir() and not (place / INDEX).is_file() and (inner := sorted(place.glob(f"*/{INDEX}"))):
-            found += [(index.parent.name, str(index.parent)) for index in inner]
+            named_paths += [(index.parent.name, str(index.parent)) for index in inner]
         else:
-            found.append((named or (place.name if place.is_dir() else place.stem), path))
-        if len(found) > _MOST_DATA:
+            named_paths.append((named or (place.name if place.is_dir() else place.stem), path))
+        if len(named_paths) > _MOST_DATA:
             raise fail(
                 "Far too many data sets are named",
                 got=f"more than {_MOST_DATA:,}",
                 next_step="Lists that name one list many times multiply",
             )
-    return found
+    return named_paths
 
 
 def _listed(path: Path) -> list[str]:

@@ -55,12 +55,12 @@ def with_posed_keypoints(sample: Sample, body: Body) -> Sample:
             points_3d[rows[fitted]], pose[fitted], root[fitted], body
         )
         usable[fitted] = apart < _WORST_FIT_M
-    posed = body.keypoints(pose, root=root, betas=betas, translation=place).to(points_3d.dtype)
-    sure = usable[:, None, None].to(posed.dtype).expand(-1, posed.shape[1], 1)
-    added_3d = torch.cat([posed, sure], -1)
-    seen = project_to_crop(posed, sample["box"][rows], sample["K"][rows])
-    in_front = placed[rows, None, None] & (posed[..., 2:] > _NEAREST_M)
-    added_2d = torch.cat([torch.where(in_front, seen, 0.0), torch.where(in_front, sure, 0.0)], -1)
+    body_points = body.keypoints(pose, root=root, betas=betas, translation=place).to(points_3d.dtype)
+    sure = usable[:, None, None].to(body_points.dtype).expand(-1, body_points.shape[1], 1)
+    added_3d = torch.cat([body_points, sure], -1)
+    projected = project_to_crop(body_points, sample["box"][rows], sample["K"][rows])
+    in_front = placed[rows, None, None] & (body_points[..., 2:] > _NEAREST_M)
+    added_2d = torch.cat([torch.where(in_front, projected, 0.0), torch.where(in_front, sure, 0.0)], -1)
     return {
         **sample,
         "keypoints_3d": _completed(points_3d, rows, added_3d),
@@ -76,25 +76,25 @@ def fit_neutral_shape(points: Tensor, pose: Tensor, root: Tensor, body: Body) ->
     Float64 inside, on the CPU where the device has none.
     """
     count, shapes, home = len(points), body.num_betas, with_float64(points.device)
-    given = points
+    annotated = points
     trials = torch.cat([torch.zeros(1, shapes), torch.eye(shapes)]).to(points)
-    found = body.keypoints(
+    moved_points = body.keypoints(
         pose[:, None].expand(-1, shapes + 1, -1, -1, -1),
         root=root[:, None].expand(-1, shapes + 1, -1, -1),
         betas=trials.expand(count, -1, -1),
     ).to(home, torch.float64)
     points = points.to(home)
-    directions = (found[:, 1:] - found[:, :1]).permute(0, 2, 3, 1)  # (B,44,3,S)
-    here = torch.eye(3, dtype=torch.float64, device=points.device).expand(*directions.shape[:3], 3)
+    directions = (moved_points[:, 1:] - moved_points[:, :1]).permute(0, 2, 3, 1)  # (B,44,3,S)
+    identity = torch.eye(3, dtype=torch.float64, device=points.device).expand(*directions.shape[:3], 3)
     weight = (points[..., 3] > 0).double()[..., None, None]
-    rows = (torch.cat([directions, here], -1) * weight).flatten(1, 2)
-    wanted = torch.where(weight[..., 0] > 0, points[..., :3].double() - found[:, 0], 0.0)
+    rows = (torch.cat([directions, identity], -1) * weight).flatten(1, 2)
+    targets = torch.where(weight[..., 0] > 0, points[..., :3].double() - moved_points[:, 0], 0.0)
     damping = torch.tensor([_SPREAD_M**2] * shapes + [1e-9] * 3, dtype=torch.float64, device=points.device).diag()
-    solved = torch.linalg.solve(rows.mT @ rows + damping, rows.mT @ wanted.flatten(1, 2)[..., None])[..., 0]
-    apart = (rows @ solved[..., None])[..., 0] - wanted.flatten(1, 2)
+    solved = torch.linalg.solve(rows.mT @ rows + damping, rows.mT @ targets.flatten(1, 2)[..., None])[..., 0]
+    apart = (rows @ solved[..., None])[..., 0] - targets.flatten(1, 2)
     spread = (apart.square().sum(1) / weight.flatten(1).sum(1).clamp_min(1)).sqrt()
     betas, place, distance = (
-        values.to(given.dtype).to(given) for values in (solved[:, :shapes], solved[:, shapes:], spread)
+        values.to(annotated.dtype).to(annotated) for values in (solved[:, :shapes], solved[:, shapes:], spread)
     )
     return betas, place, distance
 

@@ -124,8 +124,8 @@ def prepare_shards(
     out = Path(out)
     described = {"format": name, "sources": [str(path) for path in sources]}
     _refuse_other(out, described)
-    found = reader(name)(sources, reading)
-    parts = list(found.parts)
+    content = reader(name)(sources, reading)
+    parts = list(content.parts)
     below, held_out = held_out_below(parts, reading.val_share)
     salt = json.dumps([_VERSION, name, asdict(storing)])
     jobs = []
@@ -139,20 +139,20 @@ def prepare_shards(
     if progress is not None:
         progress(0, len(jobs), 0)
     with closing(map_in_order(_make, jobs, max(1, min(workers or available_cores(), len(jobs))))) as results:
-        for done, made in enumerate(results, 1):
-            report.broken += made.broken
-            report.skipped.update(made.skipped)
-            report.photos += made.photos
-            report.resumed += len(made.shards) if made.resumed else 0
-            shards += made.shards
-            for shard in made.shards:
+        for done, result in enumerate(results, 1):
+            report.broken += result.broken
+            report.skipped.update(result.skipped)
+            report.photos += result.photos
+            report.resumed += len(result.shards) if result.resumed else 0
+            shards += result.shards
+            for shard in result.shards:
                 report.people[shard.split] += shard.count
             if progress is not None:
                 progress(done, len(jobs), report.people.total())
     report.shards = len(shards)
     report.about = {
         **described,
-        **found.about,
+        **content.about,
         **asdict(storing),
         "command": command,
         "photos": report.photos,
@@ -189,13 +189,13 @@ def _refuse_other(out: Path, described: dict[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise fail(f"{out} is a file", expected="a folder for shards", next_step="Choose another folder")
     try:
-        there = json.loads((out / INDEX).read_bytes())["attributes"]
+        attributes = json.loads((out / INDEX).read_bytes())["attributes"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
         raise fail(f"{out / INDEX} is something else", next_step="Choose another folder") from None
-    if {name: there.get(name) for name in described} != described:
-        got = f"{there.get('format')} from {', '.join(map(str, there.get('sources', [])))}"
+    if {name: attributes.get(name) for name in described} != described:
+        got = f"{attributes.get('format')} from {', '.join(map(str, attributes.get('sources', [])))}"
         raise fail(f"{out} holds other data", got=got, next_step="Choose another folder")
 
 
@@ -205,21 +205,21 @@ def _digest(text: str) -> str:
 
 def _make(job: _Job) -> _Made:
     """Read one part into its shard, or into two where some is held out, unless they are there."""
-    found = {split: about_shard(job.path(split)) for split in job.splits}
-    there = {split: about for split, about in found.items() if about is not None and about.get("key") == job.key}
-    if there:
-        about = next(iter(there.values()))
-        if there.keys() == set(about.get("splits", [job.part.split])):
+    existing = {split: about_shard(job.path(split)) for split in job.splits}
+    current = {split: about for split, about in existing.items() if about is not None and about.get("key") == job.key}
+    if current:
+        about = next(iter(current.values()))
+        if current.keys() == set(about.get("splits", [job.part.split])):
             broken = [(str(item), str(reason)) for item, reason in about["broken"]]
             shards = [
                 Shard(
                     job.path(split).name,
                     split,
-                    one["count"],
-                    one["digest"],
-                    [(str(a), int(b)) for a, b in one["sequences"]],
+                    shard["count"],
+                    shard["digest"],
+                    [(str(a), int(b)) for a, b in shard["sequences"]],
                 )
-                for split, one in there.items()
+                for split, shard in current.items()
             ]
             return _Made(shards, about["photos"], broken, about["skipped"], resumed=True)
     cv2.setNumThreads(1)
@@ -228,31 +228,31 @@ def _make(job: _Job) -> _Made:
     for item in job.part.photos():
         if isinstance(item, ImageRecord):
             photos += 1
-            some, left = people_of(item, job.options)
-            rows[job.split(item)] += some
+            people, left_out = people_of(item, job.options)
+            rows[job.split(item)] += people
         else:
-            left = [item]
-        broken += [(one.name, one.reason.removeprefix(f"{one.name}: ")) for one in left if one.broken]
-        skipped.update(one.reason for one in left if not one.broken)
+            left_out = [item]
+        broken += [(skip.name, skip.reason.removeprefix(f"{skip.name}: ")) for skip in left_out if skip.broken]
+        skipped.update(skip.reason for skip in left_out if not skip.broken)
     shards = []
-    splits = [split for split, some in rows.items() if some]
-    for split, some in rows.items():
-        if not some:
+    splits = [split for split, people in rows.items() if people]
+    for split, people in rows.items():
+        if not people:
             job.path(split).unlink(missing_ok=True)
             continue
-        sequences = runs([row["sequence"] for row in some])
+        sequences = runs([row["sequence"] for row in people])
         about = {
             "key": job.key,
             "split": split,
             "splits": splits,
-            "count": len(some),
+            "count": len(people),
             "photos": photos,
             "broken": broken,
             "skipped": dict(skipped),
             "sequences": sequences,
         }
-        digest = write_shard(job.path(split), some, about)
-        shards.append(Shard(job.path(split).name, split, len(some), digest, sequences))
+        digest = write_shard(job.path(split), people, about)
+        shards.append(Shard(job.path(split).name, split, len(people), digest, sequences))
     return _Made(shards, photos, broken, dict(skipped))
 
 
@@ -387,15 +387,15 @@ def held_out_below(parts: Sequence[ReadTask], share: float) -> tuple[float, str]
             got=", ".join(sorted({part.split for part in parts})),
             next_step="Give --split train",
         )
-    said = f"{share:.3g} of the sequences, or of the photographs without one, by a hash of their names"
+    description = f"{share:.3g} of the sequences, or of the photographs without one, by a hash of their names"
     if not all(isinstance(part, ListedTask) for part in training):
-        return share, said
+        return share, description
     photos = [item for part in training if isinstance(part, ListedTask) for item in part.items]
     places = sorted({place(photo) for photo in photos if isinstance(photo, ImageRecord) and photo.people})
     if len(places) < 2:
         sequential = any(isinstance(item, ImageRecord) and item.sequence for item in photos)
-        what = "one sequence" if sequential else "one photograph"
-        return 0.0, f"nothing: all of it is {what}, which stays in train"
+        unit = "one sequence" if sequential else "one photograph"
+        return 0.0, f"nothing: all of it is {unit}, which stays in train"
     if len(places) >= _FEW:
-        return share, said
-    return places[min(max(round(share * len(places)), 1), len(places) - 1)], said
+        return share, description
+    return places[min(max(round(share * len(places)), 1), len(places) - 1)], description

@@ -53,7 +53,7 @@ def fetch(url: str, cache: Cache | None = None) -> tuple[bytes, str]:
     Raises ``UserError`` where there is nothing, after three tries, or more than 64 MiB.
     """
     content: list[bytes] = []
-    kept = (
+    cached = (
         None if cache is None else cache.folder / f"{hashlib.sha256(without_key(url).encode()).hexdigest()[:32]}.index"
     )
 
@@ -65,13 +65,13 @@ def fetch(url: str, cache: Cache | None = None) -> tuple[bytes, str]:
     try:
         _transfer(url, take, _TRIES_INDEX)
     except _NoAnswerError:
-        if kept is None or not kept.is_file():
+        if cached is None or not cached.is_file():
             raise
-        with kept.open("rb") as file:
+        with cached.open("rb") as file:
             return file.read(_MOST_INDEX), f"{without_key(url)} does not answer: what was fetched before is used"
-    if kept is not None and not url.startswith("file://"):
+    if cached is not None and not url.startswith("file://"):
         with suppress(OSError):  # without it, training continues as long as there is a network
-            write_bytes_atomically(kept, content[-1])
+            write_bytes_atomically(cached, content[-1])
     return content[-1], ""
 
 
@@ -96,8 +96,8 @@ class Cache:
             try:
                 stack.enter_context(locked(_lock(path)))
                 if not path.exists():
-                    for left in self.folder.glob(f"{glob.escape(name)}.*.partial"):
-                        left.unlink(missing_ok=True)  # by a process that was killed: we hold the lock
+                    for leftover in self.folder.glob(f"{glob.escape(name)}.*.partial"):
+                        leftover.unlink(missing_ok=True)  # by a process that was killed: we hold the lock
                     _transfer(url, lambda response: write_atomically(path, partial(_copy, response)), _TRIES_SHARD)
                     self._make_room(path)
                 now = time.time_ns()  # finer than what the file system takes by itself
@@ -111,19 +111,19 @@ class Cache:
             yield path
 
     def _make_room(self, newest: Path) -> None:
-        found = []
+        cached = []
         for path in self.folder.glob("*.h5"):
             with suppress(FileNotFoundError):  # another process makes room, too
                 status = path.stat()
-                found.append((status.st_mtime_ns, status.st_size, path))
-        size = sum(bytes_ for _, bytes_, _ in found)
-        for _, bytes_, path in sorted(found):
+                cached.append((status.st_mtime_ns, status.st_size, path))
+        size = sum(bytes_ for _, bytes_, _ in cached)
+        for _, bytes_, path in sorted(cached):
             if size <= self.limit:
                 return
             if path == newest:
                 continue
-            with locked(_lock(path), wait=False) as ours:
-                if ours:  # else somebody is about to open it
+            with locked(_lock(path), wait=False) as is_locked:
+                if is_locked:  # else somebody is about to open it
                     path.unlink(missing_ok=True)
                     size -= bytes_
 
@@ -190,14 +190,14 @@ def _copy(response: IO[bytes], file: IO[bytes], most: int | None = None) -> None
     most = _MOST_SHARD if most is None else most
     stated = str(getattr(response, "headers", {}).get("Content-Length") or "")
     expected = int(stated) if stated.isdecimal() and len(stated) < 20 else None
-    taken = 0
-    while taken <= most and (expected or 0) <= most and (block := response.read(1 << 20)):
+    received = 0
+    while received <= most and (expected or 0) <= most and (block := response.read(1 << 20)):
         file.write(block)
-        taken += len(block)
-    if max(taken, expected or 0) > most:
+        received += len(block)
+    if max(received, expected or 0) > most:
         raise _TooLargeError(f"more than {most:,} bytes")
-    if expected is not None and taken != expected:
-        raise _Cut(f"{taken:,} of {expected:,} bytes")
+    if expected is not None and received != expected:
+        raise _Cut(f"{received:,} of {expected:,} bytes")
 
 
 def _transfer(url: str, use: Callable[[IO[bytes]], object], tries: int) -> None:

@@ -122,20 +122,20 @@ def encode_person(image: np.ndarray, box: np.ndarray, *, margin: float, pixels: 
 
 def runs(names: Sequence[str]) -> list[tuple[str, int]]:
     """Names in order → (name, how many in a row)."""
-    found: list[tuple[str, int]] = []
+    counted: list[tuple[str, int]] = []
     for name in names:
-        if found and found[-1][0] == name:
-            found[-1] = (name, found[-1][1] + 1)
+        if counted and counted[-1][0] == name:
+            counted[-1] = (name, counted[-1][1] + 1)
         else:
-            found.append((name, 1))
-    return found
+            counted.append((name, 1))
+    return counted
 
 
 def person_columns(values: Mapping[str, np.ndarray | None]) -> Row:
     """``has_*`` of what is known, zeros in place of what is not."""
     row: Row = {}
-    for name, given in values.items():
-        row[name] = np.zeros(COLUMNS[name][1]) if given is None else np.asarray(given).reshape(COLUMNS[name][1])
+    for name, value in values.items():
+        row[name] = np.zeros(COLUMNS[name][1]) if value is None else np.asarray(value).reshape(COLUMNS[name][1])
         if f"has_{name}" in COLUMNS:
-            row[f"has_{name}"] = given is not None
+            row[f"has_{name}"] = value is not None
     return row

@@ -61,7 +61,7 @@ class ShardStore:
         for shard in shards:
             counts[shard.split] = counts.get(shard.split, 0) + shard.count
             sequences.setdefault(shard.split, []).extend(shard.sequences)
-        named = {split: some for split, some in sequences.items() if all(name for name, _ in some)}
+        named = {split: runs for split, runs in sequences.items() if all(name for name, _ in runs)}
         digest = hashlib.sha256("".join(f"{shard.split} {shard.digest} " for shard in shards).encode()).hexdigest()
         self._index, self._cache, self._aspect = attributes, cache, aspect
         self._open: dict[str, OpenShard] = {}
@@ -165,13 +165,13 @@ class ShardStore:
         return sample
 
     def _opened(self, shard: Shard) -> OpenShard:
-        found = self._open.pop(shard.file, None)
-        if found is None:
+        reader = self._open.pop(shard.file, None)
+        if reader is None:
             while len(self._open) >= self._kept_open:
                 self._open.pop(next(iter(self._open))).close()
-            found = self._opening(shard)
-        self._open[shard.file] = found  # the last of them is the one used last
-        return found
+            reader = self._opening(shard)
+        self._open[shard.file] = reader  # the last of them is the one used last
+        return reader
 
     def _opening(self, shard: Shard) -> OpenShard:
         if self._cache is None:
@@ -203,14 +203,14 @@ def _sample(columns: dict[str, np.ndarray]) -> Sample:
     box = columns["box"]
     points = columns["keypoints_2d"]
     side = (box[:, 2] - box[:, 0])[:, None, None]
-    seen = points[..., 2:] > 0
-    points[..., :2] = np.where(seen, (points[..., :2] - box[:, None, :2]) / side - 0.5, 0)
-    given = {name: torch.from_numpy(values) for name, values in columns.items() if name not in ("stored", "extent")}
-    given["image"] = torch.zeros(len(box), 3, 0, 0, dtype=torch.uint8)
-    given["gender"] = given["gender"].long()
+    visible = points[..., 2:] > 0
+    points[..., :2] = np.where(visible, (points[..., :2] - box[:, None, :2]) / side - 0.5, 0)
+    sample = {name: torch.from_numpy(values) for name, values in columns.items() if name not in ("stored", "extent")}
+    sample["image"] = torch.zeros(len(box), 3, 0, 0, dtype=torch.uint8)
+    sample["gender"] = sample["gender"].long()
     for name in ("global_orient", "body_pose"):
-        given[name] = axis_angle_to_matrix(given[name])
-    return cast(Sample, given)
+        sample[name] = axis_angle_to_matrix(sample[name])
+    return cast(Sample, sample)
 
 
 def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
@@ -240,9 +240,10 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
             raise ValueError(f"format {content['format']!r}")
         check_version(content["format_version"], INDEX_VERSION, shown)
         shards = [
-            Shard(**{**one, "sequences": [(str(a), int(b)) for a, b in one["sequences"]]}) for one in content["shards"]
+            Shard(**{**description, "sequences": [(str(a), int(b)) for a, b in description["sequences"]]})
+            for description in content["shards"]
         ]
-        wrong = [str(one.file) for one in shards if not _is_sound(one)]
+        wrong = [str(shard.file) for shard in shards if not _is_sound(shard)]
         if wrong or not shards:
             raise ValueError(f"entries of {', '.join(wrong[:3])}"[:200] if wrong else "no shards")
         attributes, size = dict(content["attributes"]), int(content["attributes"]["pixels"])
@@ -291,33 +292,33 @@ class OpenShard:
             file = stack.enter_context(reading(path, FORMAT, FORMAT_VERSION, what="shard", next_step=REMEDY))
             if file.attrs["digest"] != digest:
                 raise fail(f"{path} was changed since the folder was prepared", next_step=REMEDY)
-            found = plain_datasets(file)
-            count = len(found["jpeg_end"]) if "jpeg_end" in found and found["jpeg_end"].ndim == 1 else -1
+            datasets = plain_datasets(file)
+            count = len(datasets["jpeg_end"]) if "jpeg_end" in datasets and datasets["jpeg_end"].ndim == 1 else -1
             wrong = []
             for name, (kind, shape) in COLUMNS.items():
-                if name in LATER and name not in found:
+                if name in LATER and name not in datasets:
                     continue
-                if name not in found or found[name].shape != (count, *shape) or found[name].dtype != kind:
+                if name not in datasets or datasets[name].shape != (count, *shape) or datasets[name].dtype != kind:
                     wrong.append(name)
-            if wrong or "jpeg" not in found:
+            if wrong or "jpeg" not in datasets:
                 raise fail(
                     f"{path} is damaged", got=f"without, or misshapen, {', '.join(wrong) or 'jpeg'}", next_step=REMEDY
                 )
             status = path.stat()
             version = (str(path), status.st_mtime_ns, status.st_size, digest)
             if version not in _CHECKED:
-                if count != people or content_digest(found) != digest:
+                if count != people or content_digest(datasets) != digest:
                     raise fail(f"{path} is not what its digest says: it was changed", next_step=REMEDY)
                 _CHECKED.add(version)
             self.columns = {
-                name: found[name][:] if name in found else np.zeros((count, *shape), kind)
+                name: datasets[name][:] if name in datasets else np.zeros((count, *shape), kind)
                 for name, (kind, shape) in COLUMNS.items()
             }
-            self._ends = np.concatenate([[0], found["jpeg_end"][:]])
+            self._ends = np.concatenate([[0], datasets["jpeg_end"][:]])
             steps = np.diff(self._ends)
-            if steps.min() < 0 or steps.max() > _LARGEST_JPEG or self._ends[-1] != len(found["jpeg"]):
+            if steps.min() < 0 or steps.max() > _LARGEST_JPEG or self._ends[-1] != len(datasets["jpeg"]):
                 raise fail(f"{path} is damaged", got="pictures that overlap, or are far too large", next_step=REMEDY)
-            self._bytes = found["jpeg"]
+            self._bytes = datasets["jpeg"]
             self._stack = stack.pop_all()
 
     def jpeg(self, row: int) -> bytes:

@@ -99,9 +99,11 @@ def compare_files(a: str | Path, b: str | Path, *, row_a: str | None = None, row
     that are not there.
     """
     results = [read_result(path) for path in (a, b)]
-    other = [name for name in _SAME if results[0].get(name) != results[1].get(name)]
-    if other:
-        got = "; ".join(f"{name} {_short(results[0].get(name))} and {_short(results[1].get(name))}" for name in other)
+    differing = [name for name in _SAME if results[0].get(name) != results[1].get(name)]
+    if differing:
+        got = "; ".join(
+            f"{name} {_short(results[0].get(name))} and {_short(results[1].get(name))}" for name in differing
+        )
         raise fail(f"{a} and {b} cannot be compared", got=got, expected="the same samples by the same protocol")
     (name_a, errors_a), (name_b, errors_b) = _row(results[0], row_a, a), _row(results[1], row_b, b)
     runs = results[0]["sequences"]

@@ -52,21 +52,21 @@ class Evaluator:
 
 def true_points(sample: Sample, evaluator: Evaluator) -> BodyPoints:
     """The annotated bodies of ``sample``, each of its gender, posed as the rule needs them."""
-    posed = _of_their_gender(sample, evaluator)
-    if posed.keypoints is not None:
+    points = _of_their_gender(sample, evaluator)
+    if points.keypoints is not None:
         # Annotated keypoints may stand anywhere: their pelvis goes to that of the body, which keeps the mesh's place.
         extra, pelvis = keypoint_index("lsp_right_ankle"), keypoint_index("mpii_pelvis")
         annotated = sample["keypoints_3d"]
-        whole = (annotated[:, extra:, 3] > 0).all(1)[:, None, None]
-        moved = annotated[..., :3] - annotated[:, pelvis, None, :3] + posed.keypoints[:, pelvis, None]
-        posed.keypoints = torch.where(whole, moved, posed.keypoints)
-    return posed
+        complete = (annotated[:, extra:, 3] > 0).all(1)[:, None, None]
+        shifted = annotated[..., :3] - annotated[:, pelvis, None, :3] + points.keypoints[:, pelvis, None]
+        points.keypoints = torch.where(complete, shifted, points.keypoints)
+    return points
 
 
 def _of_their_gender(sample: Sample, evaluator: Evaluator) -> BodyPoints:
     """The bodies of ``sample``, each of its gender, posed as the rule needs them."""
     bodies = evaluator.true_bodies or {"neutral": evaluator.body}
-    posed: BodyPoints | None = None
+    points: BodyPoints | None = None
     for name, rows in genders_of(sample, bodies, neutral_is_female=evaluator.protocol.neutral_is_female).items():
         body = bodies[name]
         if len(body.v_template) != len(evaluator.body.v_template):
@@ -75,10 +75,10 @@ def _of_their_gender(sample: Sample, evaluator: Evaluator) -> BodyPoints:
                 got=f"{len(body.v_template)} vertices",
                 expected=f"{len(evaluator.body.v_template)}",
             )
-        some = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], evaluator.protocol)
-        posed = some if posed is None else posed.replaced(rows, some)
-    assert posed is not None
-    return posed
+        of_gender = _pose(body, sample["body_pose"], sample["global_orient"], sample["betas"], evaluator.protocol)
+        points = of_gender if points is None else points.replaced(rows, of_gender)
+    assert points is not None
+    return points
 
 
 @torch.no_grad()
@@ -95,13 +95,13 @@ def score_batch(
     inputs = {"": sample}
     if evaluator.robustness:
         inputs |= {f", {name}": change(sample, first) for name, change in changes().items()}
-    some = to_device(sample, device)
-    pose, orientation, betas = some["body_pose"], some["global_orient"], some["betas"]
-    truth = true_points(some, evaluator)
+    on_device = to_device(sample, device)
+    pose, orientation, betas = on_device["body_pose"], on_device["global_orient"], on_device["betas"]
+    truth = true_points(on_device, evaluator)
 
     def add(row: str, predicted: BodyPoints) -> None:
-        found = {name: values.cpu() for name, values in evaluator.protocol.score(predicted, truth).items()}
-        broken = ~torch.isfinite(found["mpjpe_mm"])
+        errors = {name: values.cpu() for name, values in evaluator.protocol.score(predicted, truth).items()}
+        broken = ~torch.isfinite(errors["mpjpe_mm"])
         if broken.any():
             at = first + int(broken.nonzero()[0])
             raise fail(
@@ -109,12 +109,12 @@ def score_batch(
                 got=f"{int(broken.sum())} of them, the first for sample {at}",
                 next_step="Nothing is left out here: look at this regressor and these samples",
             )
-        scores.setdefault(row, []).append(found)
+        scores.setdefault(row, []).append(errors)
 
     for name, regressor in regressors.items():
-        for suffix, given in inputs.items():
-            given = to_device(given, device)
-            prediction = regressor(normalise(given["image"]), box=given["box"], K=given["K"])
+        for suffix, variant in inputs.items():
+            variant = to_device(variant, device)
+            prediction = regressor(normalise(variant["image"]), box=variant["box"], K=variant["K"])
             rotations = (prediction.body_pose, prediction.global_orient[:, 0])
             add(name + suffix, _pose(evaluator.body, *rotations, prediction.betas, evaluator.protocol))
     if evaluator.means is not None:
@@ -126,7 +126,7 @@ def score_batch(
         add(REFERENCE_ROW, _pose(evaluator.body, mean_pose, orientation, mean_betas, rules))
     through_tokens = evaluator.tokenizer.decode(evaluator.tokenizer.encode(pose[:, :NUM_BODY_JOINTS]))
     rebuilt = torch.cat([through_tokens, pose[:, NUM_BODY_JOINTS:]], 1)
-    add(BEST_ROW, _of_their_gender({**some, "body_pose": rebuilt}, evaluator))
+    add(BEST_ROW, _of_their_gender({**on_device, "body_pose": rebuilt}, evaluator))
 
 
 def evaluate_batches(
@@ -232,10 +232,10 @@ def evaluate_files(
     def batches() -> Iterator[Sample]:
         starts: Iterable[int] = range(0, store.count(split), batch)
         for start in progress(starts) if progress else starts:
-            some = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
+            sample = store.sample(np.arange(start, min(start + batch, store.count(split))), split)
             if not only_2d:
-                _check(some, store, split, true_bodies)
-            yield some
+                _check(sample, store, split, true_bodies)
+            yield sample
 
     about = {
         "crops": store.digest,
@@ -312,9 +312,9 @@ class _Annotation:
     def __iter__(self) -> Iterator[Sample]:
         for start in range(0, self.store.count(self.split), _ANNOTATIONS):
             rows = np.arange(start, min(start + _ANNOTATIONS, self.store.count(self.split)))
-            some = self.store.annotation(rows, self.split)
-            _check(some, self.store, self.split, self.true_bodies)
-            yield some
+            sample = self.store.annotation(rows, self.split)
+            _check(sample, self.store, self.split, self.true_bodies)
+            yield sample
 
 
 def _data(store: CropDataset, split: str) -> str:
@@ -323,8 +323,8 @@ def _data(store: CropDataset, split: str) -> str:
     return f"{kind} ({sources}), split {split}"
 
 
-def _check(some: Sample, store: CropDataset, split: str, true_bodies: dict[str, Body] | None) -> None:
-    unknown = [flag for flag in _BODY_FLAGS if not some[flag].all()]  # type: ignore[literal-required]
+def _check(sample: Sample, store: CropDataset, split: str, true_bodies: dict[str, Body] | None) -> None:
+    unknown = [flag for flag in _BODY_FLAGS if not sample[flag].all()]  # type: ignore[literal-required]
     if unknown:
         raise fail(
             f"Split {split!r} of {store.path} cannot be scored in 3D",
@@ -332,8 +332,8 @@ def _check(some: Sample, store: CropDataset, split: str, true_bodies: dict[str, 
             got=f"samples without {', '.join(unknown)}",
             expected="everybody's pose, orientation and shape annotated",
         )
-    if "gender" in some:
-        missing = genders_of(some).keys() - {"neutral"} - set(true_bodies or {})
+    if "gender" in sample:
+        missing = genders_of(sample).keys() - {"neutral"} - set(true_bodies or {})
         if missing:
             got = f"no {' and no '.join(sorted(missing))} body"
             raise fail(

@@ -131,17 +131,17 @@ def evaluate_keypoints(
             if not distances.isfinite().all():
                 raise fail(f"Non-finite predictions in row {row!r}", got=f"among {num_samples(sample)} samples")
             apart[row].append(distances)
-    seen = torch.cat(marks)
-    scored = seen.any(1)
+    visible = torch.cat(marks)
+    scored = visible.any(1)
     if not scored.any():
         raise fail("These samples cannot be scored", got="neither bodies nor 2D keypoints in them")
     rows, keypoints = {}, {}
     for row, parts in apart.items():
         distances = torch.cat(parts)
-        rows[row] = keypoint_scores(distances[scored], seen[scored])
-        by_keypoint = 100 * torch.where(seen, distances, 0.0).sum(0) / seen.sum(0)
-        keypoints[row] = {name: float(by_keypoint[i]) for i, name in enumerate(KEYPOINT_NAMES) if seen[:, i].any()}
+        rows[row] = keypoint_scores(distances[scored], visible[scored])
+        by_keypoint = 100 * torch.where(visible, distances, 0.0).sum(0) / visible.sum(0)
+        keypoints[row] = {name: float(by_keypoint[i]) for i, name in enumerate(KEYPOINT_NAMES) if visible[:, i].any()}
     groups = None
     if sequences is not None:
         groups = np.unique(np.array(list(sequences))[scored.numpy()], return_inverse=True)[1]
-    return KeypointReport(about, rows, keypoints, len(seen), int((~scored).sum()), bodies, groups)
+    return KeypointReport(about, rows, keypoints, len(visible), int((~scored).sum()), bodies, groups)

@@ -88,7 +88,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             f"PA-MPJPE: the same joints after the best similarity (Umeyama, no reflection); {vertices} Predicted shape "
             f"against annotated shape. {_COMMON}",
             JOINT_NAMES,
-            lambda posed: (posed.joints, posed.joints[:, index("pelvis")]),
+            lambda points: (points.joints, points.joints[:, index("pelvis")]),
         )
     if name == "emdb":
         return Protocol(
@@ -96,7 +96,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             "MPJPE: the 24 kinematic joints, middles of the two hips put on each other; PA-MPJPE: after the best "
             f"similarity; {vertices} True bodies of the annotated gender, predictions neutral. {_COMMON}",
             JOINT_NAMES,
-            lambda posed: (posed.joints, posed.joints[:, hips].mean(1)),
+            lambda points: (points.joints, points.joints[:, hips].mean(1)),
         )
     if name == "emdb-reference":
         regressor = body.J_regressor[body.smpl_joints]
@@ -106,7 +106,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             f"regressor of the predicted body, middles of the two hips put on each other; {vertices} True bodies that "
             f"are neutral count as female where there are genders. {_COMMON}",
             JOINT_NAMES,
-            lambda posed: _rooted_at(regressor @ _mesh(posed), hips),
+            lambda points: _rooted_at(regressor @ _mesh(points), hips),
             neutral_is_female=True,
         )
     if name == "3dpw":
@@ -124,7 +124,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             f"PA-MPJPE: after the best similarity; {vertices} True bodies of the annotated gender, predictions "
             f"neutral. {_COMMON}",
             _LSP_NAMES,
-            lambda posed: _chosen(joint_regressor @ _mesh(posed), rows, [0]),
+            lambda points: _chosen(joint_regressor @ _mesh(points), rows, [0]),
         )
     if name == "3dpw-reference":
         chosen = [i for i, keypoint in enumerate(KEYPOINT_NAMES) if keypoint.startswith("lsp_")][:-1]
@@ -136,7 +136,7 @@ def protocol(name: str, body: Body, joint_regressor: Tensor | None = None) -> Pr
             f"the 44 keypoints, their pelvis put on the annotation's; keypoints as annotated, if they are; {vertices} "
             f"True bodies that are neutral count as female where there are genders. {_COMMON}",
             tuple(KEYPOINT_NAMES[i] for i in chosen),
-            lambda posed: _chosen(_keypoints(posed), chosen, root),
+            lambda points: _chosen(_keypoints(points), chosen, root),
             keypoints=True,
             neutral_is_female=True,
         )
@@ -177,14 +177,14 @@ def read_joint_regressor(path: str | Path, vertices: int) -> Tensor:
     return torch.from_numpy(arrays[0].astype(np.float32))
 
 
-def _mesh(posed: BodyPoints) -> Tensor:
-    assert posed.vertices is not None
-    return posed.vertices
+def _mesh(points: BodyPoints) -> Tensor:
+    assert points.vertices is not None
+    return points.vertices
 
 
-def _keypoints(posed: BodyPoints) -> Tensor:
-    assert posed.keypoints is not None
-    return posed.keypoints
+def _keypoints(points: BodyPoints) -> Tensor:
+    assert points.keypoints is not None
+    return points.keypoints
 
 
 def _rooted_at(points: Tensor, root: list[int]) -> tuple[Tensor, Tensor]:

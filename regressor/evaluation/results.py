@@ -26,7 +26,7 @@ _HEADS = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "pve_mm": "PVE"}
 def compact_json(plain: dict[str, Any]) -> str:
     """Plain values as text: a line each, lists of numbers in one."""
     text = json.dumps(plain, indent=2)
-    return re.sub(r"\[[-\d.,\seE+]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+    return re.sub(r"\[[-\d.,\seE+]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
 
 
 @dataclass
@@ -55,11 +55,11 @@ class Report:
     @cached_property
     def intervals(self) -> dict[str, dict[str, list[float]]]:
         """95 % bootstrap intervals of those means."""
-        found = {}
+        by_row = {}
         for row, errors in self.rows.items():
             values = np.stack([values.numpy() for values in errors.values()], 1)
-            found[row] = dict(zip(errors, bootstrap_interval(values, self.groups).tolist(), strict=True))
-        return found
+            by_row[row] = dict(zip(errors, bootstrap_interval(values, self.groups).tolist(), strict=True))
+        return by_row
 
     def per_joint(self) -> dict[str, dict[str, float]]:
         """Mean error of every joint of every row, mm."""

@@ -39,7 +39,7 @@ def genders_of(
     if true_bodies is not None:
         names = [name if name in true_bodies else "neutral" for name in names]
     device = sample["betas"].device
-    return {one: torch.tensor([name == one for name in names], device=device) for one in sorted(set(names))}
+    return {gender: torch.tensor([name == gender for name in names], device=device) for gender in sorted(set(names))}
 
 
 def load_scoring_bodies(

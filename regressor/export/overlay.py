@@ -47,13 +47,13 @@ def paint_faces(
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     limits = np.array([size[1], size[0]]) * _SUBPIXELS
     inside = (corners.max(1) >= 0).all(1) & (corners.min(1) < limits).all(1) & (np.abs(corners) < _FAR_OFF).all((1, 2))
-    seen = np.flatnonzero((area < 0) & inside & (depth > _NEAR).all(1))
-    seen = seen[np.argsort(-depth[seen].mean(1), kind="stable")]
-    places = np.round(corners[seen] * (1 << _BITS)).astype(np.int32)
-    colours = np.round(brightness[seen, None] * np.array(colour) * 255)
+    visible = np.flatnonzero((area < 0) & inside & (depth > _NEAR).all(1))
+    visible = visible[np.argsort(-depth[visible].mean(1), kind="stable")]
+    places = np.round(corners[visible] * (1 << _BITS)).astype(np.int32)
+    colours = np.round(brightness[visible, None] * np.array(colour) * 255)
     picture = np.zeros((size[0] * _SUBPIXELS, size[1] * _SUBPIXELS, 4), np.uint8)
     fill = cv2.fillConvexPoly
-    for corner, shade in zip(places, np.concatenate([colours, np.full((len(seen), 1), 255.0)], 1).tolist()):
+    for corner, shade in zip(places, np.concatenate([colours, np.full((len(visible), 1), 255.0)], 1).tolist()):
         fill(picture, corner, shade, cv2.LINE_8, _BITS)
     small = cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     share = small[..., 3:].astype(np.float32) / 255
@@ -96,7 +96,7 @@ def side_view(
     turned = torch.stack([z, y, _SIDE_DISTANCE - x], -1)
     # Perspective: what is nearer than the middle must not leave the picture.
     K = intrinsics(torch.tensor(size / 2 * (_SIDE_DISTANCE - reach / 2) / max(reach, 1e-6)), size, size)
-    return np.stack([paint_faces(one[None], faces, K, (size, size), colour) for one in turned])
+    return np.stack([paint_faces(mesh[None], faces, K, (size, size), colour) for mesh in turned])
 
 
 def both_sides(

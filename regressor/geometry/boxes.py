@@ -63,9 +63,9 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
     per_image = []
     for image in images:
         names = (_plain_name(str(image)), _plain_name(image.name))
-        found = next((name for name in names if name in known), None)
-        found = found or next((name for name in known if name.rpartition("/")[2] == names[1]), None)
-        per_image.append(known[found] if found is not None else [])
+        match = next((name for name in names if name in known), None)
+        match = match or next((name for name in known if name.rpartition("/")[2] == names[1]), None)
+        per_image.append(known[match] if match is not None else [])
     if not any(per_image):
         listed = ", ".join(name for name in list(named)[:5] if named[name])
         raise fail(
@@ -73,8 +73,8 @@ def read_boxes(path: str | Path, images: Sequence[Path]) -> list[list[Box]]:
             got=f"boxes for {listed or 'nothing'}",
             next_step="Name images by path or file name",
         )
-    given = {_plain_name(image.name) for image in images}
-    unused = [name for name in named if _plain_name(name).rpartition("/")[2] not in given]
+    image_names = {_plain_name(image.name) for image in images}
+    unused = [name for name in named if _plain_name(name).rpartition("/")[2] not in image_names]
     if unused:
         raise fail(f"{path} has boxes for images that were not given", got=", ".join(sorted(unused)[:5]))
     return per_image

@@ -64,8 +64,8 @@ def fit_translation(
     ``steps`` of Gauss–Newton. At least two points need a weight. Float64 inside, on the CPU where the device has none;
     the result is float64 where its device has that, else float32.
     """
-    given = points.device
-    home = with_float64(given)
+    device = points.device
+    home = with_float64(device)
     points, target, weight, camera = (values.to(home, torch.float64) for values in (points, target, weight, camera))
     focal = torch.stack([camera[..., 0, 0], camera[..., 1, 1]], -1)[..., None, :]
     ray = (target - camera[..., None, :2, 2]) / focal
@@ -96,7 +96,7 @@ def fit_translation(
         )
         translation = translation + _solve(rows * focal[..., None], residual * focal, weight)
     translation = torch.cat([translation[..., :2], translation[..., 2:].clamp_min(nearest[..., None])], -1)
-    return translation if home == given else translation.float().to(given)
+    return translation if home == device else translation.float().to(device)
 
 
 def _solve(rows: Tensor, right: Tensor, weight: Tensor) -> Tensor:

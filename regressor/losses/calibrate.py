@@ -107,9 +107,9 @@ def camera_errors(sample: Sample, camera: CameraModel) -> Tensor:
     target = torch.where(valid[..., None], sample["keypoints_2d"][..., :2], 0.0)
     K = camera(sample)
     translation = fit_translation(points, target, valid.double(), K)
-    seen = project(points.double() + translation[:, None], K.double())
+    projected = project(points.double() + translation[:, None], K.double())
     enough = valid.sum(1, keepdim=True) >= _FEWEST
-    return torch.where(valid & enough, (seen - target).norm(dim=-1), torch.nan).float()
+    return torch.where(valid & enough, (projected - target).norm(dim=-1), torch.nan).float()
 
 
 @torch.no_grad()
@@ -124,9 +124,9 @@ def baseline_errors(sample: Sample, baseline: Regressor, body: Body) -> tuple[Te
     own = prediction.keypoints(body)[:, pelvis] + prediction.camera_translation()
     true = sample["keypoints_3d"]
     points = true[..., :3] - true[:, pelvis : pelvis + 1, :3] + own[:, None]
-    seen = project_to_crop(points, prediction.box, prediction.K)
+    projected = project_to_crop(points, prediction.box, prediction.K)
     valid = _both_known(sample) & (true[:, pelvis, 3:] > 0)
-    apart = torch.where(valid, (seen - sample["keypoints_2d"][..., :2]).norm(dim=-1), torch.nan)
+    apart = torch.where(valid, (projected - sample["keypoints_2d"][..., :2]).norm(dim=-1), torch.nan)
     angle = torch.cat(
         [
             geodesic_distance(prediction.global_orient, sample["global_orient"][:, None]),
@@ -190,16 +190,16 @@ def calibrate(
     apart, angles = [], []
     starts: Iterable[int] = range(0, count, batch)
     for start in progress(starts) if progress else starts:
-        some = store.sample(np.arange(start, min(start + batch, count)), split)
+        sample = store.sample(np.arange(start, min(start + batch, count)), split)
         if baseline is not None:
-            some = to_device(some, next(baseline.parameters()).device)
+            sample = to_device(sample, next(baseline.parameters()).device)
         if body is not None:
-            some = with_posed_keypoints(some, body)
+            sample = with_posed_keypoints(sample, body)
         if baseline is not None and body is not None:
-            pixels, turned = baseline_errors(some, baseline, body)
+            pixels, turned = baseline_errors(sample, baseline, body)
             angles.append(turned.cpu())
         if camera is not None:
-            pixels = camera_errors(some, camera)
+            pixels = camera_errors(sample, camera)
         apart.append(pixels.cpu())
     if not apart or torch.cat(apart).isnan().all():
         raise fail(
@@ -226,8 +226,8 @@ def calibrate(
 
 
 def _both_known(sample: Sample) -> Tensor:
-    seen = (sample["keypoints_2d"][..., 2] > 0) & (sample["keypoints_3d"][..., 3] > 0)
-    return seen & is_true_3d(sample)[:, None]
+    annotated = (sample["keypoints_2d"][..., 2] > 0) & (sample["keypoints_3d"][..., 3] > 0)
+    return annotated & is_true_3d(sample)[:, None]
 
 
 def _rows(errors: np.ndarray, names: tuple[str, ...], quantile: float) -> list[Row]:

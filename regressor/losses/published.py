@@ -44,14 +44,18 @@ def published_terms(
     tals = config.tals if training else type(config.tals)()
     confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
     confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
-    posed, oriented, shaped = (
+    has_pose, has_orientation, has_shape = (
         sample["has_body_pose"].float(),
         sample["has_global_orient"].float(),
         has_neutral_betas(sample).float(),
     )
     if config.compat_reference and tals.on:
         true_3d = is_true_3d(sample).float()
-        posed, oriented, shaped = torch.maximum(posed, true_3d), torch.maximum(oriented, true_3d), shaped * true_3d
+        has_pose, has_orientation, has_shape = (
+            torch.maximum(has_pose, true_3d),
+            torch.maximum(has_orientation, true_3d),
+            has_shape * true_3d,
+        )
         target = mask_invalid(sample["keypoints_2d"][..., :2], confidence_2d)
         scale_2d = keypoints_2d_scale(keypoints_2d, target, tals, trust=confidence_2d)
         counts = (scale_2d == 1) & (confidence_2d >= _TRUSTED)
@@ -67,12 +71,12 @@ def published_terms(
     truth_3d = sample["keypoints_3d"][..., :3] - sample["keypoints_3d"][:, pelvis : pelvis + 1, :3]
     apart_3d = keypoints_3d - keypoints_3d[:, pelvis : pelvis + 1] - mask_invalid(truth_3d, confidence_3d)
     apart_2d = keypoints_2d - mask_invalid(sample["keypoints_2d"][..., :2], confidence_2d)
-    apart_pose = body_pose - mask_invalid(sample["body_pose"], posed)
-    apart_orientation = orientation - mask_invalid(sample["global_orient"], oriented)
+    apart_pose = body_pose - mask_invalid(sample["body_pose"], has_pose)
+    apart_orientation = orientation - mask_invalid(sample["global_orient"], has_orientation)
     return {
         "keypoints_3d": valid_sum(apart_3d.abs(), confidence_3d * scales.keypoints_3d),
         "keypoints_2d": valid_sum(apart_2d.abs(), confidence_2d * scales.keypoints_2d),
-        "orientation": valid_sum(apart_orientation.square(), oriented * scales.orientation),
-        "body_pose": valid_sum(apart_pose.square(), posed[:, None] * scales.body_pose),
-        "betas": valid_sum((betas - mask_invalid(sample["betas"], shaped)).square(), shaped),
+        "orientation": valid_sum(apart_orientation.square(), has_orientation * scales.orientation),
+        "body_pose": valid_sum(apart_pose.square(), has_pose[:, None] * scales.body_pose),
+        "betas": valid_sum((betas - mask_invalid(sample["betas"], has_shape)).square(), has_shape),
     }

@@ -111,20 +111,20 @@ def weight_sums(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
 
 
 def _weights(sample: Sample, config: LossConfig) -> dict[str, Tensor]:
-    posed = sample["has_body_pose"]
-    oriented = sample["has_global_orient"] & posed
-    measured = is_true_3d(sample) if config.tals.on else torch.ones_like(posed)
+    has_pose = sample["has_body_pose"]
+    has_orientation = sample["has_global_orient"] & has_pose
+    measured = is_true_3d(sample) if config.tals.on else torch.ones_like(has_pose)
     pelvis = keypoint_index("mpii_pelvis")
     confidence_2d = checked_confidences(sample["keypoints_2d"][..., 2])
     confidence_3d = checked_confidences(sample["keypoints_3d"][..., 3])
     return {
         "orientation": sample["has_global_orient"],
-        "body_pose": posed,
-        "joints": oriented & measured,
-        "body_joints": posed & measured,
-        "vertices": posed & measured,
+        "body_pose": has_pose,
+        "joints": has_orientation & measured,
+        "body_joints": has_pose & measured,
+        "vertices": has_pose & measured,
         "betas": has_neutral_betas(sample),
-        "token": posed & is_true_3d(sample),
+        "token": has_pose & is_true_3d(sample),
         "keypoints_2d": confidence_2d,
         "soft_argmax": confidence_2d,
         "keypoints_3d": confidence_3d * confidence_3d[:, pelvis : pelvis + 1],
@@ -154,7 +154,7 @@ def regression_loss(
     root = index("pelvis")
     weights = _weights(sample, config)
     totals = totals or {name: weight.sum() for name, weight in weights.items()}
-    posed, oriented = sample["has_body_pose"], sample["has_global_orient"] & sample["has_body_pose"]
+    has_pose, has_orientation = sample["has_body_pose"], sample["has_global_orient"] & sample["has_body_pose"]
 
     # One forward pass in the body frame serves every frame: the root turns all points about the pelvis.
     joints = body.joints(pose, betas=prediction.betas)
@@ -163,7 +163,7 @@ def regression_loss(
     turn = orientation.transpose(-1, -2)
     camera_keypoints = (keypoints - pelvis) @ turn + pelvis + prediction.camera_translation()[:, None]
     projected = project_to_crop(camera_keypoints, prediction.box, prediction.K)
-    true_pose = mask_invalid(sample["body_pose"], posed)
+    true_pose = mask_invalid(sample["body_pose"], has_pose)
 
     def weighted(terms: dict[str, Tensor]) -> dict[str, Tensor]:
         factors = {name: float(getattr(config, f"{name}_weight")) for name in terms}
@@ -184,12 +184,12 @@ def regression_loss(
     # Of an unknown shape nothing is learned: both bodies have the predicted one, and no gradient leads to it.
     shaped = has_neutral_betas(sample)[:, None]
     own_betas = prediction.betas.detach()
-    betas, true_betas = (torch.where(shaped, some, own_betas) for some in (prediction.betas, sample["betas"]))
+    betas, true_betas = (torch.where(shaped, values, own_betas) for values in (prediction.betas, sample["betas"]))
     with torch.no_grad():
         true_joints = body.joints(true_pose, betas=true_betas)
         true_pelvis = true_joints[:, root : root + 1]
         true_joints = true_joints - true_pelvis
-        true_camera_joints = true_joints @ mask_invalid(sample["global_orient"], oriented).transpose(-1, -2)
+        true_camera_joints = true_joints @ mask_invalid(sample["global_orient"], has_orientation).transpose(-1, -2)
     joints = body.joints(pose, betas=betas)
     pelvis = joints[:, root : root + 1]
     joints = joints - pelvis
@@ -205,7 +205,7 @@ def regression_loss(
         "body_pose": rotation_loss(
             pose[:, bodies],
             sample["body_pose"][:, bodies],
-            posed,
+            has_pose,
             scale=scales.body_pose[:, bodies],
             total=totals["body_pose"],
         ),

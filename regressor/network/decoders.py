@@ -46,8 +46,8 @@ class PointingAttention(nn.Module):
         moments = attention @ torch.cat([grid, grid.square()], -1)
         position = moments[..., :2]
         spread = (moments[..., 2:] - position.square()).clamp_min(1e-8).sqrt()
-        seen = attention.to(tokens.dtype) @ self.value(tokens)
-        return seen + self.place(torch.cat([position, spread], -1)) + self.embedding, position
+        attended = attention.to(tokens.dtype) @ self.value(tokens)
+        return attended + self.place(torch.cat([position, spread], -1)) + self.embedding, position
 
 
 class QueryLayer(nn.Module):
@@ -152,8 +152,8 @@ class ContextAttention(nn.Module):
         query = self.query(x).unflatten(-1, (self.heads, self.head_dim))
         probes = torch.einsum("bhd,hdc->bhc", query, self.key)[:, None]
         context = features[:, None]
-        seen = F.scaled_dot_product_attention(probes, context, context, scale=self.head_dim**-0.5)[:, 0]
-        out: Tensor = self.out(torch.einsum("bhc,hdc->bhd", seen, self.value).flatten(1))
+        attended = F.scaled_dot_product_attention(probes, context, context, scale=self.head_dim**-0.5)[:, 0]
+        out: Tensor = self.out(torch.einsum("bhc,hdc->bhd", attended, self.value).flatten(1))
         return out
 
 

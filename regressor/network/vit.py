@@ -177,7 +177,7 @@ def drop_path(branch: Tensor, probability: float, training: bool) -> Tensor:
     return branch * _kept(branch, 1 - probability, torch.Size([1] * (branch.ndim - 1)))
 
 
-def _kept(x: Tensor, kept: float, shape: torch.Size) -> Tensor:
+def _kept(x: Tensor, keep_probability: float, shape: torch.Size) -> Tensor:
     first, total = _place or (0, len(x))
     draws = torch.rand(total, *shape, device=x.device)[first : first + len(x)]
-    return (draws < kept).to(x.dtype) / kept
+    return (draws < keep_probability).to(x.dtype) / keep_probability

@@ -36,18 +36,20 @@ class Jobs:
     left_out: tuple[str, ...] = ()
 
 
-def found_images(given: Sequence[Path]) -> list[Path]:
+def found_images(paths: Sequence[Path]) -> list[Path]:
     """Image files by name: files as they are, of folders the images in them, and of patterns (``photos/*.jpg``, which
     not every shell resolves) what fits. Raises ``UserError`` for a folder or a pattern without any."""
     files: list[Path] = []
-    for path in given:
+    for path in paths:
         if path.is_dir():
-            inside = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
+            inside = sorted(
+                entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+            )
             if not inside:
                 raise fail(f"No images in {path}", expected=f"names ending in {', '.join(IMAGE_SUFFIXES)}")
             files += inside
         elif not path.exists() and glob.has_magic(str(path)):
-            inside = sorted(Path(one) for one in glob.glob(str(path)) if Path(one).is_file())  # noqa: PTH207
+            inside = sorted(Path(entry) for entry in glob.glob(str(path)) if Path(entry).is_file())  # noqa: PTH207
             if not inside:
                 raise fail(f"No image fits {path}", next_step="Check the path")
             files += inside
@@ -66,10 +68,10 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
     sources = [bool(boxes), boxes_file is not None, whole]
     detect = not any(sources) and is_installed()
     if sum(sources) != 1 and not detect:
-        given = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
+        options = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
         raise fail(
             "It is not clear where the people are",
-            got=" and ".join(given) or "no option that tells it",
+            got=" and ".join(options) or "no option that tells it",
             next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
             f"or --whole where one person fills each image; or run `{COMMAND}` once, and people are found",
         )
@@ -117,7 +119,8 @@ def checked(jobs: Sequence[Job]) -> Jobs:
 
 def _names(images: Sequence[Path]) -> list[str]:
     names = [image.stem for image in images]
-    twice = {name.casefold() for name in names if [one.casefold() for one in names].count(name.casefold()) > 1}
+    folded = [name.casefold() for name in names]
+    twice = {name for name in folded if folded.count(name) > 1}
     names = [
         f"{image.stem}_{image.suffix[1:]}" if name.casefold() in twice else name
         for image, name in zip(images, names, strict=True)

@@ -146,7 +146,10 @@ class _Run:
         self._waiting += [(opened, number) for number in range(len(opened.boxes))]
         while len(self._waiting) >= _AT_ONCE:
             self._predict(_AT_ONCE)
-        if sum(one.pixels.nbytes for one, number in self._waiting if number == len(one.boxes) - 1) > _MOST_WAITING:
+        if (
+            sum(photo.pixels.nbytes for photo, number in self._waiting if number == len(photo.boxes) - 1)
+            > _MOST_WAITING
+        ):
             self.finish()
 
     def leave_out(self, reason: str) -> None:
@@ -182,7 +185,7 @@ class _Run:
         crops: list[Crops] = []
         people_of: list[tuple[_Open, int]] = []
         for opened in {id(opened): opened for opened, _ in batch}.values():
-            numbers = [number for one, number in batch if one is opened and not opened.failed]
+            numbers = [number for photo, number in batch if photo is opened and not opened.failed]
             boxes = [opened.boxes[number] for number in numbers]
             try:
                 if boxes:
@@ -202,9 +205,9 @@ class _Run:
         finite = people.vertices.isfinite().flatten(1).all(1).tolist()
         for place, (opened, number) in enumerate(people_of):
             if not finite[place]:
-                what = f"Non-finite prediction for {opened.job.image}"
+                message = f"Non-finite prediction for {opened.job.image}"
                 precision = f"precision {self.regressor.precision}"
-                self._fail(opened, fail(what, got=precision, next_step="Try --precision fp32"))
+                self._fail(opened, fail(message, got=precision, next_step="Try --precision fp32"))
             if not opened.failed:
                 self._write(opened, number, person_arrays(people, place, self.body))
 

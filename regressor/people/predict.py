@@ -53,9 +53,9 @@ class Crops:
     def join(cls, parts: Sequence[Crops]) -> Crops:
         """Crops of several images, one after the other."""
         return cls(
-            np.concatenate([one.images for one in parts]),
-            np.concatenate([one.boxes for one in parts]),
-            torch.cat([one.K for one in parts]),
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.boxes for part in parts]),
+            torch.cat([part.K for part in parts]),
         )
 
 
@@ -68,8 +68,8 @@ def crops_of(regressor: Regressor, image: np.ndarray, boxes: Sequence[Box], K: T
     height, width = image.shape[:2]
     aspect = regressor.config.backbone.aspect
     squares = []
-    for given in boxes:
-        box = prediction_box(torch.tensor(check_box(given, width, height, where)), aspect).numpy()
+    for person_box in boxes:
+        box = prediction_box(torch.tensor(check_box(person_box, width, height, where)), aspect).numpy()
         squares.append(whole_pixel_box(box) if aspect == 1 else box)
     size = regressor.config.image_size
     images = np.stack([cut_crop(image, square, size) for square in squares])

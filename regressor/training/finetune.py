@@ -166,12 +166,12 @@ def finetune(
         check_same_start(RunFolder.open(run_path).config.get("start"), start)
     begun = starting_config(start)
     finetune_config(begun, 0, options)  # wrong options fail before any work
-    beside = open_auxiliary(photographs.also)
+    auxiliary = open_auxiliary(photographs.also)
     regressor = load_regressor(start, tokenizer=tokenizer, device=str(target))
     check_body(start, regressor.provenance, body.kind)
     with removed_on_error(run_path / "data", unless=run_path / "config.json"):
         store = _prepared(photographs, run_path / "data", callbacks).at_size(regressor.config.image_size)
-        mixture = mix_auxiliary(store, beside)
+        mixture = mix_auxiliary(store, auxiliary)
         predicted = store.as_predicted(regressor.config.backbone.aspect)
         held_out = predicted.sample(np.arange(store.count("val")), "val")
         if "keypoints_2d_pct" not in known_figures(held_out):
@@ -183,7 +183,7 @@ def finetune(
         for note in (mixture.note, check_body_model(mixture.stores.values(), body)):
             if note:
                 callbacks.note(note)
-        config = finetune_config(begun, store.count("train"), options, 1 - sum(other.share for other in beside))
+        config = finetune_config(begun, store.count("train"), options, 1 - sum(other.share for other in auxiliary))
         config = replace(config, device=options.device if options.device != "auto" else config.device)
         callbacks.note(f"{store.count('train'):,} people to train on, {store.count('val'):,} held out")
         path = train_regressor(
@@ -250,6 +250,8 @@ def _joints(regressor: Regressor, samples: Sample, body: Body) -> Tensor:
     device = regressor.network.mean_betas.device
     parts = []
     for start in range(0, min(num_samples(samples), _LOOKED_AT), _BATCH):
-        some = to_device(take(samples, slice(start, start + _BATCH)), device)
-        parts.append(regressor(normalise(some["image"]), box=some["box"], K=some["K"]).joints(body).cpu())
+        on_device = to_device(take(samples, slice(start, start + _BATCH)), device)
+        parts.append(
+            regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"]).joints(body).cpu()
+        )
     return torch.cat(parts)

@@ -45,15 +45,15 @@ def forward_backward(
     size = num_samples(batch) // config.optim.accumulate
     terms: dict[str, Tensor] = {}
     for number in range(config.optim.accumulate):
-        some = take(batch, slice(number * size, (number + 1) * size))
+        samples = take(batch, slice(number * size, (number + 1) * size))
         more = number + 1 < config.optim.accumulate
         place = rank() * num_samples(batch) + number * size
         torch.manual_seed(seed_of(config, step))
         with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
-            device = some["image"].device
+            device = samples["image"].device
             with allow_tf32(device):
-                prediction = forward(normalise(some["image"]), box=some["box"], K=some["K"])
-            part = regression_loss(prediction, some, body, tokenizer, config.loss, totals=totals)
+                prediction = forward(normalise(samples["image"]), box=samples["box"], K=samples["K"])
+            part = regression_loss(prediction, samples, body, tokenizer, config.loss, totals=totals)
             with allow_tf32(device):
                 # The shares of all processes add up, where DDP takes the mean.
                 scale.scale(world_size() * torch.stack(list(part.values())).sum()).backward()
@@ -71,9 +71,9 @@ def unused_parameters(regressor: Regressor, body: Body, tokenizer: FrozenTokeniz
     named = [(name, weight) for name, weight in regressor.network.named_parameters() if weight.requires_grad]
     training = [module for module in regressor.modules() if module.training]
     regressor.eval()
-    some = to_device(made_up_sample(1, config.image_size), named[0][1].device)
-    prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
-    loss = torch.stack(list(regression_loss(prediction, some, body, tokenizer, config.loss).values())).sum()
+    sample = to_device(made_up_sample(1, config.image_size), named[0][1].device)
+    prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    loss = torch.stack(list(regression_loss(prediction, sample, body, tokenizer, config.loss).values())).sum()
     gradients = torch.autograd.grad(loss, [weight for _, weight in named], allow_unused=True)
     for module in training:
         module.training = True

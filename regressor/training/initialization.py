@@ -35,17 +35,17 @@ def start_from_means(
     known = crops["has_body_pose"] & crops["has_global_orient"] & crops["has_betas"]
     if not known.any():
         return
-    some = to_device(take(crops, known), network.mean_betas.device)
-    box, intrinsics = some["box"], some["K"]
-    pose, orientation = some["body_pose"][:, :NUM_BODY_JOINTS], some["global_orient"]
+    known_crops = to_device(take(crops, known), network.mean_betas.device)
+    box, intrinsics = known_crops["box"], known_crops["K"]
+    pose, orientation = known_crops["body_pose"][:, :NUM_BODY_JOINTS], known_crops["global_orient"]
     if relative:
         orientation = ray_rotation(box, intrinsics).transpose(-1, -2) @ orientation
     camera = network.mean_camera[None]
-    placed = some["translation"][:, 2] > 0
+    placed = known_crops["translation"][:, 2] > 0
     if placed.any():
-        camera = translation_to_crop_camera(some["translation"][placed], box[placed], intrinsics[placed])
-    shaped = has_neutral_betas(some)
-    betas = some["betas"][shaped] if shaped.any() else network.mean_betas[None]
+        camera = translation_to_crop_camera(known_crops["translation"][placed], box[placed], intrinsics[placed])
+    shaped = has_neutral_betas(known_crops)
+    betas = known_crops["betas"][shaped] if shaped.any() else network.mean_betas[None]
     network.init_from_statistics(orientation, pose, betas, camera)
     if isinstance(network.pose_head, TokenHead | MixerTokenHead):
         network.pose_head.init_from_statistics(tokenizer.split_ids(tokenizer.encode(pose)))
@@ -58,8 +58,8 @@ _OF_TRAINING = ("backbone.drop_path", "backbone.gradient_checkpointing", "backbo
 def network_settings(config: RegressorConfig) -> dict[str, Any]:
     """What decides the network's tensors and what they mean, by dotted name."""
     plain = to_dict(config)
-    found = {f"{group}.{key}": plain[group][key] for group in ("backbone", "decoder", "head") for key in plain[group]}
-    return {"image_size": plain["image_size"], **{key: found[key] for key in found if key not in _OF_TRAINING}}
+    by_key = {f"{group}.{key}": plain[group][key] for group in ("backbone", "decoder", "head") for key in plain[group]}
+    return {"image_size": plain["image_size"], **{key: by_key[key] for key in by_key if key not in _OF_TRAINING}}
 
 
 def starting_config(path: str | Path, training: RegressorConfig | None = None) -> RegressorConfig:
@@ -124,14 +124,14 @@ def _sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _check_network(path: str | Path, found: RegressorConfig, wanted: RegressorConfig) -> None:
-    ours, theirs = network_settings(wanted), network_settings(found)
-    other = [key for key in theirs if ours[key] != theirs[key]]
-    if other:
-        means = "; --loss means needs a network that adds no mean pose" if "head.add_mean" in other else ""
+def _check_network(path: str | Path, own: RegressorConfig, wanted: RegressorConfig) -> None:
+    ours, theirs = network_settings(wanted), network_settings(own)
+    differing = [key for key in theirs if ours[key] != theirs[key]]
+    if differing:
+        means = "; --loss means needs a network that adds no mean pose" if "head.add_mean" in differing else ""
         raise fail(
             f"Regressor {path} has another network than asked for",
-            got=f"preset {wanted.preset!r} with " + ", ".join(f"{key} {ours[key]}" for key in other),
-            expected=f"preset {found.preset!r} with " + ", ".join(f"{key} {theirs[key]}" for key in other),
+            got=f"preset {wanted.preset!r} with " + ", ".join(f"{key} {ours[key]}" for key in differing),
+            expected=f"preset {own.preset!r} with " + ", ".join(f"{key} {theirs[key]}" for key in differing),
             next_step=f"Leave these to the file that training starts from (no --preset, no --set of them){means}",
         )

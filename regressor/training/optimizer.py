@@ -65,14 +65,14 @@ def parameter_groups(network: RegressorNetwork, config: OptimConfig) -> tuple[li
             return depth + 1
         return depth - int(name.split(".")[2]) if name.startswith("backbone.blocks.") else 0
 
-    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             factor = config.layer_decay ** behind(name) if depth else 1.0
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            found.setdefault((factor, decay), []).append(parameter)
-    order = sorted(found, reverse=True)
-    return [{"params": found[key], "weight_decay": key[1]} for key in order], [factor for factor, _ in order]
+            groups.setdefault((factor, decay), []).append(parameter)
+    order = sorted(groups, reverse=True)
+    return [{"params": groups[key], "weight_decay": key[1]} for key in order], [factor for factor, _ in order]
 
 
 def make_optimizer(network: RegressorNetwork, config: OptimConfig) -> tuple[torch.optim.AdamW, list[float]]:

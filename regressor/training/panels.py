@@ -63,23 +63,28 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
     ``sample`` is on the CPU, and painting is done there: a training leaves no room on a GPU. Predictions that are no
     numbers are not painted.
     """
-    here = to_device(sample, next(regressor.parameters()).device)
-    prediction = regressor(normalise(here["image"]), box=here["box"], K=here["K"])
+    on_device = to_device(sample, next(regressor.parameters()).device)
+    prediction = regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"])
     joints, vertices = prediction.joints(body), prediction.vertices(body)
-    truth = {"root": here["global_orient"], "betas": here["betas"]}
-    true_joints, true_vertices = body.joints(here["body_pose"], **truth), body.vertices(here["body_pose"], **truth)
+    truth = {"root": on_device["global_orient"], "betas": on_device["betas"]}
+    true_joints, true_vertices = (
+        body.joints(on_device["body_pose"], **truth),
+        body.vertices(on_device["body_pose"], **truth),
+    )
     known = (sample["has_body_pose"] & sample["has_global_orient"]).tolist()
     front = _drawable(vertices + prediction.camera_translation()[:, None])
     faces, K, root = body.faces.cpu(), crop_intrinsics(sample["K"], sample["box"], size), index("pelvis")
     pelvis, true_pelvis = joints[:, root, None], true_joints[:, root, None]
     error = (1000 * mpjpe(joints - pelvis, true_joints - true_pelvis)).tolist()
     painted = paint(front, faces, K, (size, size))
-    beside = both_sides(_drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=known)
+    from_sides = both_sides(
+        _drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=known
+    )
     rows = []
     for number in range(num_samples(sample)):
         image = sample["image"][number].permute(1, 2, 0).numpy()
         crop: np.ndarray = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        over, side = lay_over(crop, painted[number]), beside[number]
+        over, side = lay_over(crop, painted[number]), from_sides[number]
         draw_keypoints(over, sample["keypoints_2d"][number].numpy())
         if known[number]:
             cv2.putText(side, f"{error[number]:.0f} mm", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)

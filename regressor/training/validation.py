@@ -35,10 +35,10 @@ def joint_errors(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
 def known_figures(samples: Sample) -> dict[str, Tensor]:
     """The figures of ``score_predictions``, and which of ``samples`` know what it takes, (N,) bool; those that nobody
     knows are left out. Where only shape is unknown, or of a gender without a body, the mean shape is used."""
-    posed = samples["has_body_pose"] & samples["has_global_orient"]
+    has_pose = samples["has_body_pose"] & samples["has_global_orient"]
     knowing = {
-        "mpjpe_mm": posed,
-        "pa_mpjpe_mm": posed,
+        "mpjpe_mm": has_pose,
+        "pa_mpjpe_mm": has_pose,
         "orientation_deg": samples["has_global_orient"],
         "keypoints_2d_pct": seen_keypoints(samples).any(1),
     }
@@ -60,25 +60,27 @@ def score_predictions(
     gender where ``true_bodies`` has it, see ``note_on_genders``.
     """
     device = next(regressor.parameters()).device
-    found: dict[str, list[Tensor]] = {}
+    by_figure: dict[str, list[Tensor]] = {}
     for start in range(0, num_samples(samples), batch):
-        some = to_device(take(samples, slice(start, start + batch)), device)
-        prediction = regressor(normalise(some["image"]), box=some["box"], K=some["K"])
-        pose = _or_rest(some["body_pose"], some["has_body_pose"])
-        root = _or_rest(some["global_orient"], some["has_global_orient"])
-        truth = body.joints(pose, root=root, betas=mask_invalid(some["betas"], has_neutral_betas(some)))
-        for name, rows in genders_of(some).items():
+        crops = to_device(take(samples, slice(start, start + batch)), device)
+        prediction = regressor(normalise(crops["image"]), box=crops["box"], K=crops["K"])
+        pose = _or_rest(crops["body_pose"], crops["has_body_pose"])
+        root = _or_rest(crops["global_orient"], crops["has_global_orient"])
+        truth = body.joints(pose, root=root, betas=mask_invalid(crops["betas"], has_neutral_betas(crops)))
+        for name, rows in genders_of(crops).items():
             if name != "neutral" and true_bodies and name in true_bodies:
-                theirs = true_bodies[name].joints(pose, root=root, betas=mask_invalid(some["betas"], some["has_betas"]))
+                theirs = true_bodies[name].joints(
+                    pose, root=root, betas=mask_invalid(crops["betas"], crops["has_betas"])
+                )
                 truth = torch.where(expand_like(rows, theirs), theirs, truth)
         scores = {
             **joint_errors(prediction.joints(body), truth),
             "orientation_deg": geodesic_distance(prediction.global_orient[:, 0], root).rad2deg(),
-            **keypoint_scores(keypoint_distances(prediction, some, body), seen_keypoints(some)),
+            **keypoint_scores(keypoint_distances(prediction, crops, body), seen_keypoints(crops)),
         }
-        for name, rows in known_figures(some).items():
-            found.setdefault(name, []).append(scores[name][rows].cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+        for name, rows in known_figures(crops).items():
+            by_figure.setdefault(name, []).append(scores[name][rows].cpu())
+    return {name: torch.cat(parts) for name, parts in by_figure.items()}
 
 
 def note_on_genders(samples: Sample, true_bodies: Mapping[str, Body] | None) -> str | None:

@@ -116,8 +116,8 @@ class Body(nn.Module):
     ) -> Tensor:
         """→ the 24 SMPL joints (...,24,3), in the order of ``skeleton.JOINT_NAMES``."""
         with torch.autocast(pose_body.device.type, enabled=False):
-            posed = self._pose(pose_body, root, betas, translation)
-            return posed.shaped(posed.positions.index_select(1, self.smpl_joints))
+            kinematics = self._pose(pose_body, root, betas, translation)
+            return kinematics.shaped(kinematics.positions.index_select(1, self.smpl_joints))
 
     def vertices(
         self,
@@ -130,10 +130,10 @@ class Body(nn.Module):
     ) -> Tensor:
         """→ vertices (...,V,3), or those of ``subset`` (S,) int64 → (...,S,3)."""
         with torch.autocast(pose_body.device.type, enabled=False):
-            posed = self._pose(pose_body, root, betas, translation)
+            kinematics = self._pose(pose_body, root, betas, translation)
             if subset is None and self.posedirs is not None:
-                return posed.shaped(self._smplx_mesh(posed))
-            return posed.shaped(self._skin(posed, subset))
+                return kinematics.shaped(self._smplx_mesh(kinematics))
+            return kinematics.shaped(self._skin(kinematics, subset))
 
     def keypoints(
         self,
@@ -145,10 +145,10 @@ class Body(nn.Module):
     ) -> Tensor:
         """→ the 44 keypoints (...,44,3), in the order of ``skeleton.KEYPOINT_NAMES``."""
         with torch.autocast(pose_body.device.type, enabled=False):
-            posed = self._pose(pose_body, root, betas, translation)
-            joints = posed.positions.index_select(1, self.smpl_joints)
-            points = torch.cat([joints, self._skin(posed, self.keypoint_vertices)], 1)
-            return posed.shaped(self.keypoint_matrix.to(points.dtype) @ points)
+            kinematics = self._pose(pose_body, root, betas, translation)
+            joints = kinematics.positions.index_select(1, self.smpl_joints)
+            points = torch.cat([joints, self._skin(kinematics, self.keypoint_vertices)], 1)
+            return kinematics.shaped(self.keypoint_matrix.to(points.dtype) @ points)
 
     def subset(self, count: int) -> Tensor:
         """(count,) int64, sorted: always the same well-spread vertices, left and right alike.
@@ -161,15 +161,17 @@ class Body(nn.Module):
             self._subsets[count] = torch.from_numpy(well_spread_vertices(self.v_template.cpu().numpy(), count))
         return self._subsets[count].to(self.v_template.device)
 
-    def _pose(self, pose_body: Tensor, root: Tensor | None, betas: Tensor | None, translation: Tensor | None) -> _Posed:
+    def _pose(
+        self, pose_body: Tensor, root: Tensor | None, betas: Tensor | None, translation: Tensor | None
+    ) -> _Kinematics:
         shape = tuple(pose_body.shape)
         if len(shape) < 3 or shape[-2:] != (3, 3) or not NUM_BODY_JOINTS <= shape[-3] < len(self.parents):
             expected = f"(..., {NUM_BODY_JOINTS} to {len(self.parents) - 1}, 3, 3) rotation matrices"
             raise fail("A body pose has the wrong shape", got=shape, expected=expected)
         if betas is not None and betas.shape[-1] != self.num_betas:
             raise fail("betas have the wrong shape", got=tuple(betas.shape), expected=f"(..., {self.num_betas})")
-        others = [t.shape[:-d] for t, d in ((root, 2), (betas, 1), (translation, 1)) if t is not None]
-        lead = torch.Size(np.broadcast_shapes(shape[:-3], *others))  # torch's own imports computer algebra
+        batch_shapes = [t.shape[:-d] for t, d in ((root, 2), (betas, 1), (translation, 1)) if t is not None]
+        lead = torch.Size(np.broadcast_shapes(shape[:-3], *batch_shapes))  # torch's own imports computer algebra
         count, joints = lead.numel(), len(self.parents)
         dtype = torch.promote_types(pose_body.dtype, torch.float32)
 
@@ -177,11 +179,11 @@ class Body(nn.Module):
             return values.to(dtype).expand(*lead, *last).reshape(count, *last)
 
         # SMPL's two hand rotations have no joint of their own on bodies with fingers.
-        given = NUM_BODY_JOINTS if joints > NUM_JOINTS and shape[-3] == NUM_JOINTS - 1 else shape[-3]
+        given_joints = NUM_BODY_JOINTS if joints > NUM_JOINTS and shape[-3] == NUM_JOINTS - 1 else shape[-3]
         eye = torch.eye(3, dtype=dtype, device=pose_body.device)
         first = flat(eye if root is None else root, 3, 3)[:, None]
-        local = flat(pose_body[..., :given, :, :], given, 3, 3)
-        rotations = torch.cat([first, local, eye.expand(count, joints - 1 - given, 3, 3)], 1)
+        local = flat(pose_body[..., :given_joints, :, :], given_joints, 3, 3)
+        rotations = torch.cat([first, local, eye.expand(count, joints - 1 - given_joints, 3, 3)], 1)
         coefficients = None if betas is None else flat(betas, self.num_betas)
         rest = self.joint_template.to(dtype)[None]
         if coefficients is not None:
@@ -189,43 +191,47 @@ class Body(nn.Module):
         world, positions = self.tree(rotations, rest)
         if translation is not None:
             positions = positions + flat(translation, 3)[:, None]
-        return _Posed(lead, rotations, coefficients, rest, world, positions)
+        return _Kinematics(lead, rotations, coefficients, rest, world, positions)
 
-    def _skin(self, posed: _Posed, subset: Tensor | None) -> Tensor:
+    def _skin(self, kinematics: _Kinematics, subset: Tensor | None) -> Tensor:
         chosen = slice(None) if subset is None else subset
-        dtype = posed.world.dtype
+        dtype = kinematics.world.dtype
         vertices = self.v_template[chosen].to(dtype)[None]
-        if posed.betas is not None:
-            vertices = vertices + _offsets(self.shapedirs[chosen], posed.betas)
+        if kinematics.betas is not None:
+            vertices = vertices + _offsets(self.shapedirs[chosen], kinematics.betas)
         if self.posedirs is not None:
-            bends = posed.rotations[:, 1:] - torch.eye(3, dtype=dtype, device=vertices.device)
+            bends = kinematics.rotations[:, 1:] - torch.eye(3, dtype=dtype, device=vertices.device)
             vertices = vertices + _offsets(self.posedirs[chosen], bends.flatten(1))
-        return skin(vertices, self.weights[chosen].to(dtype), posed.rest, posed.world, posed.positions)
+        return skin(vertices, self.weights[chosen].to(dtype), kinematics.rest, kinematics.world, kinematics.positions)
 
-    def _smplx_mesh(self, posed: _Posed) -> Tensor:
+    def _smplx_mesh(self, kinematics: _Kinematics) -> Tensor:
         """Full mesh of a licensed body, by the library its makers publish."""
         from smplx.lbs import lbs
 
-        dtype = posed.world.dtype
-        betas = posed.world.new_zeros(len(posed.world), self.num_betas) if posed.betas is None else posed.betas
+        dtype = kinematics.world.dtype
+        betas = (
+            kinematics.world.new_zeros(len(kinematics.world), self.num_betas)
+            if kinematics.betas is None
+            else kinematics.betas
+        )
         posedirs = torch.zeros(0) if self.posedirs is None else self.posedirs.flatten(0, 1).T
         parents = torch.tensor(self.parents)  # on the CPU: the library reads them one by one
         arrays = (self.v_template, self.shapedirs, posedirs, self.J_regressor)
         vertices, joints = lbs(
             betas,
-            posed.rotations,
+            kinematics.rotations,
             *(array.to(dtype) for array in arrays),
             parents,
             self.weights.to(dtype),
             pose2rot=False,
         )
-        moved: Tensor = vertices + (posed.positions[:, :1] - joints[:, :1])
-        return moved
+        aligned: Tensor = vertices + (kinematics.positions[:, :1] - joints[:, :1])
+        return aligned
 
 
 @dataclass
-class _Posed:
-    """One posed batch: leading shape, local rotations, betas, rest joints, world rotations, positions."""
+class _Kinematics:
+    """A batch of poses: leading shape, local rotations, betas, rest joints, world rotations, positions."""
 
     lead: torch.Size
     rotations: Tensor

@@ -59,20 +59,22 @@ def sample_t_poses(assets: Assets, count: int, seed: int) -> tuple[np.ndarray, d
     heads = (heads + heads[opposite] * [-1, 1, 1]) / 2
     by_name = {name: heads[row] for row, name in enumerate(names)}
     rotations = np.stack([_bone_rotation(name, by_name) for name in names])
-    moved = np.empty_like(heads)
+    t_pose_heads = np.empty_like(heads)
     for row, parent in enumerate(parents):
         if parent < 0:
-            moved[row] = heads[row]
+            t_pose_heads[row] = heads[row]
         else:
-            moved[row] = moved[parent] + np.einsum("nij,nj->ni", rotations[parent], heads[row] - heads[parent])
-    shift = moved - np.einsum("bnij,bnj->bni", rotations, heads)
+            t_pose_heads[row] = t_pose_heads[parent] + np.einsum(
+                "nij,nj->ni", rotations[parent], heads[row] - heads[parent]
+            )
+    shift = t_pose_heads - np.einsum("bnij,bnj->bni", rotations, heads)
     transforms = np.concatenate([rotations, shift[..., None]], -1).astype(np.float32)
     weights = assets.weights.astype(np.float32)
-    posed = np.empty_like(vertices)
+    t_poses = np.empty_like(vertices)
     for number in range(count):
         per_vertex = (weights @ transforms[:, number].reshape(len(names), 12)).reshape(-1, 3, 4)
-        posed[number] = np.einsum("vij,vj->vi", per_vertex[..., :3], vertices[number]) + per_vertex[..., 3]
-    return posed, {name: moved[row] for row, name in enumerate(names)}
+        t_poses[number] = np.einsum("vij,vj->vi", per_vertex[..., :3], vertices[number]) + per_vertex[..., 3]
+    return t_poses, {name: t_pose_heads[row] for row, name in enumerate(names)}
 
 
 def _bone_rotation(bone: str, heads: dict[str, np.ndarray]) -> np.ndarray:

@@ -36,17 +36,17 @@ def find_model_file(source: str | Path, gender: str) -> tuple[Path, str]:
     if source.is_file():
         named = _kind_and_gender(source)
         return source, named[1] if named else gender
-    found = []
+    candidates = []
     if source.is_dir():
         paths = [path for depth in ("*", "*/*", "*/*/*") for path in source.glob(depth)]
         named_paths = [(_kind_and_gender(path), path) for path in paths if path.suffix in (".npz", ".pkl")]
-        found = sorted((*named, path.suffix, path) for named, path in named_paths if named)
-    for _, found_gender, _, path in found:
+        candidates = sorted((*named, path.suffix, path) for named, path in named_paths if named)
+    for _, found_gender, _, path in candidates:
         if found_gender == gender:
             return path, gender
     raise fail(
         f"No {gender} body model at {source}",
-        got=", ".join(str(path) for *_, path in found) or "no model file" if source.exists() else "nothing there",
+        got=", ".join(str(path) for *_, path in candidates) or "no model file" if source.exists() else "nothing there",
         expected="a SMPL-family .npz or .pkl file, or a directory with SMPL_NEUTRAL.pkl, SMPLH_NEUTRAL.npz or alike",
         next_step=_WHERE,
     )

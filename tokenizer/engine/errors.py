@@ -93,5 +93,5 @@ def _check_inputs(context: Any) -> None:
     for parameter in context.command.params if context is not None else ():
         check, value = getattr(parameter.type, "check", None), context.params.get(parameter.name)
         if check is not None and value is not None:
-            for one in value if isinstance(value, tuple) else (value,):
-                check(one)
+            for item in value if isinstance(value, tuple) else (value,):
+                check(item)

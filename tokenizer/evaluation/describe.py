@@ -20,12 +20,12 @@ def describe(path: str | Path) -> str:
     path = Path(path)
     if not path.exists():
         raise fail(f"No file at {path}", expected="an exported tokenizer or a pose store")
-    found = format_of(path)
-    if found not in (FORMAT, POSES):
+    file_format = format_of(path)
+    if file_format not in (FORMAT, POSES):
         raise fail(
             f"`inspect` does not know {path}", got=kind_of(path), expected="an exported tokenizer or a pose store"
         )
-    return _tokenizer(read_artifact(path)) if found == FORMAT else _store(open_store(path))
+    return _tokenizer(read_artifact(path)) if file_format == FORMAT else _store(open_store(path))
 
 
 def _tokenizer(artifact: Artifact) -> str:

@@ -67,21 +67,21 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
     notes = [f"frame rate not stated: {fps:g} assumed"]
     style = ""
     if joint_map is None:
-        found = find_map(skeleton.bones, asf)
-        joint_map, style = found.joints, found.style
-        if found.absent:
-            notes.append(f"joints as in {found.style}; without {', '.join(found.absent)}, which rest")
+        mapping = find_map(skeleton.bones, asf)
+        joint_map, style = mapping.joints, mapping.style
+        if mapping.absent:
+            notes.append(f"joints as in {mapping.style}; without {', '.join(mapping.absent)}, which rest")
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(skeleton.bones))
     if missing:
         raise fail(
             f"{asf} lacks joints of the map", got=f"no {', '.join(missing)}", expected=", ".join(sorted(skeleton.bones))
         )
-    moved = to_smpl(path, motion, joint_map, skeleton.metres_per_unit, style)
-    root, place = Rotation.from_rotvec(moved.root), moved.translation
-    if moved.up == "y":
+    smpl_motion = to_smpl(path, motion, joint_map, skeleton.metres_per_unit, style)
+    root, place = Rotation.from_rotvec(smpl_motion.root), smpl_motion.translation
+    if smpl_motion.up == "y":
         root, place = _Y_TO_Z_UP * root, _Y_TO_Z_UP.apply(place)
     return Clip(
-        moved.body,
+        smpl_motion.body,
         root.as_rotvec().astype(np.float32),
         place.astype(np.float32),
         np.zeros(10, np.float32),
@@ -94,14 +94,14 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
 
 def _skeleton_file(path: Path) -> Path:
     """The skeleton of a motion: of its own name, of its subject as in ``02_03.amc``, or the only one beside it."""
-    beside = sorted(one for one in path.parent.glob("*") if one.suffix.lower() == ".asf")
+    skeletons = sorted(skeleton for skeleton in path.parent.glob("*") if skeleton.suffix.lower() == ".asf")
     for stem in (path.stem, path.stem.split("_")[0]):
-        same = [one for one in beside if one.stem.lower() == stem.lower()]
-        if same:
-            return same[0]
-    if len(beside) == 1:
-        return beside[0]
-    got = f"{len(beside)} .asf files beside it" if beside else "no .asf beside it"
+        same_name = [skeleton for skeleton in skeletons if skeleton.stem.lower() == stem.lower()]
+        if same_name:
+            return same_name[0]
+    if len(skeletons) == 1:
+        return skeletons[0]
+    got = f"{len(skeletons)} .asf files beside it" if skeletons else "no .asf beside it"
     expected = f"{path.stem.split('_')[0]}.asf or {path.stem}.asf in {path.parent}"
     raise fail(f"{path} needs its skeleton", got=got, expected=expected)
 
@@ -164,29 +164,29 @@ def _read_asf(path: Path) -> _Skeleton:
 
 def _bones(rows: list[tuple[int, list[str]]], degrees: bool, path: Path) -> dict[str, _Bone]:
     bones: dict[str, _Bone] = {}
-    told: dict[str, tuple[int, list[str]]] = {}
+    sections: dict[str, tuple[int, list[str]]] = {}
     for number, words in rows:
         key = words[0].lower()
         if key == "begin":
-            told = {}
+            sections = {}
         elif key == "end":
-            lacking = [name for name in ("name", "direction", "length") if name not in told]
-            if lacking or not told["name"][1]:
+            lacking = [name for name in ("name", "direction", "length") if name not in sections]
+            if lacking or not sections["name"][1]:
                 raise fail(
                     f"{path} has a bone, which ends in line {number}, that is incomplete",
                     got=f"no {', '.join(lacking) or 'name'}",
                     expected="name, direction and length",
                 )
-            direction = _numbers(told["direction"][1], 3, path, told["direction"][0])
-            size = _numbers(told["length"][1][:1], 1, path, told["length"][0])[0]
-            at, axis = told.get("axis", (number, ["0", "0", "0", "XYZ"]))
+            direction = _numbers(sections["direction"][1], 3, path, sections["direction"][0])
+            size = _numbers(sections["length"][1][:1], 1, path, sections["length"][0])[0]
+            at, axis = sections.get("axis", (number, ["0", "0", "0", "XYZ"]))
             angles = _numbers(axis[:3], 3, path, at)
             turned = _fixed_axes(axis[3] if len(axis) > 3 else "XYZ", angles, degrees, path, at)
-            at, dof = told.get("dof", (number, []))
+            at, dof = sections.get("dof", (number, []))
             norm = max(float(np.linalg.norm(direction)), 1e-12)
-            bones[told["name"][1][0]] = _Bone(turned, direction / norm * size, _channels(dof, path, at))
+            bones[sections["name"][1][0]] = _Bone(turned, direction / norm * size, _channels(dof, path, at))
         elif not key.startswith("("):
-            told[key] = (number, words[1:])
+            sections[key] = (number, words[1:])
     return bones
 
 

@@ -53,10 +53,10 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
     notes: tuple[str, ...] = ()
     style = ""
     if joint_map is None:
-        found = find_map(joints, path)
-        joint_map, style = found.joints, found.style
-        if found.absent:
-            notes = (f"joints as in {found.style}; without {', '.join(found.absent)}, which rest",)
+        mapping = find_map(joints, path)
+        joint_map, style = mapping.joints, mapping.style
+        if mapping.absent:
+            notes = (f"joints as in {mapping.style}; without {', '.join(mapping.absent)}, which rest",)
     missing = sorted({bone for bones in joint_map.values() for bone in bones} - set(joints))
     if missing:
         raise fail(
@@ -65,16 +65,16 @@ def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_
             expected=", ".join(sorted(joints)),
             next_step="Give a map of your own with --joint-map",
         )
-    moved = to_smpl(path, _skeleton(joints, values), joint_map, metres_per_unit, style)
-    first = int(_starts_with_t_pose(moved.body))
+    smpl_motion = to_smpl(path, _skeleton(joints, values), joint_map, metres_per_unit, style)
+    first = int(_starts_with_t_pose(smpl_motion.body))
     return Clip(
-        moved.body[first:],
-        moved.root[first:],
-        moved.translation[first:],
+        smpl_motion.body[first:],
+        smpl_motion.root[first:],
+        smpl_motion.translation[first:],
         np.zeros(10, np.float32),
         1 / seconds,
         "neutral",
-        moved.up,
+        smpl_motion.up,
         notes,
     )
 
@@ -105,7 +105,7 @@ def _hierarchy(text: str, path: Path) -> tuple[dict[str, _Joint], int]:
             else:
                 if name in joints:
                     raise fail(f"{path} line {line} repeats a joint", got=name, expected="a name of its own")
-                joints[str(name)] = _Joint(next((one for one in open_joints[::-1] if one), None), line)
+                joints[str(name)] = _Joint(next((parent for parent in open_joints[::-1] if parent), None), line)
             open_joints.append(name)
         elif word == "}" and open_joints:
             open_joints.pop()
@@ -162,19 +162,20 @@ class _Tokens:
 
     def channels(self, in_joint: bool) -> tuple[str, ...]:
         """The names behind CHANNELS, as ``Xrotation``. Raise ``UserError`` for others or another number of them."""
-        line, rest = self.line, self._text[self.end : self._text.find("\n", self.end) % (len(self._text) + 1)].split()
+        line = self.line
+        words_left = self._text[self.end : self._text.find("\n", self.end) % (len(self._text) + 1)].split()
         words: list[str] = []
         count = self.next("a number of channels")
         for _ in range(int(count) if count.isdigit() and int(count) <= 6 else 0):
             words.append(self.next("names of channels").capitalize())
         axes = [word[0] for word in words if word[1:] == "rotation"]
         places = sum(word[1:] == "position" for word in words)
-        known = (words or count == "0") and len(axes) + places == len(words)
-        known = known and {word[0] for word in words} <= set("XYZ")
-        if not in_joint or not known or len(set(words)) < len(words):
+        is_known = (words or count == "0") and len(axes) + places == len(words)
+        is_known = is_known and {word[0] for word in words} <= set("XYZ")
+        if not in_joint or not is_known or len(set(words)) < len(words):
             raise fail(
                 f"{self._path} line {line} is broken",
-                got=f"CHANNELS {' '.join(rest)}",
+                got=f"CHANNELS {' '.join(words_left)}",
                 expected="CHANNELS n and n names such as Xposition or Zrotation, after a joint",
             )
         return tuple(words)

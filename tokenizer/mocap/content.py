@@ -90,7 +90,7 @@ def _flattened(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Calla
     parts: Iterator[tuple[Any, Any]] | None = None
     if isinstance(value, Mapping):
         parts = iter(_by_person(value).items())
-    elif isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
+    elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
         parts = iter(enumerate(value))
     if parts is None or depth >= _DEEPEST:
         yield prefix.removesuffix("/"), lambda: _plain_array(value)
@@ -103,17 +103,20 @@ def _by_person(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """3DPW's files hold lists with an item a person: ``{"poses": [(n,72), (m,72)], …}`` → ``{0: {"poses": …}, …}``."""
     poses = value.get("poses")
     if not isinstance(poses, (list, tuple)) or not all(
-        isinstance(one, np.ndarray) and one.ndim == 2 and one.shape[1] >= _LEAST_WIDTH for one in poses
+        isinstance(person_poses, np.ndarray) and person_poses.ndim == 2 and person_poses.shape[1] >= _LEAST_WIDTH
+        for person_poses in poses
     ):
         return value
-    if all(len(one) == 1 for one in poses):  # an item a frame
+    if all(len(person_poses) == 1 for person_poses in poses):  # an item a frame
         return value
-    each = {key: part for key, part in value.items() if isinstance(part, (list, tuple)) and len(part) == len(poses)}
+    per_person = {
+        key: part for key, part in value.items() if isinstance(part, (list, tuple)) and len(part) == len(poses)
+    }
     people = {
-        number: {"gender" if key == "genders" else key: part[number] for key, part in each.items()}
+        number: {"gender" if key == "genders" else key: part[number] for key, part in per_person.items()}
         for number in range(len(poses))
     }
-    return {**{key: part for key, part in value.items() if key not in each}, **people}
+    return {**{key: part for key, part in value.items() if key not in per_person}, **people}
 
 
 def _plain_array(value: Any) -> Any:

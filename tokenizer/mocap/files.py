@@ -28,7 +28,7 @@ def find_files(sources: list[Path]) -> list[MocapFile]:
     train are left to be drawn, too. Names begin with the folder given, or the nearest above it that is not named so.
     Raise ``UserError`` for a source that is not there.
     """
-    found: dict[Path, MocapFile] = {}
+    by_path: dict[Path, MocapFile] = {}
     for source in sources:
         if not source.exists():
             expected = f"mocap files ({', '.join(SUFFIXES)}) or folders of them"
@@ -40,8 +40,8 @@ def find_files(sources: list[Path]) -> list[MocapFile]:
         for path in [base] if base.is_file() else _walk(base):
             name = path.relative_to(top.parent)
             splits = [part for part in name.parts[:-1] if part in SPLITS]
-            found.setdefault(path, MocapFile(path, name.as_posix(), splits[-1] if splits else None))
-    files = list(found.values())
+            by_path.setdefault(path, MocapFile(path, name.as_posix(), splits[-1] if splits else None))
+    files = list(by_path.values())
     if not any(file.split == "val" for file in files):
         files = [replace(file, split=None) if file.split == "train" else file for file in files]
     return sorted(files, key=lambda file: file.name)

@@ -154,7 +154,7 @@ def find_map(joints: Collection[str], path: Path) -> FoundMap:
     """
     own = {_bare(name): name for name in reversed(list(joints))}
     own.update({"root": own["hips"]} if "root" not in own and "hips" in own and "lfemur" in own else {})
-    found = []
+    candidates = []
     for style, joint_map in MAPS.items():
         mapped = {
             joint: tuple(own[_bare(bone)] for bone in bones if _bare(bone) in own) for joint, bones in joint_map.items()
@@ -163,8 +163,8 @@ def find_map(joints: Collection[str], path: Path) -> FoundMap:
         absent = tuple(joint for joint in joint_map if joint not in mapped)
         distinct = _DISTINCTIVE.get(style, "pelvis") in mapped
         fits = all(joint in mapped for joint in _NEEDED) and distinct
-        found.append((fits, len(mapped), -len(absent), FoundMap(style, mapped, absent)))
-    fits, count, _, best = max(found, key=lambda one: one[:3])
+        candidates.append((fits, len(mapped), -len(absent), FoundMap(style, mapped, absent)))
+    fits, count, _, best = max(candidates, key=lambda candidate: candidate[:3])
     if fits:
         return best
     if not count:

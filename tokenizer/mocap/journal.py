@@ -81,16 +81,16 @@ class Journal:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _lock(self, held: ExitStack) -> bool:
-        """Keep other processes out while ``held`` is; whether they are. Some network disks have no locks: then so."""
+    def _lock(self, resources: ExitStack) -> bool:
+        """Lock out other processes while ``resources`` is open. Return success (True on disks without locks)."""
         path = self.path.with_name(f"{self.path.name}.lock")
         try:
-            ours = held.enter_context(locked(path, wait=False))
+            is_locked = resources.enter_context(locked(path, wait=False))
         except (OSError, NotImplementedError):
             return True
-        if ours:
-            held.callback(_remove, path)
-        return ours
+        if is_locked:
+            resources.callback(_remove, path)
+        return is_locked
 
     def _recover(self) -> None:
         self._file.seek(0)

@@ -79,41 +79,41 @@ def read_parameters(path: Path, content: Content) -> Clip:
             raise refused
     if not people:
         return _without_names(path, content)
-    views = [one.view for one in people]
+    views = [person.view for person in people]
     best = next(view for view in ("world", "", "camera") if view in views)
-    people = [one for one in people if one.view == best]
+    people = [person for person in people if person.view == best]
     rates = [name for name in content.names if _plain_name(name.rpartition("/")[2]) in _NAMES["rate"]]
     if len(people) > 1:
-        clips = [_clip(path, content, one, rates) for one in people]
+        clips = [_clip(path, content, person, rates) for person in people]
         if all(len(clip.root) == 1 for clip in clips):
             _refuse_people_in_frames(path, people)
             return _stacked(path, clips)
         longest = max(range(len(clips)), key=lambda number: len(clips[number].root))
-        others = ", ".join(one.where for one in people if one is not people[longest])
-        note = f"{len(people)} people: {people[longest].where}, with most frames, is read; not {others[:100]}"
+        other_people = ", ".join(person.where for person in people if person is not people[longest])
+        note = f"{len(people)} people: {people[longest].where}, with most frames, is read; not {other_people[:100]}"
         return replace(clips[longest], notes=(*clips[longest].notes, note))
     return _clip(path, content, people[0], rates)
 
 
 def _people(content: Content) -> list[_Person]:
-    found: dict[tuple[str, str], _Person] = {}
+    by_place: dict[tuple[str, str], _Person] = {}
     for name in content.names:
         where, _, leaf = name.rpartition("/")
         plain, view = _plain_name(leaf), _view(where, leaf)
         if plain in _MEANS:
-            person = found.setdefault((where, view), _Person(where, view))
+            person = by_place.setdefault((where, view), _Person(where, view))
             person.names.setdefault(_MEANS[plain], name)
-    people = [one for one in found.values() if one.has_pose]
-    at: dict[str, list[_Person]] = {}
-    for one in found.values():
-        at.setdefault(one.where, []).append(one)
-    for one in people:  # what does not depend on the view may stand in a dictionary around it
-        parts = one.where.split("/")
-        for where in ["/".join(parts[:length]) for length in range(len(parts), 0, -1)] + [""] * bool(one.where):
-            for other in at.get(where, []):
-                for meaning in ("betas", "gender", "rate") if where == one.where or not other.has_pose else ():
-                    if meaning in other.names:
-                        one.names.setdefault(meaning, other.names[meaning])
+    people = [candidate for candidate in by_place.values() if candidate.has_pose]
+    in_dictionary: dict[str, list[_Person]] = {}
+    for candidate in by_place.values():
+        in_dictionary.setdefault(candidate.where, []).append(candidate)
+    for person in people:  # what does not depend on the view may be in a dictionary around it
+        parts = person.where.split("/")
+        for where in ["/".join(parts[:length]) for length in range(len(parts), 0, -1)] + [""] * bool(person.where):
+            for source in in_dictionary.get(where, []):
+                for meaning in ("betas", "gender", "rate") if where == person.where or not source.has_pose else ():
+                    if meaning in source.names:
+                        person.names.setdefault(meaning, source.names[meaning])
     return people
 
 
@@ -173,22 +173,22 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
     names = person.names
     if "poses" in names:
         name = names["poses"]
-        given = _one_person(path, name, content.array(name))
+        stored = _one_person(path, name, content.array(name))
         model = str(content.array(names["model"])).lower()[:5] if "model" in names else ""
         expected = _MODEL_WIDTHS.get(model)
-        single = given.ndim == 1 or given.shape[1:] in ((3,), (3, 3))
-        values = _axis_angle(given[None] if single else given, name, path)
+        single = stored.ndim == 1 or stored.shape[1:] in ((3,), (3, 3))
+        values = _axis_angle(stored[None] if single else stored, name, path)
         width = 3 * values.shape[1]
         if width in _WIDTHS and expected in (None, width):
             return values[:, :22].reshape(len(values), 66), single, width
         if "body" not in names or expected is not None:
-            told = f"(N, {expected}) for {model}" if expected else " or ".join(f"(N, {w})" for w in sorted(_WIDTHS))
-            raise fail(f"{path} has poses of an unknown layout", got=shape_in_joints(given), expected=told)
-    given = _one_person(path, names["body"], content.array(names["body"]))
+            layouts = f"(N, {expected}) for {model}" if expected else " or ".join(f"(N, {w})" for w in sorted(_WIDTHS))
+            raise fail(f"{path} has poses of an unknown layout", got=shape_in_joints(stored), expected=layouts)
+    stored = _one_person(path, names["body"], content.array(names["body"]))
     root = content.array(names["root"]) if "root" in names else None
-    joints = given.shape[:1] in ((21,), (22,), (23,), (24,))
-    single = given.ndim == 1 or (joints and given.shape[1:] in ((3,), (3, 3)))
-    values = _axis_angle(given[None] if single else given, names["body"], path)
+    joints = stored.shape[:1] in ((21,), (22,), (23,), (24,))
+    single = stored.ndim == 1 or (joints and stored.shape[1:] in ((3,), (3, 3)))
+    values = _axis_angle(stored[None] if single else stored, names["body"], path)
     count = len(values)
     first = np.zeros((count, 1, 3)) if root is None else _root(path, names["root"], root, count)
     if values.shape[1] in (22, 24):  # the root stands in front of the body, as 4D-Humans' and 3DPW's labels have it
@@ -196,12 +196,12 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
         if root is not None and not np.allclose(own, first, atol=1e-3, equal_nan=True):
             raise fail(
                 f"{path} has two roots",
-                got=f"{names['body']} {shape_in_joints(given)} and {names['root']}",
+                got=f"{names['body']} {shape_in_joints(stored)} and {names['root']}",
                 expected="body_pose (N, 63 or 69) beside a root",
             )
         first = own
     if values.shape[1] not in (21, 23):
-        shown = f"{names['body']} {shape_in_joints(given)}"
+        shown = f"{names['body']} {shape_in_joints(stored)}"
         raise fail(
             f"{path} has poses of an unknown layout",
             got=shown,
@@ -270,9 +270,9 @@ def _axis_angle(values: np.ndarray, name: str, path: Path) -> np.ndarray:
 def _of_matrices(matrices: np.ndarray, name: str, path: Path) -> np.ndarray:
     flat = matrices.reshape(-1, 3, 3).astype(np.float64)
     finite = np.asarray(np.isfinite(flat).all((1, 2)))
-    whole = np.where(finite[:, None, None], flat, 0)
-    off = np.abs(whole @ whole.transpose(0, 2, 1) - np.eye(3)).max((1, 2), initial=0)
-    wrong: np.ndarray = np.logical_or.reduce([~finite, off > 0.02, np.linalg.det(whole) < 0])
+    filled = np.where(finite[:, None, None], flat, 0)
+    off = np.abs(filled @ filled.transpose(0, 2, 1) - np.eye(3)).max((1, 2), initial=0)
+    wrong: np.ndarray = np.logical_or.reduce([~finite, off > 0.02, np.linalg.det(filled) < 0])
     if wrong.any():
         frame = int(wrong.argmax()) // matrices.shape[1]
         raise fail(
@@ -306,8 +306,8 @@ def _gender(content: Content, names: dict[str, str]) -> str:
     """Text or bytes, as different releases have it; neutral where it is not said."""
     if "gender" not in names:
         return "neutral"
-    said = content.array(names["gender"]).reshape(-1)
-    word = said[0] if len(said) else "neutral"
+    values = content.array(names["gender"]).reshape(-1)
+    word = values[0] if len(values) else "neutral"
     word = (word.decode(errors="replace") if isinstance(word, bytes) else str(word)).lower()
     return {"m": "male", "f": "female"}.get(word, word if word in ("male", "female") else "neutral")
 
@@ -323,8 +323,8 @@ def _up(content: Content, names: dict[str, str]) -> Literal["y", "z"]:
 def _refuse_people_in_frames(path: Path, people: list[_Person]) -> None:
     """Raise ``UserError`` where some of many dictionaries, the frames of a video, hold several people each."""
     frames: dict[str, list[str]] = {}
-    for one in people:
-        frames.setdefault(one.where.rpartition("/")[0], []).append(one.where)
+    for person in people:
+        frames.setdefault(person.where.rpartition("/")[0], []).append(person.where)
     crowd = next((wheres for wheres in frames.values() if len(wheres) > 1), None)
     if crowd is not None and len(frames) > 1:
         raise fail(

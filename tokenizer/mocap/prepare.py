@@ -67,24 +67,24 @@ class PrepareReport:
     @property
     def total(self) -> DatasetReport:
         """All data sets as one."""
-        every = list(self.datasets.values())
+        reports = list(self.datasets.values())
         return DatasetReport(
-            clips=sum((one.clips for one in every), Counter()),
-            poses=sum((one.poses for one in every), Counter()),
-            seconds=sum(one.seconds for one in every),
-            broken=sum(one.broken for one in every),
-            skipped=sum(one.skipped for one in every),
-            duplicates=sum(one.duplicates for one in every),
+            clips=sum((report.clips for report in reports), Counter()),
+            poses=sum((report.poses for report in reports), Counter()),
+            seconds=sum(report.seconds for report in reports),
+            broken=sum(report.broken for report in reports),
+            skipped=sum(report.skipped for report in reports),
+            duplicates=sum(report.duplicates for report in reports),
         )
 
     def table(self) -> str:
         """Lines of text: clips, poses and hours of each data set, and what was left out of it."""
         splits = [split for split in SPLITS if self.total.clips[split]]
         rows = [["data set", "clips", *(f"{split} poses" for split in splits), "hours", "broken", "same", "no motion"]]
-        for name, one in (*sorted(self.datasets.items()), ("all", self.total)):
-            counts = (one.clips.total(), *(one.poses[split] for split in splits))
-            left_out = (one.broken, one.duplicates, one.skipped)
-            hours = f"{one.seconds / 3600:.2f}"
+        for name, dataset in (*sorted(self.datasets.items()), ("all", self.total)):
+            counts = (dataset.clips.total(), *(dataset.poses[split] for split in splits))
+            left_out = (dataset.broken, dataset.duplicates, dataset.skipped)
+            hours = f"{dataset.seconds / 3600:.2f}"
             rows.append([name, *(f"{count:,}" for count in counts), hours, *(f"{count:,}" for count in left_out)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
@@ -119,10 +119,10 @@ def prepare(
             got=f"no {', '.join(SUFFIXES)} file under {', '.join(map(str, sources))}",
             expected="motion of SMPL parameters (archives unpacked), BVH or AMC files",
         )
-    there = sorted({dataset_of(file.name) for file in files})
-    if absent := sorted(options.trim_of.keys() - {*there}):
+    present = sorted({dataset_of(file.name) for file in files})
+    if absent := sorted(options.trim_of.keys() - {*present}):
         raise fail(
-            "--trim names data sets that are not there", got=", ".join(absent), expected=f"some of {', '.join(there)}"
+            "--trim names data sets that are not there", got=", ".join(absent), expected=f"some of {', '.join(present)}"
         )
     with Journal(out.with_name(f"{out.name}.unfinished"), purpose(options, strict)) as journal:
         _remove_orphans(out)
@@ -150,22 +150,22 @@ def _read_the_rest(
     progress: Progress | None,
 ) -> int:
     """Read the files that are not in the journal into it; returns how many were."""
-    rest = [one for one in keyed if one[1] not in journal]
+    unread = [(file, key, size) for file, key, size in keyed if key not in journal]
     total = sum(size for _, _, size in keyed)
-    done = total - sum(size for _, _, size in rest)
-    workers = max(1, min(workers or available_cores(), len(rest)))
+    done = total - sum(size for _, _, size in unread)
+    workers = max(1, min(workers or available_cores(), len(unread)))
     read = partial(sample_file, options=options)
     if progress is not None:
         progress("read", done, total)
-    with closing(map_in_order(read, (file for file, _, _ in rest), workers)) as results:
-        for (_, key, size), result in zip(rest, results, strict=True):
+    with closing(map_in_order(read, (file for file, _, _ in unread), workers)) as results:
+        for (_, key, size), result in zip(unread, results, strict=True):
             if strict and result.broken:
                 raise UserError(f"{result.broken} (--strict stops at the first broken file.)")
             result.keep(journal, key)
             done += size
             if progress is not None:
                 progress("read", done, total)
-    return len(keyed) - len(rest)
+    return len(keyed) - len(unread)
 
 
 def _write(
@@ -210,10 +210,10 @@ def _write(
             reasons = "; ".join(reason for _, reason in report.broken[:3]) or "only files without motion"
             raise fail("No poses found", got=f"{len(keyed)} files, none usable: {reasons}")
         report.near = _split_by_takes(kept, options)
-        for number, one in enumerate(kept):
-            writer.move(number, one.split)
-            report.datasets[one.dataset].clips[one.split] += 1
-            report.datasets[one.dataset].poses[one.split] += one.poses
+        for number, clip in enumerate(kept):
+            writer.move(number, clip.split)
+            report.datasets[clip.dataset].clips[clip.split] += 1
+            report.datasets[clip.dataset].poses[clip.split] += clip.poses
     return report
 
 
@@ -224,36 +224,38 @@ def _split_by_takes(kept: list[_Kept], options: PrepareOptions) -> list[tuple[Pa
     """
     by_clip = options.split == "by-clip"
     first: dict[str, int] = {}
-    near = near_equal([one.fingerprint for one in kept])
-    same = [
-        (first.setdefault(take_of(one.file.name), number), number)
-        for number, one in enumerate(kept)
-        if by_clip and one.file.split is None
+    near_pairs = near_equal([clip.fingerprint for clip in kept])
+    same_take = [
+        (first.setdefault(take_of(clip.file.name), number), number)
+        for number, clip in enumerate(kept)
+        if by_clip and clip.file.split is None
     ]
-    groups = groups_of(len(kept), near + same)
+    groups = groups_of(len(kept), near_pairs + same_take)
     decided: dict[int, str] = {}
-    for one, group in zip(kept, groups, strict=True):
-        wanted = one.file.split or ("" if by_clip else paper_split(one.dataset))
-        if wanted and decided.get(group, "train") == "train":
-            decided[group] = wanted
-    for one, group in zip(kept, groups, strict=True):
-        drawn = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
-        one.split = decided.get(group, drawn)
+    for clip, group in zip(kept, groups, strict=True):
+        given_split = clip.file.split or ("" if by_clip else paper_split(clip.dataset))
+        if given_split and decided.get(group, "train") == "train":
+            decided[group] = given_split
+    for clip, group in zip(kept, groups, strict=True):
+        drawn_split = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
+        clip.split = decided.get(group, drawn_split)
     if by_clip and options.val_fraction:
         _leave_no_split_empty(kept, groups)
-    return [(kept[b].file.path, kept[a].file.path, kept[b].split) for a, b in sorted(near, key=lambda pair: pair[1])]
+    return [
+        (kept[b].file.path, kept[a].file.path, kept[b].split) for a, b in sorted(near_pairs, key=lambda pair: pair[1])
+    ]
 
 
 def _leave_no_split_empty(kept: list[_Kept], groups: list[int]) -> None:
     """A handful of takes may all have been drawn into one split; then the one nearest to the other goes there."""
-    drawn = sorted(
-        set(groups) - {group for one, group in zip(kept, groups, strict=True) if one.file.split},
+    free_groups = sorted(
+        set(groups) - {group for clip, group in zip(kept, groups, strict=True) if clip.file.split},
         key=lambda group: draw_of(take_of(kept[group].file.name)),
     )
-    if len(drawn) < 2:
+    if len(free_groups) < 2:
         return
-    for empty, nearest in (("val", drawn[0]), ("train", drawn[-1])):
-        if not any(one.split == empty for one in kept):
-            for one, group in zip(kept, groups, strict=True):
+    for empty, nearest in (("val", free_groups[0]), ("train", free_groups[-1])):
+        if not any(clip.split == empty for clip in kept):
+            for clip, group in zip(kept, groups, strict=True):
                 if group == nearest:
-                    one.split = empty
+                    clip.split = empty

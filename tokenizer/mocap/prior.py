@@ -77,8 +77,8 @@ def sample(n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
     ends = np.cumsum(np.bincount(cluster, minlength=len(prior.weights)))
     for number, rows in enumerate(np.split(order, ends[:-1])):
         scores = draw.standard_normal((len(rows), prior.factors.shape[1])).clip(-_LIMIT, _LIMIT)
-        rest = draw.standard_normal((len(rows), _DIMS)).clip(-_LIMIT, _LIMIT) * prior.noise[number]
-        poses[rows] = prior.mean[number] + scores @ prior.factors[number] + rest
+        residual = draw.standard_normal((len(rows), _DIMS)).clip(-_LIMIT, _LIMIT) * prior.noise[number]
+        poses[rows] = prior.mean[number] + scores @ prior.factors[number] + residual
     drawn = poses.clip(prior.lower, prior.upper).reshape(n, NUM_JOINTS, 3)
     mirrored = drawn[:, list(mirror_permutation(BODY_JOINT_NAMES))] * np.array([1, -1, -1])
     return canonical(np.where((draw.random(n) < 0.5)[:, None, None], mirrored, drawn)).astype(np.float32)

@@ -87,7 +87,7 @@ def parse_trim(text: str) -> tuple[float, dict[str, float]]:
 
     Raise ``UserError`` for a text of another form and for shares that are not in (0, 1].
     """
-    first, _, rest = text.partition(",")
+    first, _, per_dataset = text.partition(",")
     if "=" in first:
         return 1.0, parse_shares(text, canonical_name, what="--trim", most=1)
     try:
@@ -100,7 +100,7 @@ def parse_trim(text: str) -> tuple[float, dict[str, float]]:
             got=text,
             expected="shares above 0, at most 1, such as 0.6 or 0.6,moyo=0.8",
         )
-    return trim, parse_shares(rest, canonical_name, what="--trim", most=1)
+    return trim, parse_shares(per_dataset, canonical_name, what="--trim", most=1)
 
 
 def purpose(options: PrepareOptions, strict: bool) -> str:

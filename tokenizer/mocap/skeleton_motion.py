@@ -80,7 +80,7 @@ class SkeletonMotion:
 
     def rest_position(self, joint: str) -> np.ndarray:
         """(3,) from the root at rest."""
-        return np.sum([self.offsets[one] for one in self.above(joint)[1:]], 0) if self.parents[joint] else np.zeros(3)
+        return np.sum([self.offsets[link] for link in self.above(joint)[1:]], 0) if self.parents[joint] else np.zeros(3)
 
     def turned(self, joints: list[str]) -> Rotation:
         """The product of local rotations, in order."""
@@ -223,7 +223,7 @@ def _body_frame(places: dict[str, np.ndarray], *, snap: bool = True) -> Rotation
     Identity where hips (or shoulders) or trunk are not known.
     """
     pairs = [(f"left_{pair}", f"right_{pair}") for pair in ("hip", "shoulder", "collar")]
-    pair = next((one for one in pairs if one[0] in places and one[1] in places), None)
+    pair = next((labels for labels in pairs if labels[0] in places and labels[1] in places), None)
     top = next((joint for joint in ("neck", "spine3", "spine2", "head", "spine1") if joint in places), None)
     if pair is None or top is None or "pelvis" not in places:
         return Rotation.identity()
@@ -234,12 +234,12 @@ def _body_frame(places: dict[str, np.ndarray], *, snap: bool = True) -> Rotation
     y = up / np.linalg.norm(up)
     x = left - y * (left @ y)
     x /= np.linalg.norm(x)
-    found = Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], 1))
+    frame = Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], 1))
     if not snap:
-        return found
+        return frame
     turns = Rotation.create_group("O")
-    apart = np.degrees((turns.inv() * found).magnitude())
-    return turns[int(apart.argmin())] if apart.min() < _SNAP_DEG else found
+    apart = np.degrees((turns.inv() * frame).magnitude())
+    return turns[int(apart.argmin())] if apart.min() < _SNAP_DEG else frame
 
 
 def _bone(places: dict[str, np.ndarray], joint: str, other: str) -> np.ndarray | None:

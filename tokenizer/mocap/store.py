@@ -82,8 +82,8 @@ class PoseStoreWriter:
         if pose_body.shape[1:] != (NUM_JOINTS, 3):
             raise fail(f"Poses of {name} have the wrong shape", got=pose_body.shape, expected="(n, 21, 3)")
         padded = np.zeros((len(pose_body), NUM_BETAS), dtype="<f4")
-        given = np.asarray(betas, dtype=np.float32)[..., :NUM_BETAS]
-        padded[:, : given.shape[-1]] = given
+        own_betas = np.asarray(betas, dtype=np.float32)[..., :NUM_BETAS]
+        padded[:, : own_betas.shape[-1]] = own_betas
         if not np.isfinite(pose_body).all() or not np.isfinite(padded).all():
             raise fail(f"Poses or betas of {name} are not finite")
         digest = hashlib.sha256(pose_body.tobytes() + padded.tobytes()).hexdigest()
@@ -204,19 +204,19 @@ class PoseStore:
 
     def _rows(self, split: str | None) -> list[tuple[int, int, int]]:
         """(number, first row, row after the last) of the sources of a split, or of all."""
-        found, first = [], 0
+        ranges, first = [], 0
         for number, source in enumerate(self.sources):
             if split in (None, source.split):
-                found.append((number, first, first + source.frames))
+                ranges.append((number, first, first + source.frames))
             first += source.frames
-        return found
+        return ranges
 
     def _check(self, file: h5py.File, split: str | None) -> None:
         status = self.path.stat()
         if (status.st_mtime_ns, status.st_size) != self._checked_at:
             self._checked, self._checked_at = set(), (status.st_mtime_ns, status.st_size)
-        rest = [one for one in self._rows(split) if one[0] not in self._checked]
-        for block in _blocks(rest):
+        unchecked = [rows for rows in self._rows(split) if rows[0] not in self._checked]
+        for block in _blocks(unchecked):
             if len(block) == 1:
                 ((number, first, last),) = block
                 parts = [(a, min(a + _CHECKED_AT_ONCE, last)) for a in range(first, last, _CHECKED_AT_ONCE)]
@@ -258,11 +258,11 @@ def _read_parts(data: h5py.Dataset, parts: list[tuple[int, int]]) -> Iterator[np
 def _blocks(rows: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
     """Neighbouring sources whose frames are read at once: about 64,000 of them, or one long source."""
     block: list[tuple[int, int, int]] = []
-    for one in rows:
-        if block and (one[1] != block[-1][2] or one[2] - block[0][1] > _CHECKED_AT_ONCE):
+    for row_range in rows:
+        if block and (row_range[1] != block[-1][2] or row_range[2] - block[0][1] > _CHECKED_AT_ONCE):
             yield block
             block = []
-        block.append(one)
+        block.append(row_range)
     if block:
         yield block
 

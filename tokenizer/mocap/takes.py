@@ -79,15 +79,15 @@ def near_equal(fingerprints: Sequence[str]) -> list[tuple[int, int]]:
     _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
     pairs = [(int(first[cell]), number) for number, cell in enumerate(inverse) if first[cell] != number]
-    kept = values[first]
-    size = np.maximum(np.abs(kept).mean(1), _CELL_DEG)
+    prints = values[first]
+    size = np.maximum(np.abs(prints).mean(1), _CELL_DEG)
     # Means over the joints are no farther apart than the joints are; their logarithms make nearness relative.
-    means = kept.reshape(len(kept), 2, len(_SHARES), -1)[:, 0].mean(-1)
+    means = prints.reshape(len(prints), 2, len(_SHARES), -1)[:, 0].mean(-1)
     tree = cKDTree(means / size[:, None])
-    near = tree.query_pairs(4 * _NEAR * means.shape[1], p=1, output_type="ndarray")
-    for start in range(0, len(near), _CHECKED_AT_ONCE):
-        a, b = near[start : start + _CHECKED_AT_ONCE].T
-        apart = np.abs(kept[a] - kept[b]).mean(1)
+    candidates = tree.query_pairs(4 * _NEAR * means.shape[1], p=1, output_type="ndarray")
+    for start in range(0, len(candidates), _CHECKED_AT_ONCE):
+        a, b = candidates[start : start + _CHECKED_AT_ONCE].T
+        apart = np.abs(prints[a] - prints[b]).mean(1)
         close = apart <= _NEAR * np.minimum(size[a], size[b])
         pairs += [(int(first[i]), int(first[j])) for i, j in zip(a[close], b[close], strict=True)]
     return [(min(pair), max(pair)) for pair in pairs]
@@ -104,6 +104,6 @@ def groups_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
         return number
 
     for a, b in pairs:
-        one, other = sorted((root(a), root(b)))
-        lowest[other] = one
+        lower, higher = sorted((root(a), root(b)))
+        lowest[higher] = lower
     return [root(number) for number in range(count)]

@@ -45,9 +45,9 @@ def comparison(file: Path) -> str:
         if all(isinstance(row.get(key), int | float) for key in ("bits", "mpjpe_mm"))
     ]
     plot = scatter_chart(points, x_label="bits a pose", y_label="MPJPE (mm)")
-    told = [f"{name}: {_text(value)}" for name, value in about.items() if isinstance(value, str | int | float)]
+    settings = [f"{name}: {_text(value)}" for name, value in about.items() if isinstance(value, str | int | float)]
     chart = cards([card(plot, "Lower left is better.")], "two") if plot else ""
-    return chart + table([name.replace("_", " ") for name in head], cells) + note("; ".join([file.name, *told]))
+    return chart + table([name.replace("_", " ") for name in head], cells) + note("; ".join([file.name, *settings]))
 
 
 def _name(row: Mapping[str, Any]) -> str:

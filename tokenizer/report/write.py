@@ -241,9 +241,9 @@ def _codes(subject: TokenizerRun) -> str:
             )
         )
     own = made.token_perplexity()
-    told = f"<b>Perplexity of each token</b>: {own.mean():,.0f} on average, {own.min():,.0f} to {own.max():,.0f}"
+    caption = f"<b>Perplexity of each token</b>: {own.mean():,.0f} on average, {own.min():,.0f} to {own.max():,.0f}"
     grid = token_map(own, subject.layers, unit="codes", full=made.num_codes)
-    return cards(items, "two") + cards([card(grid, told)], "one")
+    return cards(items, "two") + cards([card(grid, caption)], "one")
 
 
 def _token_stability(subject: TokenizerRun) -> str:

@@ -108,28 +108,28 @@ def _note(text: str, shares: dict[str, float], absent: list[str], left_out: list
 
 @dataclass
 class Batch:
-    """poses (B,21,3) axis-angle as stored; target (B,21,3,3), the poses to rebuild; seen (B,21,3,3), what the encoder
-    gets of them; visible (B,21) bool or None; moved (B,21,3,3), ``seen`` under joint noise, or None; generator, for the
+    """poses (B,21,3) axis-angle as stored; target (B,21,3,3), the poses to rebuild; inputs (B,21,3,3), what the encoder
+    reads; visible (B,21) bool or None; perturbed (B,21,3,3), ``inputs`` under joint noise, or None; generator, for the
     draws of the quantizer.
     """
 
     poses: Tensor
     target: Tensor
-    seen: Tensor
+    inputs: Tensor
     visible: Tensor | None
-    moved: Tensor | None
+    perturbed: Tensor | None
     generator: torch.Generator
 
-    def share(self, number: int, count: int) -> Batch:
+    def part(self, number: int, count: int) -> Batch:
         """The ``number``-th of ``count`` equal parts, in order; ``generator`` stays common."""
         size = len(self.poses) // count
-        part = slice(number * size, (number + 1) * size)
+        rows = slice(number * size, (number + 1) * size)
         return Batch(
-            self.poses[part],
-            self.target[part],
-            self.seen[part],
-            None if self.visible is None else self.visible[part],
-            None if self.moved is None else self.moved[part],
+            self.poses[rows],
+            self.target[rows],
+            self.inputs[rows],
+            None if self.visible is None else self.visible[rows],
+            None if self.perturbed is None else self.perturbed[rows],
             self.generator,
         )
 
@@ -141,7 +141,7 @@ def draw_batch(poses: Tensor, mixture: Mixture, config: TokenizerConfig, step: i
     drawn = poses[chosen.to(poses.device)]
     visible = visible_joints(len(drawn), config.augment, generator)
     target = augment(axis_angle_to_matrix(drawn), config.augment, generator, visible)
-    seen = disturb(target, config.augment, generator)
+    inputs = disturb(target, config.augment, generator)
     noise = config.loss.consistency_deg
-    moved = perturb_rotations(seen, noise, generator) if config.loss.consistency_weight else None
-    return Batch(drawn, target, seen, None if visible is None else visible.to(poses.device), moved, generator)
+    perturbed = perturb_rotations(inputs, noise, generator) if config.loss.consistency_weight else None
+    return Batch(drawn, target, inputs, None if visible is None else visible.to(poses.device), perturbed, generator)

@@ -122,11 +122,11 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
     budget = StepBudget(run.path, plan, run.state)
     while budget.steps_left:
         step = budget.step
-        whole = draw_batch(poses, mixture, config, step)
-        batch = whole.share(rank(), world_size())
+        full_batch = draw_batch(poses, mixture, config, step)
+        batch = full_batch.part(rank(), world_size())
         with allow_tf32(device):
-            output, moved = forward(batch)
-        terms = _loss_terms(output, moved, batch, body, subset, config, budget.progress)
+            output, perturbed = forward(batch)
+        terms = _loss_terms(output, perturbed, batch, body, subset, config, budget.progress)
         stacked = torch.stack(list(terms.values()))
         optimizer.zero_grad(set_to_none=True)
         with allow_tf32(device):
@@ -137,7 +137,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
         values = mean_over_ranks(torch.cat([stacked.detach(), norm[None]])).tolist()
         record = dict(zip([*terms, "gradient_norm"], values, strict=True))
         if not all(map(math.isfinite, values[:-1])) or scale.should_abort(values[-1]):
-            from_rank_0(_stop, run, step, whole.poses, record)
+            from_rank_0(_stop, run, step, full_batch.poses, record)
         for group in optimizer.param_groups:
             group["lr"] = optim.lr * rate_factor(optim, budget)
         if not scale.step(optimizer, values[-1]):
@@ -170,19 +170,19 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
 
 def _loss_terms(
     output: TokenizerOutput,
-    moved: Tensor | None,
+    perturbed: Tensor | None,
     batch: Batch,
     body: Body,
     subset: Tensor | None,
     config: TokenizerConfig,
     progress: float,
 ) -> dict[str, Tensor]:
-    """Return the weighted terms of the loss; ``moved``: latents of the perturbed poses, where they are asked for."""
+    """Return the weighted terms of the loss; ``perturbed``: latents of the perturbed poses, or None."""
     terms = reconstruction_loss(output.rotations, batch.target, body, config.loss, subset)
     terms["commitment"] = config.loss.commitment_weight * output.commitment
-    if moved is not None:
+    if perturbed is not None:
         weight = config.loss.consistency_weight * linear_ramp(progress, config.loss.consistency_grows)
-        terms["consistency"] = weight * consistency_loss(output.latents, moved)
+        terms["consistency"] = weight * consistency_loss(output.latents, perturbed)
     return terms
 
 
@@ -234,7 +234,7 @@ def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -
 
 class _Forward(nn.Module):
     """All that a step asks of the networks, in one call, as DDP wants it: the output for what is seen, and the latents
-    of the moved poses."""
+    of the perturbed poses."""
 
     def __init__(self, tokenizer: PoseTokenizer, device: torch.device, precision: ResolvedPrecision) -> None:
         super().__init__()
@@ -242,9 +242,9 @@ class _Forward(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[TokenizerOutput, Tensor | None]:
         with autocast(self.device, self.precision):
-            output = self.tokenizer(batch.seen, batch.visible, batch.generator)
-            moved = None if batch.moved is None else self.tokenizer.latents(batch.moved, batch.visible)
-        return output, moved
+            output = self.tokenizer(batch.inputs, batch.visible, batch.generator)
+            perturbed = None if batch.perturbed is None else self.tokenizer.latents(batch.perturbed, batch.visible)
+        return output, perturbed
 
 
 def rate_factor(config: OptimConfig, budget: StepBudget) -> float:
@@ -286,7 +286,9 @@ def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -
 
 def _validated(run: RunFolder, step: int) -> dict[str, float]:
     """The figures of the validation at ``step``; empty where there was none."""
-    found = [record for record in run.metrics() if record["step"] == step and "val_mpjpe_mm" in record]
+    records = [record for record in run.metrics() if record["step"] == step and "val_mpjpe_mm" in record]
     return (
-        {key.removeprefix("val_"): value for key, value in found[-1].items() if key.startswith("val_")} if found else {}
+        {key.removeprefix("val_"): value for key, value in records[-1].items() if key.startswith("val_")}
+        if records
+        else {}
     )

@@ -109,8 +109,8 @@ def _changes(sample: Sample, flip: Tensor, config: AugmentConfig, draws: dict[st
     )
     rolled = sample["keypoints_2d"].clone()
     rolled[..., :2] = rolled[..., :2] @ _turn(roll).transpose(1, 2)
-    close_zoom, close_shift, found = close_crops(rolled, draws["extreme"][:, 0] < config.extreme, draws["part"])
-    zoom, shift = torch.where(found, close_zoom, zoom), torch.where(found[:, None], close_shift, shift)
+    close_zoom, close_shift, is_close = close_crops(rolled, draws["extreme"][:, 0] < config.extreme, draws["part"])
+    zoom, shift = torch.where(is_close, close_zoom, zoom), torch.where(is_close[:, None], close_shift, shift)
     return Changes(flip, roll, zoom, shift)
 
 
@@ -226,14 +226,14 @@ _MARGIN = (1.1, 1.6)
 
 def close_crops(keypoints: Tensor, chosen: np.ndarray, draws: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Frames around a random part of each body: ``zoom`` (B,) and ``shift`` (B,2) as ``augmentation.reframe`` takes
-    them, and ``found`` (B,) bool, where there is such a frame.
+    them, and ``is_close`` (B,) bool, where there is such a frame.
 
     ``keypoints`` (B,44,3): in crop units with confidence, as rolled as the frame will be. Of those ``chosen`` (B,) bool
     a part is drawn, by ``draws`` (B,4) from [0, 1); where fewer than 3 of its keypoints are known and inside the crop,
     there is no frame.
     """
     zoom, shift = torch.ones(len(keypoints)), torch.zeros(len(keypoints), 2)
-    found = torch.zeros(len(keypoints), dtype=torch.bool)
+    is_close = torch.zeros(len(keypoints), dtype=torch.bool)
     parts = list(PARTS.values())
     for i in np.flatnonzero(chosen).tolist():
         part = parts[int(draws[i, 0] * len(parts))]
@@ -244,9 +244,9 @@ def close_crops(keypoints: Tensor, chosen: np.ndarray, draws: np.ndarray) -> tup
         low, high = points.amin(0), points.amax(0)
         margin = _MARGIN[0] + float(draws[i, 1]) * (_MARGIN[1] - _MARGIN[0])
         side = ((high - low).amax() * margin).clamp(_LEAST_SIDE, 1.0)
-        zoom[i], found[i] = side, True
+        zoom[i], is_close[i] = side, True
         shift[i] = (low + high) / 2 + torch.from_numpy(draws[i, 2:] - 0.5) * 0.2 * side
-    return zoom, shift, found
+    return zoom, shift, is_close
 
 
 _SIDES = (0.1, 0.4)

@@ -34,9 +34,9 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
     labels: list[Path] = []
     tars: list[Path] = []
     for source in sources:
-        found = sorted(source.rglob("*.npz")) if source.is_dir() else [source] if source.suffix == ".npz" else []
-        labels += found
-        if not found:
+        files = sorted(source.rglob("*.npz")) if source.is_dir() else [source] if source.suffix == ".npz" else []
+        labels += files
+        if not files:
             tars.append(source)
     parts: list[ReadTask] = []
     if tars:
@@ -94,7 +94,7 @@ def _folder(images: Path, scene: str, name: str) -> Path:
     ``images`` itself. Labels and folders are called by the scene, and folders by its frame rate, too."""
     plain = scene.removesuffix("_6fps").removesuffix("_30fps")
     called = dict.fromkeys((scene, plain, f"{plain}_6fps", f"{plain}_30fps"))
-    folders = [images / one / inner for one in called for inner in ("png", "")]
+    folders = [images / called_name / inner for called_name in called for inner in ("png", "")]
     holding = (folder for folder in (*folders, images) if (folder / name).is_file())
     return next(holding, next((folder for folder in folders if folder.is_dir()), images))
 

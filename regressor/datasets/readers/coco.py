@@ -71,9 +71,9 @@ class _Read:
     used: dict[str, None] = field(default_factory=dict)
     unused: dict[str, None] = field(default_factory=dict)
 
-    def note(self, names: list[str] | None, found: tuple[str, ...]) -> None:
-        self.used.update(dict.fromkeys(filter(None, found)))
-        self.unused.update(dict.fromkeys(name for name, ours in zip(names or [], found) if not ours))
+    def note(self, names: list[str] | None, own_names: tuple[str, ...]) -> None:
+        self.used.update(dict.fromkeys(filter(None, own_names)))
+        self.unused.update(dict.fromkeys(name for name, own_name in zip(names or [], own_names) if not own_name))
 
     @property
     def text(self) -> str:
@@ -114,10 +114,10 @@ def read(sources: list[Path], options: ReadOptions) -> Reading:
 def _files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    found = sorted(source.glob("*.json"))
-    if not found:
+    files = sorted(source.glob("*.json"))
+    if not files:
         raise fail(f"No JSON in {source}", expected="files of keypoints, of COCO, OpenPose or AlphaPose")
-    return found
+    return files
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -129,8 +129,8 @@ def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
     people = _people(content)
     if people is not None:
         return {"people": people}
-    if isinstance(content, dict) and content and all(_people(one) is not None for one in content.values()):
-        return {"by_image": [{"name": name, "people": _people(one)} for name, one in content.items()]}
+    if isinstance(content, dict) and content and all(_people(entry) is not None for entry in content.values()):
+        return {"by_image": [{"name": name, "people": _people(entry)} for name, entry in content.items()]}
     if isinstance(content, list) and content and _is_list(content) and all("keypoints" in item for item in content):
         return {"results": content}
     if not isinstance(content, dict) or not all(_is_list(content.get(name)) for name in ("images", "annotations")):
@@ -169,15 +169,15 @@ class _Category:
 def _categories(content: dict[str, Any]) -> dict[str, _Category]:
     """By id as text; empty where a file has none."""
     listed: Any = content.get("categories")
-    found = {}
+    categories = {}
     for item in listed if _is_list(listed) else []:
         name, above = str(item.get("name", "")), str(item.get("supercategory") or "")
         words = set(re.findall(r"[a-z]+", f"{name} {above}".lower()))
         names = item.get("keypoints")
-        fits = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
+        fits = isinstance(names, list) and names and all(isinstance(keypoint, str) for keypoint in names)
         known = name if not above or above == name else f"{name} ({above})"
-        found[str(item.get("id"))] = _Category(known, bool(words & _PEOPLE), names if fits else None)
-    return found
+        categories[str(item.get("id"))] = _Category(known, bool(words & _PEOPLE), names if fits else None)
+    return categories
 
 
 def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
@@ -186,7 +186,7 @@ def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Rea
     for annotation in content["annotations"]:
         by_image.setdefault(str(annotation.get("image_id")), []).append(annotation)
     categories = _categories(content)
-    taken: dict[Path, str] = {}
+    name_of_file: dict[Path, str] = {}
     for image in content["images"]:
         name = image.get("file_name")
         if not isinstance(name, str):
@@ -205,12 +205,14 @@ def _photos(path: Path, content: dict[str, Any], folder: ImageFolder, seen: _Rea
             else:
                 people.append(person)
         file = folder.find(name)
-        if taken.setdefault(file, name) != name:
-            yield SkippedItem(name, f"leads to {file}, and so does {taken[file]}")
+        if name_of_file.setdefault(file, name) != name:
+            yield SkippedItem(name, f"leads to {file}, and so does {name_of_file[file]}")
         else:
             yield ImageRecord(name, file, tuple(people), size=_size(image))
-    for name, rest in by_image.items():
-        yield SkippedItem(f"{path.name}, image {name}", f"{len(rest)} annotations of an image that is not in the file")
+    for name, unclaimed in by_image.items():
+        yield SkippedItem(
+            f"{path.name}, image {name}", f"{len(unclaimed)} annotations of an image that is not in the file"
+        )
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -226,31 +228,33 @@ def _person(
 ) -> Person | SkippedItem:
     if annotation.get("iscrowd"):
         return SkippedItem(where, "a crowd", broken=False)
-    given = annotation.get("category_id")
-    category = categories.get(str(given))
-    if categories and category is None and given is not None:
-        kinds = ", ".join(f"{number} {one.name}" for number, one in categories.items())
-        raise fail(f"{where} is of a category that is not in the file", got=given, expected=kinds[:200])
+    category_id = annotation.get("category_id")
+    category = categories.get(str(category_id))
+    if categories and category is None and category_id is not None:
+        kinds = ", ".join(f"{number} {known.name}" for number, known in categories.items())
+        raise fail(f"{where} is of a category that is not in the file", got=category_id, expected=kinds[:200])
     if category is not None and not category.person:
         # The many other kinds of COCO itself have no keypoints: these are counted.
         return SkippedItem(where, f"its category is {category.name!r}, not a person", "keypoints" in annotation)
-    if category is None and given is not None and given not in (0, 1):
-        return SkippedItem(where, f"its category is {given}, not 1, which is a person in COCO")
+    if category is None and category_id is not None and category_id not in (0, 1):
+        return SkippedItem(where, f"its category is {category_id}, not 1, which is a person in COCO")
     if annotation.get("keypoints") is None:
         return SkippedItem(where, "no keypoint is labelled", broken=False)
     points = _points(annotation["keypoints"], f"{where}: keypoints")
     names = None if category is None else category.keypoints
-    found = layout(len(points), names, where)
-    seen.note(names, found)
-    points = keypoints_by_name(points, found)
+    own_names = layout(len(points), names, where)
+    seen.note(names, own_names)
+    points = keypoints_by_name(points, own_names)
     feet = annotation.get("foot_kpts")
     if feet is not None and annotation.get("foot_valid", True):
-        more = _points(feet, f"{where}: foot_kpts")
-        if len(more) != len(FEET):
-            raise fail(f"{where}: foot_kpts has another length", got=f"{len(more)} keypoints", expected=len(FEET))
+        foot_points = _points(feet, f"{where}: foot_kpts")
+        if len(foot_points) != len(FEET):
+            raise fail(
+                f"{where}: foot_kpts has another length", got=f"{len(foot_points)} keypoints", expected=len(FEET)
+            )
         seen.note(None, FEET)
-        more = keypoints_by_name(more, FEET)
-        points = np.where(more[:, 2:] > points[:, 2:], more, points)
+        foot_points = keypoints_by_name(foot_points, FEET)
+        points = np.where(foot_points[:, 2:] > points[:, 2:], foot_points, points)
     box = annotation.get("bbox", annotation.get("box"))
     return _with_box(points, box, where)
 
@@ -292,9 +296,9 @@ def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen:
             yield SkippedItem(f"{path.name}, item {number}", "has no image_id")
             continue
         by_image.setdefault(name, []).append((number, item))
-    for name, some in by_image.items():
+    for name, detections in by_image.items():
         people = []
-        for number, item in some:
+        for number, item in detections:
             where = f"{name}, item {number}"
             try:
                 person = _person(item, {}, where, seen)
@@ -307,10 +311,10 @@ def _results(path: Path, items: list[dict[str, Any]], folder: ImageFolder, seen:
         yield ImageRecord(name, folder.find(name), tuple(people))
 
 
-def _openpose(path: Path, found: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
+def _openpose(path: Path, people_json: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
     """The people of one image, which is named like the file: ``a_keypoints.json`` belongs to ``a.jpg``."""
     stem = path.stem.removesuffix("_keypoints")
-    people, left_out = _openpose_people(found, path.name, seen)
+    people, left_out = _openpose_people(people_json, path.name, seen)
     yield from left_out
     image = folder.find_stem(stem)
     if image is None:
@@ -327,12 +331,12 @@ def _by_image(items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> 
         yield ImageRecord(item["name"], folder.find(item["name"]), tuple(people))
 
 
-def _openpose_people(found: list[dict[str, Any]], of: str, seen: _Read) -> tuple[list[Person], list[SkippedItem]]:
+def _openpose_people(people_json: list[dict[str, Any]], of: str, seen: _Read) -> tuple[list[Person], list[SkippedItem]]:
     people, left_out = [], []
-    for number, one in enumerate(found):
+    for number, person_json in enumerate(people_json):
         where = f"{of}, person {number}"
         try:
-            person = _openpose_person(one, where, seen)
+            person = _openpose_person(person_json, where, seen)
         except UserError as error:
             person = SkippedItem(where, str(error))
         if isinstance(person, SkippedItem):
@@ -342,11 +346,11 @@ def _openpose_people(found: list[dict[str, Any]], of: str, seen: _Read) -> tuple
     return people, left_out
 
 
-def _openpose_person(one: dict[str, Any], where: str, seen: _Read) -> Person | SkippedItem:
+def _openpose_person(person_json: dict[str, Any], where: str, seen: _Read) -> Person | SkippedItem:
     names = ("pose_keypoints_2d", "pose_keypoints", "joints")
-    values = next((one[name] for name in names if name in one), None)
+    values = next((person_json[name] for name in names if name in person_json), None)
     if values is None:
-        raise fail(f"{where} has no pose_keypoints_2d", got=_keys(one))
+        raise fail(f"{where} has no pose_keypoints_2d", got=_keys(person_json))
     points = _points(values, f"{where}: pose_keypoints_2d")
     if len(points) not in _OPENPOSE:
         raise fail(f"{where} is of another model of OpenPose", got=f"{len(points)} keypoints", expected="25, or 18")

@@ -69,7 +69,7 @@ def _photos(path: Path, subset: str) -> Iterator[Item]:
             )
         good[invalid[(invalid >= 0) & (invalid < count)]] = False
         # What the camera of a bad frame holds need not be a rotation.
-        seen = turned_rotations(np.where(good[:, None, None], turn, np.eye(3)), roots)
+        in_camera = turned_rotations(np.where(good[:, None, None], turn, np.eye(3)), roots)
     except (UserError, TypeError, ValueError, OverflowError) as error:
         yield SkippedItem(where, str(error))
         return
@@ -81,7 +81,7 @@ def _photos(path: Path, subset: str) -> Iterator[Item]:
         box = corners[frame]
         person = Person(
             box_around((box[:2] + box[2:]) / 2, _MARGIN * (box[2:] - box[:2])),
-            global_orient=seen[frame],
+            global_orient=in_camera[frame],
             body_pose=bodies[frame],
             betas=betas,
             K=K,

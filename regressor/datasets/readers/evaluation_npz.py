@@ -90,9 +90,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _unit(scale: np.ndarray, asked: str) -> str:
-    if asked != "auto":
-        return asked
+def _unit(scale: np.ndarray, unit: str) -> str:
+    if unit != "auto":
+        return unit
     known = scale[np.isfinite(scale)]
     return "pixels/200" if len(known) and np.median(known) < _LARGEST_IN_200 else "pixels"
 

@@ -106,10 +106,10 @@ def box_of_points(points: np.ndarray, margin: float = 1.2) -> np.ndarray:
 
     Raises ``UserError`` where there are fewer than two.
     """
-    seen = points[points[:, 2] > 0, :2]
-    if len(seen) < 2:
-        raise fail("Too few keypoints for a box", got=len(seen), expected="at least 2")
-    low, high = seen.min(0), seen.max(0)
+    visible = points[points[:, 2] > 0, :2]
+    if len(visible) < 2:
+        raise fail("Too few keypoints for a box", got=len(visible), expected="at least 2")
+    low, high = visible.min(0), visible.max(0)
     return box_around((low + high) / 2, (high - low) * margin)
 
 

@@ -63,11 +63,11 @@ def _person(content: Any, where: str, *, rules: FitRules, true_3d: bool = False)
     scale = flat_numbers(field(content, "scale", where), f"{where}: scale")
     points_2d = numbers(field(content, "keypoints_2d", where), (44, 3), f"{where}: keypoints_2d")
     points_2d[(points_2d[:, 2] >= 0) & (points_2d[:, 2] < rules.confidence), 2] = 0
-    found = int((points_2d[:, 2] > 0).sum())
-    if found < rules.keypoints:
+    confident = int((points_2d[:, 2] > 0).sum())
+    if confident < rules.keypoints:
         raise fail(
             f"{where} has too few 2D keypoints",
-            got=f"{found} from confidence {rules.confidence:g}",
+            got=f"{confident} from confidence {rules.confidence:g}",
             expected=f"{rules.keypoints} or more",
         )
     loss = _fitting_loss(content, where)

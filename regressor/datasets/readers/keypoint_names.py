@@ -71,19 +71,19 @@ def named_layout(names: Sequence[str], where: str) -> tuple[str, ...]:
 
     Raises ``UserError`` with both lists where hardly any is known.
     """
-    found: list[str] = []
+    layout: list[str] = []
     plain = list(map(plain_name, names))
     if "left_big_toe" in plain:  # only beside toes does Halpe's "lh" stand for a heel
         plain = [name.replace("_h", "_heel") if name in ("left_h", "right_h") else name for name in plain]
     for name in plain:
-        found.append(name if name in KEYPOINT_NAMES and name not in found else "")
-    if sum(map(bool, found)) < _FEWEST:
+        layout.append(name if name in KEYPOINT_NAMES and name not in layout else "")
+    if sum(map(bool, layout)) < _FEWEST:
         raise fail(
             f"{where} names keypoints of another kind",
             got=", ".join(map(str, names))[:300],
             expected=f"among them some of {', '.join((*COCO17, *BODY25[19:]))}",
         )
-    return tuple(found)
+    return tuple(layout)
 
 
 def layout(count: int, names: Sequence[str] | None, where: str) -> tuple[str, ...]:

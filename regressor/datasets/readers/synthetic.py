@@ -66,7 +66,7 @@ def _photo(sample: Sample, row: int, name: str) -> ImageRecord:
     K = np.concatenate([(K[:2] - box[:2, None] * [0, 0, 1]) * scale, K[2:]])
     points = sample["keypoints_2d"][row].double().numpy()
     points = np.concatenate([(points[:, :2] + 0.5) * size, points[:, 2:]], 1)
-    given = {
+    optional = {
         name: matrix_to_axis_angle(sample[name][row]).numpy().reshape(-1) if sample[f"has_{name}"][row] else None  # type: ignore[literal-required]
         for name in ("global_orient", "body_pose")
     }
@@ -80,6 +80,6 @@ def _photo(sample: Sample, row: int, name: str) -> ImageRecord:
         K=K,
         gender=GENDERS[gender],
         true_3d=bool(is_true_3d(sample)[row]),
-        **given,
+        **optional,
     )
     return ImageRecord(name, image, (person,))

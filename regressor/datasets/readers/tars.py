@@ -81,13 +81,13 @@ class TarPart:
         except UserError as error:
             yield SkippedItem(where, str(error))
             return
-        found = []
-        for number, one in enumerate(people):
+        people_read = []
+        for number, person_json in enumerate(people):
             try:
-                found.append(self.person(one, f"{where}, person {number}"))
+                people_read.append(self.person(person_json, f"{where}, person {number}"))
             except UserError as error:
                 yield SkippedItem(f"{where}, person {number}", str(error))
-        yield ImageRecord(where, picture, tuple(found), turned=bool(self.turned) and self.turned in key)
+        yield ImageRecord(where, picture, tuple(people_read), turned=bool(self.turned) and self.turned in key)
 
 
 def tar_parts(sources: list[Path], split: str, person: PersonOf, turned: str = "") -> list[TarPart]:

@@ -101,8 +101,8 @@ def _track(content: dict[str, Any], number: int, cameras: np.ndarray, where: str
     # What an invalid camera holds need not be a rotation.
     turn, shift = np.where(valid[:, None, None], cameras[:, :3, :3], np.eye(3)), cameras[:, :3, 3]
     # Bodies turn about their pelvis at rest, which the file gives: where the pelvis is, less the translation.
-    rest = joints[:, 0] - trans
-    seen = np.einsum("nij,nkj->nki", turn, joints) + shift[:, None]
+    offset = joints[:, 0] - trans
+    in_camera = np.einsum("nij,nkj->nki", turn, joints) + shift[:, None]
     betas, genders = of("betas", None), field(content, "genders", where)
     if not isinstance(genders, list | tuple | np.ndarray) or number >= len(genders):
         raise fail(f"{where} has no gender", got=shown(genders))
@@ -112,8 +112,8 @@ def _track(content: dict[str, Any], number: int, cameras: np.ndarray, where: str
         "global_orient": turned_rotations(turn, poses[:, :3]),
         "body_pose": poses[:, 3:],
         "betas": betas[:10],
-        "translation": seen[:, 0] - rest,
-        "joints": seen,
+        "translation": in_camera[:, 0] - offset,
+        "joints": in_camera,
         "points": points,
         "valid": valid,
         "gender": gender_of(genders[number], where),

@@ -172,9 +172,9 @@ class Painter:
         ray = torch.cat([(centre - K[:, :2, 2]) / focal[:, None], torch.ones(count, 1)], 1)
         rest_pelvis = self.body.joints(torch.eye(3).expand(21, 3, 3), betas=betas)[:, 0]
         translation = ray * depth[:, None] - rest_pelvis
-        posed = {"root": orient, "betas": betas, "translation": translation}
-        points = self.body.keypoints(body_pose, **posed)
-        outline = torch.cat([points, self.body.vertices(body_pose, subset=self.body.subset(128), **posed)], 1)
+        placement = {"root": orient, "betas": betas, "translation": translation}
+        points = self.body.keypoints(body_pose, **placement)
+        outline = torch.cat([points, self.body.vertices(body_pose, subset=self.body.subset(128), **placement)], 1)
         pixels = project(outline, K)
         box = square_box(torch.cat([pixels.amin(1), pixels.amax(1)], 1), margin=1.2)
         side = box[:, 2:3] - box[:, :1]
@@ -212,8 +212,8 @@ class Painter:
         draws: list[np.random.Generator],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Shaded colour (B,S,S,3), premultiplied, and coverage (B,S,S,1), in [0, 1]."""
-        posed = {"root": scene["global_orient"], "betas": scene["betas"], "translation": scene["translation"]}
-        parts = {name: mesh.vertices(scene["body_pose"], **posed) for name, mesh in self.meshes.items()}
+        placement = {"root": scene["global_orient"], "betas": scene["betas"], "translation": scene["translation"]}
+        parts = {name: mesh.vertices(scene["body_pose"], **placement) for name, mesh in self.meshes.items()}
         vertices = torch.cat(list(parts.values()), 1)
         offsets = np.cumsum([0, *(part.shape[1] for part in parts.values())])
         faces = torch.cat([mesh.faces + int(start) for mesh, start in zip(self.meshes.values(), offsets, strict=False)])

@@ -114,9 +114,9 @@ def test_bf16_runs_the_networks_alone(store, tmp_path, open_body):
     model = build_tokenizer(VQ.network, VQ.quantizer)
     batch = draw_batch(torch.from_numpy(store.poses("train")), Mixture.of(store, ""), VQ, 0)
     with torch.autocast("cpu", torch.bfloat16):
-        model(batch.seen, None, batch.generator)
+        model(batch.inputs, None, batch.generator)
         model.eval()
-        output = model(batch.seen)
+        output = model(batch.inputs)
     flat = output.latents.detach().float().flatten(0, 1)
     assert output.latents.dtype == torch.bfloat16 and output.rotations.dtype == torch.float32
     assert torch.equal(torch.cdist(flat, model.quantizer.codebook).argmin(1), output.ids.flatten())
@@ -200,7 +200,7 @@ def test_shares_make_up_the_whole_batch(store):
     config = replace(SMALL, augment=AugmentConfig(mask=0.5, noise_deg=5))
     poses, mixture = torch.from_numpy(store.poses("train")), Mixture.of(store, "")
     whole, again = draw_batch(poses, mixture, config, 3), draw_batch(poses, mixture, config, 3)
-    parts = [again.share(number, 4) for number in range(4)]
+    parts = [again.part(number, 4) for number in range(4)]
     for name in ("poses", "target", "seen", "visible", "moved"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
     assert not torch.equal(draw_batch(poses, mixture, config, 4).poses, whole.poses)

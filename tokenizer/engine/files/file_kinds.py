@@ -78,8 +78,8 @@ def _hdf5(path: Path) -> str:
     import h5py
 
     with h5py.File(path, "r") as file:
-        found = file.attrs.get("format")
-    return _OURS.get(str(found), "an HDF5 file of another program")
+        file_format = file.attrs.get("format")
+    return _OURS.get(str(file_format), "an HDF5 file of another program")
 
 
 def _archive(path: Path) -> str:

@@ -50,7 +50,7 @@ def plain_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     Raises ``UserError`` for links, for storage outside the file, for compressed data and for more data than the file
     has bytes: a few kilobytes can claim gigabytes, which are then found nowhere.
     """
-    found: dict[str, h5py.Dataset] = {}
+    datasets: dict[str, h5py.Dataset] = {}
     groups: list[tuple[str, h5py.Group]] = [("", file)]
     for prefix, group in groups:
         for name in group:
@@ -73,9 +73,9 @@ def plain_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
                     next_step="Do not use this file",
                 )
             else:
-                found[f"{prefix}{name}"] = item
-    _check_sizes(file, found)
-    return found
+                datasets[f"{prefix}{name}"] = item
+    _check_sizes(file, datasets)
+    return datasets
 
 
 def _check_sizes(file: h5py.File, datasets: dict[str, h5py.Dataset]) -> None:

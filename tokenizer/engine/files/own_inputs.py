@@ -12,8 +12,10 @@ def refuse_own_inputs(out: str | Path | None, *inputs: str | Path | None) -> Non
     if out is None:
         return
     out = Path(out)
-    for one in inputs:
-        if one is not None and (out.resolve() == Path(one).resolve() or (out.exists() and _same(out, Path(one)))):
+    for source in inputs:
+        if source is not None and (
+            out.resolve() == Path(source).resolve() or (out.exists() and _same(out, Path(source)))
+        ):
             got = "an output that is also an input"
             raise fail(f"{out} would be written over", got=got, next_step="Name another file with --out")
 

@@ -80,8 +80,8 @@ class Array(Unfinished):
                 raise ValueError("an array without content")
             finished: np.ndarray = finisher.value(self.values)
             return finished
-        found = [finisher.value(item, depth) for item in self.items]
-        values = np.fromiter(found, dtype=object, count=len(found)).reshape(self.shape)
+        values_of_items = [finisher.value(item, depth) for item in self.items]
+        values = np.fromiter(values_of_items, dtype=object, count=len(values_of_items)).reshape(self.shape)
         values.flags.writeable = False
         return values
 
@@ -213,8 +213,8 @@ def as_array(value: Any) -> np.ndarray:
 def _leaves(value: Any) -> tuple[int, int]:
     """How many values nested lists hold, and the length of the longest text among them: numpy gives all its size."""
     if isinstance(value, (list, tuple)):
-        found = [_leaves(item) for item in value]
-        return sum(count for count, _ in found), max((length for _, length in found), default=0)
+        counts = [_leaves(item) for item in value]
+        return sum(count for count, _ in counts), max((length for _, length in counts), default=0)
     if isinstance(value, np.ndarray):
         return value.size, value.dtype.itemsize if value.dtype.kind in "SU" else 0
     return 1, len(value) if isinstance(value, (str, bytes)) else 0

@@ -147,8 +147,8 @@ class _Audit:
         """Check a tensor that lies in ``storage``; the storage stands for it."""
         if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
             raise ValueError("a tensor without numbers")
-        whole = (offset, *size, *stride)
-        plain = all(type(one) is int and 0 <= one <= _MOST_SIZE for one in whole)
+        numbers = (offset, *size, *stride)
+        plain = all(type(number) is int and 0 <= number <= _MOST_SIZE for number in numbers)
         if len(size) != len(stride) or len(size) > 64 or not plain:
             raise ValueError("a tensor of another shape")
         count = math.prod(size)

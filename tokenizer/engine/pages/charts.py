@@ -72,16 +72,16 @@ def rank_chart(shares: Sequence[float], *, x_label: str, y_label: str) -> str:
 
 def scatter_chart(points: Sequence[tuple[str, float, float]], *, x_label: str, y_label: str) -> str:
     """Named points (name, x, y) on logarithmic axes; those that are not finite and positive are left out."""
-    kept = [(name, math.log10(x), math.log10(y)) for name, x, y in points if 0 < x < math.inf and 0 < y < math.inf]
-    if not kept:
+    drawable = [(name, math.log10(x), math.log10(y)) for name, x, y in points if 0 < x < math.inf and 0 < y < math.inf]
+    if not drawable:
         return ""
-    xs, ys = [x for _, x, _ in kept], [y for _, _, y in kept]
+    xs, ys = [x for _, x, _ in drawable], [y for _, _, y in drawable]
     frame = Frame(min(xs) - 0.05, max(xs) + 0.25, min(ys) - 0.05, max(ys) + 0.05)
     across, up = _log_ticks(frame.x0, frame.x1), _log_ticks(frame.y0, frame.y1)
     marks = "".join(
         f'<circle class="dot truth" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="4"/>'
         f'<text class="value" x="{frame.x(x) + 7:.1f}" y="{frame.y(y) + 4:.1f}">{escape(name)}</text>'
-        for name, x, y in kept
+        for name, x, y in drawable
     )
     return _svg(f"{y_label} against {x_label}", frame.grid(across, up, x_label, y_label) + marks)
 
@@ -113,10 +113,10 @@ def heat_map(
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             share = min(max(value / (scale[j] or 1.0), 0.0), 1.0)
-            x, told = left + j * width, f"{rows[i]}, {columns[j]}: {short(value)} {unit}"
+            x, tooltip = left + j * width, f"{rows[i]}, {columns[j]}: {short(value)} {unit}"
             parts.append(
                 f'<rect class="cell" x="{x:.1f}" y="{i * height}" width="{filled:.1f}" height="{height - 1}" '
-                f'fill-opacity="{share:.2f}"><title>{escape(told)}</title></rect>'
+                f'fill-opacity="{share:.2f}"><title>{escape(tooltip)}</title></rect>'
             )
             if width > 38 and height > 20:
                 parts.append(

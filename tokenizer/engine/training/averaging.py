@@ -28,5 +28,5 @@ class WeightAverage(Generic[M]):
         average: list[torch.Tensor] = list(self.module.parameters())
         current: list[torch.Tensor] = [parameter.detach() for parameter in module.parameters()]
         torch._foreach_lerp_(average, current, 1 - decay)
-        for ours, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
-            ours.copy_(theirs)
+        for averaged, live in zip(self.module.buffers(), module.buffers(), strict=True):
+            averaged.copy_(live)

@@ -88,16 +88,16 @@ class StepBudget:
         self._plan = plan
         self.step = 0 if state is None else int(state["step"])
         """How many steps are done."""
-        kept = (state or {}).get("schedule") or _of_older_checkpoint(plan, self.step, state)
-        self._since, self._base, self._planned = kept["since"], kept["base"], kept["planned"]
-        self._next, self._pace = kept["next"], kept["pace"]
+        saved = (state or {}).get("schedule") or _of_older_checkpoint(plan, self.step, state)
+        self._since, self._base, self._planned = saved["since"], saved["base"], saved["planned"]
+        self._next, self._pace = saved["next"], saved["pace"]
         self.steps_left = self._planned - (self.step - self._since)
         """How many steps are left, as decided so far."""
         self._before = self.progress
         self._file = folder / DECISIONS
         self._first = rank() == 0 and plan.budget_s > 0
         self._recorded = run_on_all_ranks(lambda: _read(self._file) if self._first else {})
-        self._watch = _Watch(kept["seconds"], dict(kept["costs"]))
+        self._watch = _Watch(saved["seconds"], dict(saved["costs"]))
 
     @property
     def progress(self) -> float:
@@ -189,11 +189,11 @@ class StepBudget:
         elif pace is None:
             left, interval = most, 1
         else:
-            ahead = sum(
+            still_to_spend = sum(
                 cost * (math.ceil((1 - self.progress) / self._plan.share(event)) - 1)
                 for event, cost in self._watch.costs.items()
             )
-            left = min(most, int((rest - min(ahead, rest / 2)) / pace))
+            left = min(most, int((rest - min(still_to_spend, rest / 2)) / pace))
             interval = max(1, int(min(_INTERVAL * budget, _INTERVAL_OF_REST * rest) / pace))
         return Decision(self.step, left, self.step + interval, seconds, pace)
 
@@ -251,11 +251,11 @@ def _read(path: Path) -> dict[int, Decision]:
     """The decisions in ``path`` by their step; one that was cut off while written, which no step has used, is dropped
     from the file. Raises ``UserError`` for other contents."""
     text = path.read_bytes() if path.exists() else b""
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        write_bytes_atomically(path, whole)
+    complete = text[: text.rfind(b"\n") + 1]
+    if complete != text:
+        write_bytes_atomically(path, complete)
     decisions: dict[int, Decision] = {}
-    for number, line in enumerate(whole.splitlines(), 1):
+    for number, line in enumerate(complete.splitlines(), 1):
         try:
             decision = Decision(**json.loads(line))
             possible = _is_possible(decision)
@@ -273,11 +273,11 @@ def _read(path: Path) -> dict[int, Decision]:
     return decisions
 
 
-def _is_possible(one: Decision) -> bool:
+def _is_possible(decision: Decision) -> bool:
     """Whether a training can have decided that; numbers of another type are none."""
-    times = (one.seconds, one.pace or 0.0)
-    if not all(type(value) is int for value in (one.step, one.left, one.next)):
+    times = (decision.seconds, decision.pace or 0.0)
+    if not all(type(value) is int for value in (decision.step, decision.left, decision.next)):
         return False
     if not all(type(value) in (int, float) and 0 <= value < math.inf for value in times):
         return False
-    return one.step >= 1 and one.left >= 0 and (one.next > one.step or not one.left)
+    return decision.step >= 1 and decision.left >= 0 and (decision.next > decision.step or not decision.left)
