@@ -48,7 +48,7 @@ poses: $(READY)  ## Body poses to learn from: drawn from the embedded source, or
 tokenizer: $(READY)  ## Stage 1: the vocabulary of poses, in one file
 crops: $(READY)  ## Synthetic images of people in those poses
 regressor: $(READY)  ## Stage 2: from an image to tokens and a body
-evaluate: $(READY)  ## Errors of both stages beside their baselines
+evaluate: $(READY)  ## Errors of both stages and of their baselines
 report: $(READY)  ## One page with everything that was made, and PHOTO
 $(STAGES):
 	@$(CHAIN) --until $@
@@ -56,7 +56,7 @@ $(STAGES):
 drift: tokenizer  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
 	@$(BIN)/pose-pipeline drift --runs "$$DEMO_RUNS"
 
-bench: $(READY)  ## What is asked of this project beside what is measured; fails where it is not met (MOCAP: on real motion)
+bench: $(READY)  ## Compare measured figures with their goals; fail where one is not met (MOCAP: on real motion)
 	@$(BIN)/pose-pipeline bench --runs "$$DEMO_RUNS" --mocap "$$DEMO_MOCAP"
 
 bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in one table (MOCAP; MINUTES of each, SEEDS)

@@ -99,7 +99,7 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
 @click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUNS/report.html).")
 @reports_user_errors
 def report(runs: Path, prediction: Path | None, out: Path | None) -> None:
-    """Write one page about what lies in the folder RUNS; parts that are missing say so."""
+    """Write one page about the results in the folder RUNS; missing parts are named."""
     from .report import write_report
 
     click.echo(f"Wrote {write_report(runs, out or runs / 'report.html', prediction)}")
@@ -124,7 +124,7 @@ def picture(crops: Path, out: Path, number: int) -> None:
 @click.option("--out", required=True, type=OUTPUT_FILE, help="PNG to write.")
 @reports_user_errors
 def draw_overview(runs: Path, numbers: tuple[int, ...], out: Path) -> None:
-    """Draw test images, the tokens read from them and the bodies these stand for, from the chain in RUNS."""
+    """Draw test images, the predicted tokens and their bodies, from the chain in RUNS."""
     from regressor.export.mesh import write_image
 
     from .overview import overview

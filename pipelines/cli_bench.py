@@ -111,7 +111,7 @@ def bench_tokenizer(
 def bench_vit_command(
     preset_name: str, batches: tuple[int, ...], repeats: int, threads: int, json_file: Path | None
 ) -> None:
-    """Time a ViT regressor's forward pass on this CPU, in fp32 and bf16, beside plain PyTorch; weights are drawn."""
+    """Time a ViT regressor's forward pass on this CPU, in fp32 and bf16, and plain PyTorch's; weights are random."""
     import json
 
     import torch
@@ -141,7 +141,7 @@ def bench_vit_command(
 def bench_crops_command(image: Path | None, count: int, repeats: int, size: int, json_file: Path | None) -> None:
     """Time crops from JPEG bytes, decoded, cut and augmented, on one core and in two processes.
 
-    Beside them, from the same images: decoding alone, the steps of the published loader, whole images warped, and
+    For comparison, from the same images: decoding alone, the steps of the published loader, whole images warped, and
     crops from shards as training reads them.
     """
     import json
@@ -206,7 +206,7 @@ def bench_step_command(
 @click.option("--images", default=8, type=click.IntRange(min=1), help="Photographs to predict.")
 @reports_user_errors
 def bench_predict_command(images: int) -> None:
-    """Time what `pose-regressor predict` does with a photograph: network, mesh, picture; beside the exact renderer."""
+    """Time what `pose-regressor predict` does with a photograph: network, mesh, picture; and the exact renderer."""
     from .benchmarks.bench_predict import bench_predict, to_text
 
     click.echo(to_text(bench_predict(images)))

@@ -111,7 +111,7 @@ def is_current(stage: Stage, runs: Path) -> bool:
 def run_stage(stage: Stage, runs: Path, say: Say) -> None:
     """Run the stage's commands in this process and note them down in the history of ``runs``.
 
-    A command that fails says why and raises ``SystemExit``, which leaves the stage to be made again.
+    A command that fails prints the reason and raises ``SystemExit``; the stage is then made again.
     """
     runs.mkdir(parents=True, exist_ok=True)
     say(f"\n== {stage.name}: {stage.purpose} → {stage.makes}")
@@ -175,7 +175,7 @@ def _alone(runs: Path, say: Say) -> Iterator[None]:
 
 
 def _prepare_run(stage: Stage, run: Path, runs: Path, say: Say) -> bool:
-    """Whether ``run`` was begun by the same commands on the same data, so that it can go on.
+    """Return whether ``run`` was started by the same commands on the same data, so that it can be resumed.
 
     A run of other commands or data makes room: it is kept as ``<run>.previous``, in place of an earlier one.
     """

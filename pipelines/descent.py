@@ -78,7 +78,7 @@ def descend(
     """Follow the gradient of the squared 2D error, from the true pose and orientation, for ``steps`` steps.
 
     ``pose``: rotations move freely as 6D, or as the probabilities of tokens (from where the true ids put them). Shape
-    stays true; each body stands where ``camera`` sees it best at every step. ``tals`` scales the squares. Plain
+    stays true; each body is placed where ``camera`` fits it best at every step. ``tals`` scales the squares. Plain
     gradient descent with momentum, as Adam would cancel a small weight that all errors share. ``rate`` is the pose's;
     that of the orientation, which is free in both spaces, is always the same.
     """
@@ -136,7 +136,7 @@ def best_rate(
 
 
 def _start(pose: Tensor, space: PoseSpace, tokenizer: FrozenTokenizer) -> tuple[list[Tensor], Callable[[], Tensor]]:
-    """What moves, and the rotations (N,21,3,3) that it stands for."""
+    """Return the optimized parameters, and the rotations (N,21,3,3) that they encode."""
     if space == "free 6D":
         rot6d = matrix_to_rot6d(pose).clone().requires_grad_()
         return [rot6d], lambda: rot6d_to_matrix(rot6d)

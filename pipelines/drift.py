@@ -81,7 +81,7 @@ class Drift:
         return [*HEAD, f"MPJPE / PA at {self.level_px:.2f} px"]
 
     def findings(self) -> list[str]:
-        """What the figures say, in three sentences: how far 2D leads away, what tokens and what TALS change of that."""
+        """Return the results in three sentences: the drift of 2D alone, the effect of tokens, the effect of TALS."""
         kinds = self.kinds()
         free, tokens = kinds[0], kinds[1 + len(WEIGHTS)]
         lowest = max(min(curve.error_2d_px) for curve in (*free, *tokens))
@@ -111,7 +111,7 @@ class Drift:
         return (
             f"{self.samples} exact bodies (for tokens: their reconstruction) a seed, seeds {self.seeds[0]} to "
             f"{self.seeds[-1]}, ± standard deviation over them; {self.steps} steps on 2D alone through the camera "
-            f"`{self.camera}`, which stands where each body fits best. Gradient descent with momentum 0.9; step sizes "
+            f"`{self.camera}`, placed where each body fits best. Gradient descent with momentum 0.9; step sizes "
             f"({rates}) are those that bring plain 2D lowest on {_TRIED} other bodies; the orientation is free in both "
             f"spaces, with the same step. TALS thresholds: {self.thresholds}. MPJPE over 24 joints, pelvis on pelvis."
         )

@@ -1,6 +1,6 @@
 """What was done in a folder, in ``history.jsonl``: a record an attempt at a stage, interrupted ones included.
 
-While a stage is at work ``attempt.json`` says so, second by second: what is left there after a kill is taken for an
+While a stage is at work ``attempt.json`` is updated every second: what is left there after a kill is taken for an
 interrupted attempt by whoever reads next, so that no time is lost.
 """
 

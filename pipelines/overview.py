@@ -1,4 +1,4 @@
-"""The picture at the top of the README: image, the tokens read from it, the body they stand for."""
+"""The picture at the top of the README: image, predicted tokens, and the body they decode to."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def overview(store: CropDataset, regressor: Regressor, body: Body, numbers: list
 
 
 def token_table(ids: list[int], num_codes: int) -> np.ndarray:
-    """Ids in a table of five columns → (320,W,3) uint8 RGB; the hue tells the code."""
+    """Ids in a table of five columns → (320,W,3) uint8 RGB; the hue encodes the id."""
     lines = -(-len(ids) // _COLUMNS)
     height, width = _EDGE // lines, 64
     table = np.full((_EDGE, width * _COLUMNS, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""``report.html``: everything a chain made, on one page. A part that is not there says so in its place."""
+"""``report.html``: everything a chain made, on one page. A missing part is named in its place."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
         f"{part(lambda: _headline(chain))}</header>",
         section(
             "Poses before and after tokens",
-            f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same after being written in tokens and "
+            f"{TRUTH_KEY}a pose the tokenizer has not seen; next to it the same after encoding to tokens and "
             f"read back, {RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From an "
             "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, the joint that is "
             "farthest off.",
@@ -131,7 +131,7 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
         ),
         section(
             "Errors",
-            "On all test images, which the regressor has not seen, beside answers that look at no image.",
+            "On all test images, which the regressor has not seen, compared with predictions that ignore the image.",
             part(lambda: _errors(chain)),
         ),
         section(

@@ -176,7 +176,7 @@ def stages(settings: Settings) -> list[Stage]:
         ),
         Stage(
             "evaluate",
-            "errors of both stages beside baselines",
+            "errors of both stages and of baselines",
             evaluation,
             (poses, tokenizer, crops, regressor),
             (

@@ -385,7 +385,7 @@ PRESETS: dict[str, RegressorConfig] = {
     "vit-h": _paper("vit-h", 1280, 32, 16, 0.55),
 }
 """``small``: a narrow ResNet at 128 px, which a CPU trains in minutes; ``small-6d``: the same with the continuous 6D
-pose head instead of tokens, the baseline beside it. ``vit-h``: TokenHMR's network at 256 px, 675 million weights;
+pose head instead of tokens, its baseline. ``vit-h``: TokenHMR's network at 256 px, 675 million weights;
 ``vit-l``, ``vit-b``, ``vit-s``: the same around smaller transformers, in ViTPose's sizes."""
 
 

@@ -34,7 +34,7 @@ _MAX_BYTES = 4 << 30
 
 @dataclass
 class Artifact:
-    """What a file held: the built tokenizer, its configuration, provenance, digest (sha256, hex) and size in bytes."""
+    """The content of a file: built tokenizer, configuration, provenance, digest (sha256, hex) and size in bytes."""
 
     tokenizer: PoseTokenizer
     config: TokenizerConfig

@@ -1,1 +1,1 @@
-"""Benchmarks: each figure of the README beside its command."""
+"""Benchmarks: each figure of the README with its command."""

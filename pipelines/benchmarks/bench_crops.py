@@ -1,6 +1,6 @@
 """How fast crops come out of JPEG files: decoded, cut, mirrored, rolled, zoomed, shifted and coloured.
 
-Beside it, in turns, other ways to the same crop: see ``crop_ways``. All have the same images, boxes and draws.
+Compared with other ways to the same crop, round by round: ``crop_ways``. All have the same images, boxes and draws.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAMES = {
     "here_shards": "here, from shards",
 }
 _NOTE = (
-    "A core: images a second of one process's processor time. Two processes: both together, by the clock, beside "
+    "A core: images a second of one process's processor time. Two processes: both together, by the clock, with "
     "whatever else the machine does. The published loader's steps (from a description, not its code) end in normalised "
     "floats; elsewhere that is left to the network unless said. Preparing shards, once, is not timed.\n"
     "Recorded from the published loader on 2 shared cores of another machine, from other images, not measured here: "

@@ -1,4 +1,4 @@
-"""What a vocabulary is worth: candidates trained for the same time on the same poses, beside classical codes."""
+"""Compare vocabularies trained for the same time on the same poses, and classical codes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ CANDIDATES: dict[str, Candidate] = {
     )
 }
 """``one layer of FSQ``: 32 tokens of levels 8·8·8·4; ``autoencoder``: the networks of ``compact`` with about twenty
-bits a number, which is to say no vocabulary; ``paper``: the network, codes and losses of TokenHMR."""
+bits per number (no vocabulary); ``paper``: the network, codes and losses of TokenHMR."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ def bench_tokenizers(
     store_path: Path, out: Path, names: list[str], minutes: float, seeds: int, say: Say, *, limit: int = 20_000
 ) -> list[Row]:
     """Train each of ``names`` ``seeds`` times for ``minutes`` on the train split, judge on every eighth pose of the val
-    split, beside k-means and PCA; write ``out``/bench_tokenizer.json after every row.
+    split, with k-means and PCA; write ``out``/bench_tokenizer.json after every row.
 
     ``limit``: at most so many train poses for k-means. Raises ``UserError`` for a name that is not there.
     """

@@ -1,4 +1,4 @@
-"""How fast, how large and how exact ViT-H is on this machine's CPU, beside a plain implementation of the same network.
+"""Speed, memory and precision of ViT-H on this CPU, compared with a plain implementation of the same network.
 
 The weights are drawn from a seed: what a forward pass costs does not depend on them.
 """
@@ -205,7 +205,7 @@ def _rotations(prediction: Prediction) -> Tensor:
 
 
 def peak_memory_gib() -> float:
-    """The most memory this process ever held, in GiB; no number where the system does not tell (Windows)."""
+    """Return the peak memory of this process, in GiB; NaN where the system does not report it (Windows)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:

@@ -113,7 +113,7 @@ def coloured(crop: np.ndarray, gain: tuple[float, float, float]) -> np.ndarray:
 
 
 def seconds_of(way: str, tasks: list[Task], size: int) -> float:
-    """Seconds of the processor: other jobs beside this one then hardly count."""
+    """Return seconds of processor time, on which other jobs have little effect."""
     began = time.process_time()
     for task in tasks:
         WAYS[way](task, size)

@@ -1,4 +1,4 @@
-"""What a benchmark measured, beside what was asked of it, and the verdict."""
+"""Measured figures of a benchmark, their goals, and the verdict."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Goal:
 class Figure:
     """One line of the table: ``form`` writes the measured number with its unit, such as ``{:.2f} mm``.
 
-    ``measured`` is None where the system does not tell; ``goal`` is None where nothing is asked; ``commands`` give the
-    figure.
+    ``measured`` is None where the system does not report it; ``goal`` is None where nothing is asked; ``commands`` give
+    the figure.
     """
 
     what: str

@@ -64,7 +64,7 @@ def load_regressor(
     """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
 
     ``precision`` is ``fp32``, ``bf16``, ``fp16``, or ``auto``, whatever the one of training; in bf16 and fp16 a ViT is
-    held in half the memory, for use and not for training. The weights are in memory once, as they were read.
+    stored in half the memory, for inference and not for training. The weights are in memory once, as they were read.
 
     Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
     configuration (each named), or another artifact than the one it was trained with.

@@ -86,7 +86,7 @@ for command in (prepare, finetune, evaluate, compare, calibrate, import_referenc
 @click.option("--size", default=128, type=click.IntRange(min=16), help="Pixels of a crop.")
 @click.option("--seed", default=0, help="The same seed makes the same images.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that render (default: one a core).")
-@click.option("--sheet", type=OUTPUT_FILE, help="Contact sheet to write (default: beside --out).")
+@click.option("--sheet", type=OUTPUT_FILE, help="Contact sheet to write (default: next to --out).")
 @reports_user_errors
 def synthesize(
     poses: Path,

@@ -20,7 +20,7 @@ _SHOWN = 20
 @click.option(
     "--images",
     type=InputPath("folder of images"),
-    help="Folder that image names are relative to (default: beside SRC).",
+    help="Folder that image names are relative to (default: the folder of SRC).",
 )
 @click.option(
     "--split",

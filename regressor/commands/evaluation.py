@@ -76,7 +76,7 @@ def evaluate(
 ) -> None:
     """Measure the exported REGRESSOR on a split of CROPS: errors in mm with 95 % intervals, by named rules.
 
-    By the rules for synthetic people, beside baselines that see no image; by those of 3DPW and EMDB, beside what is
+    By the rules for synthetic people, with baselines that see no image; by those of 3DPW and EMDB, with what is
     published, marked as such. Of data without bodies (COCO), and with --protocol 2d, the errors of 2D keypoints alone.
 
     \b

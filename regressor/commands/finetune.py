@@ -53,7 +53,9 @@ class _Bars:
 @click.command()
 @click.argument("annotations", nargs=-1, required=True, type=InputPath("annotations"))
 @click.option(
-    "--images", type=InputPath("folder of photographs"), help="Folder of the photographs, if not beside ANNOTATIONS."
+    "--images",
+    type=InputPath("folder of photographs"),
+    help="Folder of the photographs, if not the folder of ANNOTATIONS.",
 )
 @click.option(
     "--regressor",
@@ -167,10 +169,12 @@ def finetune(
     else:
         click.echo(
             f"Their bodies changed by {result.moved['mpjpe_mm']:.0f} mm ({result.moved['pa_mpjpe_mm']:.0f} mm "
-            "aligned). There is no 3D truth here to say whether for the better."
+            "aligned). There is no 3D truth here to show whether they improved."
         )
     if result.val < 10:
-        click.echo(f"Note: {result.val} held-out people say little; give more photographs, or a larger --val-share.")
+        click.echo(
+            f"Note: {result.val} held-out people give no reliable figure; add photographs, or raise --val-share."
+        )
     if not result.better:
         click.echo(
             f"Note: the held-out error ({result.judged}) did not fall. Keep {regressor_file}, or try more "

@@ -30,7 +30,7 @@ from tokenizer.engine.errors import reports_user_errors
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A size the file does not tell, e.g. backbone.heads=12.",
+    help="A size that the file does not contain, e.g. backbone.heads=12.",
 )
 @reports_user_errors
 def import_reference(

@@ -39,7 +39,7 @@ class Person:
 class ImageRecord:
     """A picture with its people. ``image``: a file, the bytes of one, or pixels (H,W,3) uint8 RGB; ``name`` says in
     reports which it is; ``sequence`` the video it is of, if any; ``turned``: to be turned clockwise by 90° first, as
-    its annotation is; ``size``: width and height of the picture that was annotated, where the data set says them."""
+    its annotation is; ``size``: width and height of the picture that was annotated, where the data set gives them."""
 
     name: str
     image: Path | bytes | np.ndarray
@@ -115,9 +115,9 @@ class FitRules:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """``images``: folder that image names begin in (None: beside the annotation); ``split``: of what no folder says;
+    """``images``: folder that image names begin in (None: that of the annotation); ``split``: where no folder names it;
     ``people``: about how many to a shard; ``subset``: of EMDB; ``scale_unit``: of the boxes of an evaluation npz;
-    ``val_share``: of the split train that is held out as val, see ``prepare.held_out_below``; ``fits``: which people
+    ``val_share``: of the split train that becomes val, see ``prepare.held_out_below``; ``fits``: which people
     of 4D-Humans' training data count."""
 
     images: Path | None = None

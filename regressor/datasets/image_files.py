@@ -1,6 +1,6 @@
 """The one reader of image files, for every command: a photograph's pixels, or the true reason why not.
 
-1. The first bytes tell what the file is and how large its picture; what is no picture, or too large, is refused.
+1. The first bytes give kind and size of the picture; what is no picture, or too large, is refused.
 2. OpenCV decodes it, turned as EXIF says; HEIC and AVIF go through Pillow (extra ``people``).
 3. Report an incomplete file as such.
 """
@@ -59,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_header(path: str | Path) -> ImageHeader:
-    """What ``image_header`` says of a file of which only the beginning is read, where that suffices."""
+    """Return ``image_header`` of a file of which only the beginning is read, where that suffices."""
     path = _existing(path)
     with path.open("rb") as file:
         data = file.read(READ_FIRST)

@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say of it, without decoding a pixel: kind, size, orientation."""
+"""Kind, size and orientation of an image file from its first bytes, without decoding a pixel."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def exif_orientation(data: bytes) -> int:
 MOST_PIXELS = 200_000_000
 """Of a picture that is decoded: as many as the largest phone cameras take; 0.6 GB in memory."""
 READ_FIRST = 1 << 16
-"""Bytes that tell the kind of every file."""
+"""Bytes that identify the kind of every file."""
 _READABLE = "a photograph as JPEG, PNG, WebP, TIFF, GIF, BMP, HEIC or AVIF"
 _RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef")
 _VIDEO_BRANDS = (b"isom", b"iso", b"mp4", b"avc1", b"M4V", b"qt  ", b"3gp", b"3g2", b"MSNV", b"dash", b"f4v", b"mmp4")

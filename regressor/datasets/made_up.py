@@ -14,7 +14,7 @@ _UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
 def made_up_sample(count: int, size: int, seed: int = 0) -> Sample:
-    """``count`` crops of ``size`` px full of noise, and beside each, all confident, a person at rest 4 m away."""
+    """Return ``count`` crops of ``size`` px full of noise, each annotated with a person in the rest pose 4 m away."""
     generator = torch.Generator().manual_seed(seed)
     known = torch.ones(count, dtype=torch.bool)
     keypoints, seen = len(KEYPOINT_NAMES), torch.ones(count, len(KEYPOINT_NAMES), 1)

@@ -96,7 +96,7 @@ class Mixture:
     def attributes(self) -> dict[str, Any]:
         """Return how the crops were made: one store's own attributes, or those of several by name.
 
-        ``domain`` stands beside them where all of them have the same.
+        ``domain`` is added where all of them have the same.
         """
         by_name = {name: store.attributes for name, store in self.stores.items()}
         if len(by_name) == 1:
@@ -164,7 +164,7 @@ def open_auxiliary(texts: Sequence[str]) -> list[AuxiliaryData]:
 
 
 def mix_auxiliary(store: CropDataset, others: Sequence[AuxiliaryData]) -> Mixture:
-    """``store`` with ``others`` beside it in training; what is validated on is that of ``store`` alone.
+    """Return ``store`` mixed with ``others`` for training; validation uses ``store`` alone.
 
     Raises ``UserError`` for two data sets of one name.
     """

@@ -19,7 +19,7 @@ from ..geometry.camera import project_to_crop
 from ..sample import Sample, has_neutral_betas, is_true_3d
 
 _FEWEST_TO_FIT = 8
-"""3D keypoints that tell a shape; ten numbers of shape and three of place are asked of their coordinates."""
+"""3D keypoints needed to fit a shape; ten numbers of shape and three of place are asked of their coordinates."""
 _SPREAD_M = 0.005
 """How far a neutral body's keypoints may lie from another's, in metres, where its shape is ordinary (a spread of 1)."""
 _WORST_FIT_M = 0.05

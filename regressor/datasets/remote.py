@@ -29,7 +29,7 @@ _SCHEMES = ("http://", "https://", "file://")
 _TRIES_INDEX, _TRIES_SHARD = 3, 7
 """The pauses between them double: training waits out a minute without network."""
 _PASSING = (408, 429)
-"""Status codes that ask to try again, beside those from 500."""
+"""Status codes that are retried, in addition to those from 500."""
 _TIMEOUT_S = 60
 _MOST_INDEX, _MOST_SHARD = 64 << 20, 8 << 30
 """Bytes that are taken from a network at most."""
@@ -133,7 +133,7 @@ def default_cache(folder: Path | None, gigabytes: float) -> Cache:
     return Cache(folder or cache_folder() / "shards", int(gigabytes * 1e9))
 
 
-def beside(url: str, name: str) -> str:
+def join_url(url: str, name: str) -> str:
     """The URL of a file in the folder ``url``; a key behind a question mark stays."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))

@@ -22,7 +22,7 @@ from ..geometry.camera import prediction_box
 from ..sample import Sample, capped_confidences
 from .crop_store import checked_indices, count_of, sequence_names
 from .cropping import Framing, PictureOf, as_images, crop_stored
-from .remote import Cache, beside, fetch, is_plain_name, is_url, without_key
+from .remote import Cache, fetch, is_plain_name, is_url, join_url, without_key
 from .shard_file import COLUMNS, FORMAT, FORMAT_VERSION, LATER, REMEDY, content_digest
 
 INDEX = "shards.json"
@@ -176,7 +176,7 @@ class ShardStore:
     def _opening(self, shard: Shard) -> OpenShard:
         if self._cache is None:
             return OpenShard(Path(self.path) / shard.file, shard.digest, shard.count)
-        url, name = beside(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}"
+        url, name = join_url(str(self.path), shard.file), f"{shard.digest[:16]}-{shard.file}"
         wrong = UserError()
         for _ in range(2):  # what was damaged on its way, or in the cache, is fetched anew
             with self._cache.file(url, name) as path:
@@ -221,7 +221,7 @@ def open_shards(path: str | Path, cache: Cache | None = None) -> ShardStore:
     """
     note = ""
     if isinstance(path, str) and is_url(path):
-        index = beside(path, INDEX)
+        index = join_url(path, INDEX)
         (data, note), shown = fetch(index, cache), without_key(index)
         folder: Path | str = path
     else:

@@ -16,8 +16,8 @@ from ..sample import Sample, has_neutral_betas
 
 @dataclass(frozen=True)
 class Means:
-    """What a training split says before any image: joints (24,3) about the pelvis in camera axes; body_pose (23,3,3)
-    and orientation (3,3), chordal means; betas (10,)."""
+    """Statistics of a training split, without any image: joints (24,3) about the pelvis in camera axes; body_pose
+    (23,3,3) and orientation (3,3), chordal means; betas (10,)."""
 
     joints: Tensor
     body_pose: Tensor

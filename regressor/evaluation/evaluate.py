@@ -1,4 +1,4 @@
-"""Errors of a regressor on a split, beside baselines that look at no image. Every sample counts, none is dropped."""
+"""Errors of a regressor on a split, and of baselines that ignore the image. Every sample counts, none is dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies painted over pictures, and beside them from the side.
+"""Bodies painted over pictures, and next to them the view from the side.
 
 Faces are filled from the farthest to the nearest, each in one colour: for pictures to look at, of closed meshes of
 small triangles, some twenty times faster on a CPU than the exact ``tokenizer.body.render``, from which they differ by

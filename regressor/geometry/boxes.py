@@ -111,7 +111,7 @@ def _from_json(value: Any, path: Path) -> dict[str, list[Box]] | list[Box]:
 
 def _named_boxes(items: list[dict[str, Any]], path: Path) -> dict[str, list[Box]]:
     """One object a box, as detectors write them: the name of its image, and COCO's ``bbox`` (x, y, width, height), or
-    ``box`` with corners; AlphaPose's ``box``, beside ``keypoints``, is x, y, width, height, too."""
+    ``box`` with corners; AlphaPose's ``box``, together with ``keypoints``, is x, y, width, height, too."""
     named: dict[str, list[Box]] = {}
     for number, item in enumerate(items):
         where = f"{path}, item {number}"

@@ -172,7 +172,7 @@ def calibrate(
     """Derive thresholds from a split: the quantile of each keypoint's and joint's errors.
 
     Samples without 3D keypoints get those of their annotated ``body``, if it is given.
-    With ``camera``, 2D thresholds are those of bodies that stand where this camera sees them best. With ``baseline``
+    With ``camera``, 2D thresholds are those of bodies placed where this camera fits them best. With ``baseline``
     (and the ``body`` of the annotation) rotation thresholds come from its predictions, and so do, without ``camera``,
     those of 2D: from its predicted cameras. Pseudo labels are left out. Raises ``UserError`` where nothing is left to
     look at.

@@ -224,7 +224,7 @@ def regression_loss(
         "betas": betas_loss(prediction.betas, sample["betas"], weights["betas"], total=totals["betas"]),
     }
     if prediction.soft_argmax_keypoints is not None:
-        # Where the queries look is no body seen through a camera: TALS has nothing to say about it.
+        # Where the queries look is no body seen through a camera: TALS does not apply.
         terms["soft_argmax"] = keypoints_2d_loss(
             prediction.soft_argmax_keypoints, sample["keypoints_2d"], total=totals["soft_argmax"]
         )

@@ -30,7 +30,7 @@ class PointingAttention(nn.Module):
     """Cross-attention of learned queries to a feature map, each with one attention map of its own.
 
     The mean position under a query's attention is a differentiable keypoint (Sun et al., Integral Human Pose, 2018):
-    supervised by 2D keypoints, it tells the queries where to look within the first few hundred steps.
+    supervised by 2D keypoints, it shows the queries where to look within the first few hundred steps.
     """
 
     def __init__(self, queries: int, channels: int, dim: int) -> None:

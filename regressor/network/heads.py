@@ -53,7 +53,7 @@ class TokenHead(nn.Module):
 
     @torch.no_grad()
     def init_from_statistics(self, digits: list[Tensor]) -> None:
-        """Begin at what training poses say: the frequencies, or the mean place and spread, of digits (N,T) a factor."""
+        """Initialize from digits (N,T) of training poses, a tensor a level: frequencies, or mean place and spread."""
         parts = []
         for number, level in enumerate(self.levels):
             digit = digits[number]

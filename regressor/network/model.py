@@ -120,8 +120,8 @@ class RegressorNetwork(nn.Module):
 
     @torch.no_grad()
     def init_from_statistics(self, orientation: Tensor, body_pose: Tensor, betas: Tensor, camera: Tensor) -> None:
-        """Take means and ranges of N samples: orientation (N,3,3) as the network says it, pose (N,21,3,3), betas,
-        camera; one sample tells no range."""
+        """Take means and ranges of N samples: orientation (N,3,3) in the network's frame, pose (N,21,3,3), betas,
+        camera; one sample gives no range."""
         self.mean_orientation6d.copy_(matrix_to_rot6d(orientation).mean(0))
         self.mean_pose6d.copy_(matrix_to_rot6d(body_pose).mean(0))
         self.mean_betas.copy_(betas.mean(0))
@@ -140,7 +140,7 @@ class Regressor(nn.Module):
     a checkpoint holds ``network`` and the artifact's digest.
 
     ``precision`` is that of the network alone: rotations, token decoding and cameras stay float32. ``config`` and
-    ``provenance`` say how it came to be.
+    ``provenance`` record how it was made.
     """
 
     def __init__(

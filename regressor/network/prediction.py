@@ -1,4 +1,4 @@
-"""What a regressor says about a batch of crops: a dataclass whose meshes and cameras are computed on demand."""
+"""A regressor's prediction for a batch of crops: a dataclass whose meshes and cameras are computed on demand."""
 
 from __future__ import annotations
 

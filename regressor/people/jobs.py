@@ -71,7 +71,7 @@ def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | Non
         options = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
         raise fail(
             "It is not clear where the people are",
-            got=" and ".join(options) or "no option that tells it",
+            got=" and ".join(options) or "no option that gives it",
             next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
             f"or --whole where one person fills each image; or run `{COMMAND}` once, and people are found",
         )

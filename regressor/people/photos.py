@@ -43,8 +43,8 @@ _MOST_DRAWN = 100
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written beside a person's arrays: ``mesh``: its OBJ, and vertices in the npz; ``overlay``: a picture an
-    image."""
+    """Files written in addition to a person's arrays: ``mesh``: its OBJ, and vertices in the npz; ``overlay``: a
+    picture an image."""
 
     mesh: bool = True
     overlay: bool = True

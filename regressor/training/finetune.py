@@ -50,8 +50,8 @@ _LOOKED_AT = 64
 @dataclass(frozen=True)
 class Photographs:
     """What to learn from: ``sources`` of a ``data_format`` of ``pose-regressor prepare`` with ``images`` elsewhere, or
-    one folder that it prepared; ``val_share`` of the photographs is held out. ``also``: ``PATH=SHARE``, crops of other
-    data and their share of a training batch, against forgetting what the regressor could."""
+    one folder that it prepared; ``val_share`` of the photographs becomes the validation split. ``also``:
+    ``PATH=SHARE``, crops of other data and their share of a training batch, against forgetting."""
 
     sources: tuple[Path, ...]
     images: Path | None = None

@@ -27,7 +27,7 @@ from ..sample import Sample, has_neutral_betas, take, to_device
 def start_from_means(
     network: RegressorNetwork, tokenizer: FrozenTokenizer, crops: Sample, *, relative: bool = True
 ) -> None:
-    """Begin at what training crops say without a look at the image: mean rotations, shape, camera, token frequencies.
+    """Initialize from statistics of annotations, not images: mean rotations, shape, camera, token frequencies.
 
     Takes the samples of ``crops`` that know them; what nobody knows keeps its default. Orientations count
     ``relative`` to the ray through the middle of the crop, or as they are.

@@ -266,7 +266,9 @@ def export_reference(tokenizer: Path, out: Path) -> None:
 @click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUN/report.html).")
 @click.option("--poses", type=POSE_STORE, help="Pose store (default: the one it was trained on).")
 @click.option(
-    "--bench", type=InputPath("benchmark"), help="JSON of `make bench-tokenizer` (default: in or beside RUN)."
+    "--bench",
+    type=InputPath("benchmark"),
+    help="JSON of `make bench-tokenizer` (default: in RUN or its parent folder).",
 )
 @body_option
 @device_option

@@ -1,4 +1,4 @@
-"""What data-parallel training needs beside DDP itself; without ``torchrun`` every function is the identity."""
+"""What data-parallel training needs in addition to DDP; without ``torchrun`` every function is the identity."""
 
 from __future__ import annotations
 

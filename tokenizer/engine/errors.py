@@ -12,14 +12,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: says what, got, expected, and the next step, in one message.
+    """A mistake in the user's input: what, got, expected, and the next step, in one message.
 
     Command lines print the message alone and exit with code 2; Python callers catch it as an ordinary exception.
     """
 
 
 class CommonError(UserError):
-    """A mistake that all processes of a distributed run meet together; the command line of the first one tells it."""
+    """A mistake that all processes of a distributed run meet together; the first one reports it."""
 
 
 def fail(what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> UserError:

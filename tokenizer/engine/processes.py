@@ -27,7 +27,7 @@ def available_cores() -> int:
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """``function`` of each item, in order; at most a few results per worker are held in memory at once.
+    """``function`` of each item, in order; at most a few results per worker are in memory at once.
 
     ``function`` must be picklable. With one worker it runs in this process. Exceptions of ``function`` pass through.
     Raises ``UserError`` when a worker dies.

@@ -16,7 +16,7 @@ from ..mocap.store import PoseStore, open_store
 
 
 def describe(path: str | Path) -> str:
-    """Say what an exported tokenizer or a pose store holds. Raise ``UserError`` for any other file."""
+    """Describe the content of an exported tokenizer or a pose store. Raise ``UserError`` for any other file."""
     path = Path(path)
     if not path.exists():
         raise fail(f"No file at {path}", expected="an exported tokenizer or a pose store")

@@ -1,8 +1,8 @@
 """Reads ASF/AMC, Acclaim's skeleton and motion files, in which CMU's database (mocap.cs.cmu.edu) is published.
 
-The skeleton (.asf) is found beside the motion (.amc). A bone turns in a frame of its own, ``axis``: with C the rotation
-of that frame and R the angles of a frame of motion, its local rotation is C R C⁻¹. Angles act in the order in which
-they are listed, about fixed axes.
+The skeleton (.asf) is in the folder of the motion (.amc). A bone turns in a frame of its own, ``axis``: with C the
+rotation of that frame and R the angles of a frame of motion, its local rotation is C R C⁻¹. Angles act in the order in
+which they are listed, about fixed axes.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_amc(path: str | Path, joint_map: JointMap | None = None, *, fps: float 
 
 
 def _skeleton_file(path: Path) -> Path:
-    """The skeleton of a motion: of its own name, of its subject as in ``02_03.amc``, or the only one beside it."""
+    """The skeleton of a motion: of its own name, of its subject as in ``02_03.amc``, or the only one in its folder."""
     skeletons = sorted(skeleton for skeleton in path.parent.glob("*") if skeleton.suffix.lower() == ".asf")
     for stem in (path.stem, path.stem.split("_")[0]):
         same_name = [skeleton for skeleton in skeletons if skeleton.stem.lower() == stem.lower()]
@@ -101,7 +101,7 @@ def _skeleton_file(path: Path) -> Path:
             return same_name[0]
     if len(skeletons) == 1:
         return skeletons[0]
-    got = f"{len(skeletons)} .asf files beside it" if skeletons else "no .asf beside it"
+    got = f"{len(skeletons)} .asf files in its folder" if skeletons else "no .asf in its folder"
     expected = f"{path.stem.split('_')[0]}.asf or {path.stem}.asf in {path.parent}"
     raise fail(f"{path} needs its skeleton", got=got, expected=expected)
 

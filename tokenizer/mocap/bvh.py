@@ -35,7 +35,7 @@ class _Joint:
 
 
 def read_bvh(path: str | Path, joint_map: JointMap | None = None, *, metres_per_unit: float | None = None) -> Clip:
-    """Read one clip, y-up unless its people stand along z.
+    """Read one clip, y-up unless its people are upright along z.
 
     ``joint_map`` is found by the joints' names where it is not given, the unit of length by the length of the legs
     where ``metres_per_unit`` is not. Position channels of joints other than the root and the pelvis are not motion of

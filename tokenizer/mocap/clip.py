@@ -25,7 +25,7 @@ class Clip:
     or (n,k) where the frames are of several people.
 
     ``fps`` is the file's own frame rate, 0 for single poses that make no motion; ``up`` the axis that points up in the
-    world of ``root`` and ``translation``; ``notes``: what the file does not say and was assumed, in plain words.
+    world of ``root`` and ``translation``; ``notes``: assumptions about what the file lacks, in plain words.
     """
 
     pose_body: np.ndarray

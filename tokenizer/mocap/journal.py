@@ -1,4 +1,4 @@
-"""Finished parts of long work, kept in one file beside its output, so that a killed run resumes.
+"""Finished parts of long work, kept in one file next to its output, so that a killed run resumes.
 
 A record is a line, ``checksum payload-bytes JSON``, and then the payload. Records are only appended; what a kill or a
 power cut left half-written fails its checksum and is cut off when the file is opened again.

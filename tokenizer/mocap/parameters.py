@@ -2,7 +2,7 @@
 
 AMASS (Mahmood et al., ICCV 2019), BEDLAM, MoSh++ and MOYO, AIST++, smplx, and what estimators write: GVHMR, WHAM, ROMP,
 4D-Humans, TokenHMR, our own ``predict``. Rotations are axis-angle or matrices, all joints in one array or the root and
-the body apart. Only what is needed is read of a file; what it does not say and is assumed stands in the clip's notes.
+the body apart. Only what is needed is read of a file; assumptions are listed in the clip's notes.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _plain_name(leaf: str) -> str:
 
 
 def _view(where: str, leaf: str) -> Literal["world", "", "camera"]:
-    """The frame of reference that the names tell; ``global_orient`` and ``cam_t`` are names of their own."""
+    """Return the frame of reference that the names imply; ``global_orient`` and ``cam_t`` are names of their own."""
     own = _without_prefix(leaf)
     names = [*where.lower().split("/"), "" if own in _MEANS else own]
     if any(_WORLD.search(name) for name in names):
@@ -191,13 +191,13 @@ def _poses(path: Path, content: Content, person: _Person) -> tuple[np.ndarray, b
     values = _axis_angle(stored[None] if single else stored, names["body"], path)
     count = len(values)
     first = np.zeros((count, 1, 3)) if root is None else _root(path, names["root"], root, count)
-    if values.shape[1] in (22, 24):  # the root stands in front of the body, as 4D-Humans' and 3DPW's labels have it
+    if values.shape[1] in (22, 24):  # the root comes before the body, as 4D-Humans' and 3DPW's labels have it
         own, values = values[:, :1], values[:, 1:]
         if root is not None and not np.allclose(own, first, atol=1e-3, equal_nan=True):
             raise fail(
                 f"{path} has two roots",
                 got=f"{names['body']} {shape_in_joints(stored)} and {names['root']}",
-                expected="body_pose (N, 63 or 69) beside a root",
+                expected="body_pose (N, 63 or 69) with a root",
             )
         first = own
     if values.shape[1] not in (21, 23):

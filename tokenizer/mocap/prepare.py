@@ -28,7 +28,7 @@ Progress = Callable[[Literal["read", "write"], int, int], None]
 
 @dataclass
 class DatasetReport:
-    """One data set: clips, poses and seconds of motion kept per split; files that were broken, held no motion, or held
+    """One data set: clips, poses and seconds of motion kept per split; files that were broken, had no motion, or had
     the poses of an earlier file."""
 
     clips: Counter[str] = field(default_factory=Counter)

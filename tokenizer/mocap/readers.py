@@ -42,7 +42,7 @@ _SIGNATURES = {
 
 
 def holds_no_motion(path: Path) -> bool:
-    """Files that AMASS and MOYO ship beside the motion: body shape fits without poses."""
+    """Files that AMASS and MOYO ship with the motion: body shape fits without poses."""
     return bool(_NOT_MOTION.search(path.stem))
 
 

@@ -29,9 +29,9 @@ _VERSION = 2
 class PrepareOptions:
     """``fps``: frames a second to keep (never more than a file has); ``trim``: middle share of each clip to keep, but
     for the data sets that ``trim_of`` names by their canonical names; ``val_fraction``: share of clips that become val
-    where folders do not say; ``joint_map`` for BVH; ``licence`` to record; ``max_jumps``: share of frames that may leap
-    before a clip counts as broken (1: all); ``split``: what decides where folders do not, the names of the takes or the
-    data set, as in the paper."""
+    where folders do not name one; ``joint_map`` for BVH; ``licence`` to record; ``max_jumps``: share of frames that may
+    leap before a clip counts as broken (1: all); ``split``: what decides where folders do not: the names of takes or
+    the data set, as in the paper."""
 
     fps: float = 30.0
     trim: float = 1.0
@@ -104,7 +104,7 @@ def parse_trim(text: str) -> tuple[float, dict[str, float]]:
 
 
 def purpose(options: PrepareOptions, strict: bool) -> str:
-    """What results in a journal depend on, beside the files and what is kept of each, see ``key_and_size``."""
+    """Return what results in a journal depend on, in addition to the files, see ``key_and_size``."""
     parts = (options.fps, options.joint_map, options.max_jumps, strict)
     return hashlib.sha256(json.dumps([_VERSION, *parts], sort_keys=True).encode()).hexdigest()
 

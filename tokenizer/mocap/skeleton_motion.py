@@ -176,7 +176,7 @@ def _corrections(path: Path, motion: SkeletonMotion, joints: JointMap, style: st
             if leans > (exact if joint in _LIMBS else _SLOPE_DEG):
                 rest[joint] = _shortest(body.apply(direction), bone) * body
     for side in ("left", "right"):
-        rest[f"{side}_wrist"] = rest[f"{side}_elbow"]  # the hand goes on as the forearm does
+        rest[f"{side}_wrist"] = rest[f"{side}_elbow"]  # the hand continues the forearm
         foot = _bone(places, f"{side}_ankle", f"{side}_foot")
         leg = rest[f"{side}_knee"]
         leans_with_leg = foot is None or abs(leg.inv().apply(foot)[0]) < abs(body.inv().apply(foot)[0])
@@ -217,7 +217,7 @@ def _first_frame(motion: SkeletonMotion, joints: JointMap) -> dict[str, Rotation
 
 
 def _body_frame(places: dict[str, np.ndarray], *, snap: bool = True) -> Rotation:
-    """The rotation from SMPL's axes (x to the left, y up, z forward) to those of the body that stands in ``places``.
+    """The rotation from SMPL's axes (x to the left, y up, z forward) to those of the body given by ``places``.
 
     With ``snap``, one that is within 30° of turns by right angles becomes that: bones have slopes of their own.
     Identity where hips (or shoulders) or trunk are not known.

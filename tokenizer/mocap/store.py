@@ -50,7 +50,7 @@ class Source:
 
 
 class PoseStoreWriter:
-    """Writes a store beside its target and renames it when whole: ``with PoseStoreWriter(path, command) as writer``.
+    """Write a store next to its target, rename it when complete: ``with PoseStoreWriter(path, command) as writer``.
 
     An exception inside the block, a full disk or a kill leave what was at ``path`` before. Raise ``UserError`` if
     ``path`` is something that is not a pose store. ``former_digest``: of the same poses in a store of version 1.

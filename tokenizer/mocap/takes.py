@@ -27,13 +27,13 @@ _FORM = re.compile(
     r"poses?|stagei{1,2}|smpl[hx]?|neutral|male|female|mirror(ed)?|flip(ped)?|copy|resampled|clean(ed)?|\d+(fps|hz)|"
     r"fps\d+|amass|bvh|npz|final|result(s)?|output(s)?|param(s)?|motion(s)?|hmr4d|wham|clip|data|seq(uence)?"
 )
-"""Words that tell of a file's form, not of its take."""
+"""Words about a file's form, not its take."""
 
 
 def take_of(name: str) -> str:
-    """The take that a clip's name tells of: ``cmu/02/02_03_poses.npz`` and ``02_03_mirrored_60fps.bvh`` → ``2 3``.
+    """Return the take in a clip's name: ``cmu/02/02_03_poses.npz`` and ``02_03_mirrored_60fps.bvh`` → ``2 3``.
 
-    Where the name tells none, as ``params.npz``, it is that of its folder and it.
+    Where the name has none, as ``params.npz``, its folder's name is joined with it.
     """
     path = PurePosixPath(name)
     own = _words(path.stem)
@@ -56,7 +56,7 @@ def draw_of(take: str) -> float:
 def fingerprint(pose_body: np.ndarray) -> str:
     """(n,21,3) axis-angle → a short text of how far each joint turns in a clip, in quantiles over its frames.
 
-    Left and right are told apart by how different they are alone, so that a mirrored clip has the same.
+    Only the difference of left and right enters, not their order, so that a mirrored clip has the same.
     """
     angles = np.degrees(np.linalg.norm(pose_body.astype(np.float64), axis=-1))
     spread = np.quantile(angles, _SHARES, axis=0)

@@ -45,9 +45,9 @@ def join_digits(digits: Tensor, levels: tuple[int, ...]) -> Tensor:
 class LayeredFSQ(nn.Module):
     """Finite scalar quantization (Mentzer et al., ICLR 2024) in ``layers`` of growing fineness.
 
-    ``groups · len(levels)`` scalars are squashed to (−1, 1) by tanh. The first layer says in which of its level's equal
-    cells a scalar lies, the next in which cell of that cell, and so on: the same scalar in base ``level``, its coarse
-    digits in the first ``groups`` tokens, finer ones in later tokens. One layer is plain FSQ.
+    ``groups · len(levels)`` scalars are squashed to (−1, 1) by tanh. The first layer encodes in which of its level's
+    equal cells a scalar lies, the next in which cell of that cell, and so on: the same scalar in base ``level``, its
+    coarse digits in the first ``groups`` tokens, finer ones in later tokens. One layer is plain FSQ.
 
     The codebook holds the cell centres in (−1, 1), one column a scalar; ``layer_scale`` (layers, D) is the weight by
     which a decoder adds the layers up.

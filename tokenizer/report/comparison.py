@@ -1,4 +1,4 @@
-"""The table of a benchmark beside the run: tokenizers compared on the same poses."""
+"""The table of a benchmark next to the run: tokenizers compared on the same poses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def find_benchmark(run: Path) -> Path:
         files = sorted(folder.glob(_PATTERN), key=lambda path: path.stat().st_mtime)
         if files:
             return files[-1]
-    raise fail(f"There is no {_PATTERN} in {run} or beside it", next_step="Make one with `make bench-tokenizer`")
+    raise fail(
+        f"There is no {_PATTERN} in {run} or its parent folder", next_step="Make one with `make bench-tokenizer`"
+    )
 
 
 def comparison(file: Path) -> str:

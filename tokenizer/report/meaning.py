@@ -51,7 +51,7 @@ def changed_bodies(made: Reconstruction, turns: Tensor, layers: int, tokenizer: 
         tokens = [layer * groups + group for layer in _shown_layers(layers)]
         html = strips([(pictures[token], f"token {token}") for token in tokens])
         items.append(card(html, f"turns {strongest_joints(turns[group])}"))
-    return note(f"Dark red stands for {', '.join(scales)} and more.") + cards(items, "two" if layers > 1 else "four")
+    return note(f"Dark red means {', '.join(scales)} and more.") + cards(items, "two" if layers > 1 else "four")
 
 
 def middle_pose(made: Reconstruction, body: Body) -> int:

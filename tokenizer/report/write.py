@@ -1,4 +1,4 @@
-"""``report.html`` of one tokenizer run. A part that cannot be made says why in its place."""
+"""``report.html`` of one tokenizer run. A part that cannot be made is replaced by the reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TokenizerRun:
             raise fail(
                 f"The poses of {self.path} are not known",
                 got=f"nothing at {recorded}" if recorded else None,
-                next_step="Say where they are with --poses FILE",
+                next_step="Give their file with --poses FILE",
             )
         return open_store(recorded)
 
@@ -96,7 +96,7 @@ def write_report(
 ) -> Path:
     """Write the page about the run folder ``run`` to ``out``; needs no network and no other file.
 
-    ``poses``: as in ``TokenizerRun``; ``benchmark``: JSON as in ``comparison``, by default what lies in or beside the
+    ``poses``: as in ``TokenizerRun``; ``benchmark``: JSON as in ``comparison``, by default that in or next to the
     folder. Works on the device of ``body``. Raise ``UserError`` if ``run`` is no run folder.
     """
     subject = TokenizerRun(run, body, poses, steps)
@@ -118,7 +118,7 @@ def write_report(
         ),
         section(
             "Poses before and after tokens",
-            f"{TRUTH_KEY}a pose the tokenizer has not seen; beside it the same read back from tokens, "
+            f"{TRUTH_KEY}a pose the tokenizer has not seen; next to it the same decoded from tokens, "
             f"{RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From easy to hard, not "
             "chosen by eye. Captions: mean error of joints 1–23, the joint that is farthest off.",
             part(lambda: typical_poses(subject.made, subject.tokenizer, body)),
@@ -157,7 +157,7 @@ def write_report(
         ),
         section(
             "Compared with others",
-            "The benchmark that lies beside this run.",
+            "The benchmark next to this run.",
             part(lambda: comparison(benchmark or find_benchmark(run))),
         ),
         section("Provenance", "What went in, and what came out.", part(lambda: _provenance(subject))),

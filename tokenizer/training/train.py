@@ -260,7 +260,7 @@ def rate_factor(config: OptimConfig, budget: StepBudget) -> float:
 def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:
     """Export averaged weights from a run's newest checkpoint: those of the ``best`` validation so far, or the ``last``.
 
-    ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or beside it, it is as good as ``last``
+    ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or near it, it is as good as ``last``
     there, and better where a run was cut short or went astray; hence the default. Being chosen on val, its figure there
     flatters it a little: judge on another split, or export ``last``. Before the first validation there is only
     ``last``. Raise ``UserError`` where there is no checkpoint.

@@ -17,7 +17,7 @@ FORMATS = {
     "emdb": ("emdb", "test"),
     "synthetic": ("synthetic", "train"),
 }
-"""By name: the module with its ``read``, and the split of what no folder says."""
+"""By name: the module with its ``read``, and the split where no folder names one."""
 
 
 def reader(name: str) -> Reader:
@@ -27,7 +27,7 @@ def reader(name: str) -> Reader:
 
 
 def default_split(name: str) -> str:
-    """The split of what no folder says, in a format. Raises ``UserError`` for an unknown one."""
+    """Return the split of a format where no folder names one. Raises ``UserError`` for an unknown one."""
     return _known(name)[1]
 
 

@@ -1,4 +1,4 @@
-"""BEDLAM: rendered people with true bodies and cameras, as TokenHMR's tars or as label npz beside the images.
+"""BEDLAM: rendered people with true bodies and cameras, as TokenHMR's tars or as label npz with a folder of images.
 
 Black et al., BEDLAM (CVPR 2023). OpenCV axes; boxes in units of 200 pixels, their margin of 1.2 included. Bodies of
 SMPL-X (165 numbers a pose) give their 21 body joints; their shape is none of SMPL's and counts as unknown.

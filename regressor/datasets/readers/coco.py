@@ -27,7 +27,7 @@ from .keypoint_names import layout
 
 _MARGIN = 1.2
 _SURE = 0.3
-"""Confidence from which a keypoint says where a person is."""
+"""Confidence from which a keypoint counts for a person's box."""
 _OPENPOSE = {25: BODY25, 18: COCO18}
 _PEOPLE = frozenset(
     (
@@ -159,7 +159,7 @@ def _keys(content: Any) -> str:
 
 @dataclass(frozen=True)
 class _Category:
-    """What a file says of a kind of annotation; ``keypoints``: their names, None where there are none."""
+    """A category of annotations in a file; ``keypoints``: their names, None where there are none."""
 
     name: str
     person: bool
@@ -324,7 +324,7 @@ def _openpose(path: Path, people_json: list[dict[str, Any]], folder: ImageFolder
 
 
 def _by_image(items: list[dict[str, Any]], folder: ImageFolder, seen: _Read) -> Iterator[Item]:
-    """The people of many images, whose ``name`` each item says."""
+    """Yield the people of many images, whose ``name`` is in each item."""
     for item in items:
         people, left_out = _openpose_people(item["people"], item["name"], seen)
         yield from left_out

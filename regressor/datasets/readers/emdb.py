@@ -1,4 +1,4 @@
-"""EMDB as released: ``P*/SEQUENCE/P*_SEQUENCE_data.pkl`` with ``images/%05d.jpg`` beside it.
+"""EMDB as released: ``P*/SEQUENCE/P*_SEQUENCE_data.pkl`` with ``images/%05d.jpg`` in the same folder.
 
 Kaufmann et al., EMDB (ICCV 2023). Only frames that the data set calls good count. Where the body stands, and its
 keypoints, are not kept: that needs the licensed body model.

@@ -73,7 +73,7 @@ def named_layout(names: Sequence[str], where: str) -> tuple[str, ...]:
     """
     layout: list[str] = []
     plain = list(map(plain_name, names))
-    if "left_big_toe" in plain:  # only beside toes does Halpe's "lh" stand for a heel
+    if "left_big_toe" in plain:  # only together with toes does Halpe's "lh" mean a heel
         plain = [name.replace("_h", "_heel") if name in ("left_h", "right_h") else name for name in plain]
     for name in plain:
         layout.append(name if name in KEYPOINT_NAMES and name not in layout else "")

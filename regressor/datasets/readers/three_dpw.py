@@ -1,7 +1,7 @@
-"""3DPW as released: ``sequenceFiles/{train,validation,test}/SEQUENCE.pkl`` beside ``imageFiles``.
+"""3DPW as released: ``sequenceFiles/{train,validation,test}/SEQUENCE.pkl`` and ``imageFiles``.
 
 von Marcard et al., 3D Poses in the Wild (ECCV 2018). A person counts in the frames whose camera the data set calls
-valid and in which it has 2D keypoints. Bodies stand in the world; ``cam_poses`` lead from there to the camera.
+valid and in which it has 2D keypoints. Bodies are in world coordinates; ``cam_poses`` lead from there to the camera.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def make_crops(
 
 
 def split_poses(train: np.ndarray, val: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Poses (N,21,3) for each split of crops; val and test share the held-out poses without sharing one of them."""
+    """Poses (N,21,3) for each split of crops; val and test divide the held-out poses between them."""
     order = np.random.default_rng([seed, len(SPLITS)]).permutation(len(val))
     half = len(val) // 2
     return {"train": train, "val": val[order[:half]], "test": val[order[half:]]}

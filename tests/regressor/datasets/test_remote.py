@@ -110,7 +110,7 @@ def test_a_small_cache_forgets_what_was_not_used_for_longest(folder, served, tmp
     (tmp_path / f"{names[0]}.123.partial").touch()  # another process was killed
     cache = Cache(tmp_path, sum(sizes) - 1)
     for name in (*names[:2], names[0], names[2]):
-        with cache.file(remote.beside(url, name), name) as path:
+        with cache.file(remote.join_url(url, name), name) as path:
             assert path.stat().st_size == sizes[names.index(name)]
     assert {path.name for path in tmp_path.glob("train*")} - {f"{name[:-3]}.lock" for name in names} == {
         names[0],
@@ -122,10 +122,10 @@ def test_what_is_about_to_be_opened_is_not_removed(folder, served, tmp_path):
     _, url = served
     names = sorted(path.name for path in (folder / "two words").glob("train-*.h5"))[:3]
     cache = Cache(tmp_path, 1)
-    with cache.file(remote.beside(url, names[0]), names[0]) as first:
-        with cache.file(remote.beside(url, names[1]), names[1]) as second:
+    with cache.file(remote.join_url(url, names[0]), names[0]) as first:
+        with cache.file(remote.join_url(url, names[1]), names[1]) as second:
             assert first.exists() and second.exists()
-        with cache.file(remote.beside(url, names[2]), names[2]) as third:
+        with cache.file(remote.join_url(url, names[2]), names[2]) as third:
             assert first.exists() and not second.exists() and third.exists()
 
 

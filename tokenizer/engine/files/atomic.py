@@ -1,4 +1,4 @@
-"""Files that survive a kill at any moment: written beside the target, synced, renamed."""
+"""Files that survive a kill at any moment: written next to the target, synced, renamed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Let ``write(file)`` fill a temporary file beside ``path``, sync it to disk and rename it over ``path``.
+    """Let ``write(file)`` fill a temporary file next to ``path``, sync it to disk and rename it over ``path``.
 
     Whatever interrupts (a full disk, a kill), ``path`` holds either its old content or all of the new. An ``OSError``
     names ``path``.

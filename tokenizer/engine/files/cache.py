@@ -19,8 +19,8 @@ def cache_folder() -> Path:
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process holds the lock file ``path``, and hold it. It is let go when the process dies, too.
 
-    Gives whether it is held: without ``wait``, False where another holds it. The file stays. Raises ``OSError`` where
-    none can be.
+    Yield whether it was acquired: without ``wait``, False where another process has it. The file stays. Raise
+    ``OSError`` where none can be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

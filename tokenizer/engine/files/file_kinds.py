@@ -1,4 +1,4 @@
-"""Says in words what a file is, by its content, for messages where another kind was expected."""
+"""Describe a file by its content, for messages where another kind was expected."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def refuse_other(path: Path, file_format: str) -> None:
 
 @contextmanager
 def writing(path: str | Path, file_format: str, version: int) -> Iterator[WholeFile]:
-    """Fill an HDF5 file beside ``path``; it is synced and renamed when the block ends well.
+    """Fill an HDF5 file next to ``path``; it is synced and renamed when the block ends well.
 
     An exception, a full disk or a kill leave what was at ``path`` before. Raises ``UserError`` when the disk refuses,
     or when ``path`` holds something that is not of ``file_format``.

@@ -110,7 +110,7 @@ class InlineArray(Array):
 
 
 class Inert(Unfinished):
-    """Stands in for an object of a library that is not needed: keeps its state, runs none of its code."""
+    """Placeholder for an object of a library that is not needed: keeps its state, runs none of its code."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}

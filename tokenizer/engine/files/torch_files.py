@@ -52,7 +52,7 @@ class _Storage:
 
 
 class _Settings(collections.OrderedDict[Any, Any], Unfinished):
-    """Stands in for dictionaries with attributes: state dictionaries, and settings of other projects."""
+    """Placeholder for dictionaries with attributes: state dictionaries, and settings of other projects."""
 
     def build(self, state: Any, program: Program) -> None:
         """Nothing: only tensors are looked at."""

@@ -97,7 +97,7 @@ def heat_map(
     """A table of numbers as shades, from nothing at 0 to the darkest at ``full`` (0: the largest of them), which may be
     given for each column.
 
-    Hovering over a cell tells its row, column and value in ``unit``. Few cells also have their value written inside.
+    Hovering over a cell shows its row, column and value in ``unit``. If there are few cells, values are written inside.
     No numbers: an empty string.
     """
     if not values or not values[0]:

@@ -38,7 +38,7 @@ def page(title: str, html: Iterable[str]) -> str:
 
 
 def section(title: str, lead_html: str, html: str) -> str:
-    """Return a titled part; the lead says what is shown."""
+    """Return a titled part; the lead explains what is shown."""
     return _block("section", title, Markup(lead_html), Markup(html))
 
 

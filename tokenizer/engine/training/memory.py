@@ -1,4 +1,4 @@
-"""Memory, or space on a disk, that does not suffice, told as a mistake that can be mended."""
+"""Memory, or space on a disk, that does not suffice, reported as a user error with a next step."""
 
 from __future__ import annotations
 

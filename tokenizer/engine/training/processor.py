@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def processor_name() -> str:
-    """The CPU's name as its maker gives it, or the kind of machine where nobody tells."""
+    """Return the CPU's name as its maker gives it, or the kind of machine where that is unknown."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -24,5 +24,5 @@ def instruction_set() -> str:
 
 
 def processor_described() -> str:
-    """Name and instruction set, for beside a figure."""
+    """Return name and instruction set, to print with a figure."""
     return f"{processor_name()}, {instruction_set()}"

@@ -32,7 +32,7 @@ Export = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a training starts and ends, beside its configuration.
+    """How a training starts and ends, in addition to its configuration.
 
     ``resume``: continue from the latest valid checkpoint, with the configuration of the run. ``export``: which weights.
     ``tensorboard``: also write metrics to ``tensorboard/``. Of the regressor alone, for a new run: ``start``, an

@@ -1,4 +1,4 @@
-"""TensorBoard beside ``metrics.jsonl``: an extra, imported when asked for."""
+"""TensorBoard in addition to ``metrics.jsonl``: an extra, imported on request."""
 
 from __future__ import annotations
 
