@@ -53,14 +53,14 @@ def sources(package: str) -> list[Path]:
 
 def imported_modules(source: str, module: str) -> set[str]:
     """Absolute names of everything that ``source``, the module of that dotted name, imports."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = module.split(".")[: -node.level] if node.level else []
-            found.add(".".join([*base, *(node.module or "").split(".")]).strip("."))
-    return found
+            modules.add(".".join([*base, *(node.module or "").split(".")]).strip("."))
+    return modules
 
 
 def modules(package: str) -> dict[str, set[str]]:
@@ -300,7 +300,7 @@ def opened_in_the_systems_encoding(tree: ast.AST) -> list[int]:
 
 
 def test_an_unnamed_encoding_is_found():
-    found = {
+    verdicts = {
         "path.read_text()": True,
         "path.write_text(text)": True,
         "path.open('a')": True,
@@ -311,14 +311,14 @@ def test_an_unnamed_encoding_is_found():
         "RunFolder.open(path)": False,
         "path.open('w', encoding='utf-8')": False,
     }
-    assert {line: bool(opened_in_the_systems_encoding(ast.parse(line))) for line in found} == found
+    assert {line: bool(opened_in_the_systems_encoding(ast.parse(line))) for line in verdicts} == verdicts
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_text_files_are_utf_8_whatever_the_system(package):
-    found = {
+    unnamed = {
         str(path.relative_to(ROOT)): lines
         for path in sorted((ROOT / package).rglob("*.py"))
         if (lines := opened_in_the_systems_encoding(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert found == {}
+    assert unnamed == {}

@@ -76,10 +76,10 @@ def test_the_rate_is_the_one_that_fits_2d_best(annotated_people, open_body, toke
     ends = {0.05: 0.9, 0.1: 0.5, 0.2: float("nan")}
     monkeypatch.setattr(experiment, "descend", lambda *_, rate, **__: Curve("free 6D", "plain", [1.0, ends[rate]]))
     seen = []
-    found = best_rate(
+    fastest = best_rate(
         annotated_people(1), open_body, camera_model("true"), "free 6D", tokenizer=tokenizer, progress=seen.append
     )
-    assert found == 0.1 and seen == [0, 1, 2]
+    assert fastest == 0.1 and seen == [0, 1, 2]
 
 
 def test_errors_at_an_equal_2d_error_lie_between_steps():

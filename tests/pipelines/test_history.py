@@ -37,8 +37,8 @@ def test_times_of_interrupted_attempts_add_up(tmp_path):
     worked(tmp_path, "train", 2, ends=True, resumed=True)  # `--only train`, when it had ended
     worked(tmp_path, "plain", 30, ends=True)
     worked(tmp_path, "plain", 40, ends=True)  # made anew: the first time is no part of it
-    found = history.last_runs(tmp_path)
-    assert {name: (record["seconds"], record["attempts"]) for name, record in found.items()} == {
+    runs = history.last_runs(tmp_path)
+    assert {name: (record["seconds"], record["attempts"]) for name, record in runs.items()} == {
         "train": (52, 5),
         "plain": (40, 1),
     }
@@ -63,8 +63,8 @@ def test_a_stage_killed_before_its_record_is_not_forgotten(tmp_path, torn):
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     if torn:
         (tmp_path / "history.jsonl").write_text('{"stage": "poses", "comma')
-    found = history.last_runs(tmp_path)["crops"]
-    assert found["commands"] == ["make"] and 1 <= found["seconds"] < 3
+    crops = history.last_runs(tmp_path)["crops"]
+    assert crops["commands"] == ["make"] and 1 <= crops["seconds"] < 3
     assert "crops" not in history.last_finished(tmp_path)
     history.take_over(tmp_path)
     history.take_over(tmp_path)
@@ -74,5 +74,5 @@ def test_a_stage_killed_before_its_record_is_not_forgotten(tmp_path, torn):
         assert history.last_runs(tmp_path)["crops"]["attempts"] == 2, "a page written now shows the stage at work"
         record["finished"] = "now"
     again = history.last_runs(tmp_path)["crops"]
-    assert again["attempts"] == 2 and again["seconds"] >= found["seconds"] and again["finished"] == "now"
+    assert again["attempts"] == 2 and again["seconds"] >= crops["seconds"] and again["finished"] == "now"
     assert not (tmp_path / "attempt.json").exists()

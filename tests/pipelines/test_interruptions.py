@@ -65,9 +65,9 @@ def test_kills_at_every_border_change_no_weight_and_lose_no_command(tmp_path):
     assert one.tokenizer.digest == other.tokenizer.digest
     weights, others = one.network.state_dict(), other.network.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
-    found = last_runs(tmp_path / "broken")
-    assert [(name, found[name]["attempts"]) for name in names] == [(name, 2) for name in names]
+    runs = last_runs(tmp_path / "broken")
+    assert [(name, runs[name]["attempts"]) for name in names] == [(name, 2) for name in names]
     page = (tmp_path / "broken" / "report.html").read_text()
-    assert all(escape(line) in page for name in names for line in found[name]["commands"])
-    seconds = sum(record["seconds"] for record in found.values())
+    assert all(escape(line) in page for name in names for line in runs[name]["commands"])
+    seconds = sum(record["seconds"] for record in runs.values())
     assert seconds > sum(record["seconds"] for record in last_runs(tmp_path / "whole").values())

@@ -27,8 +27,8 @@ def flat(names, third=2):
 
 
 def person(names=COCO17, *, third=2, **changes):
-    found = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": flat(names, third), "bbox": [10, 20, 80, 120]}
-    return {name: value for name, value in {**found, **changes}.items() if value is not ...}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": flat(names, third), "bbox": [10, 20, 80, 120]}
+    return {name: value for name, value in {**annotation, **changes}.items() if value is not ...}
 
 
 def coco(folder, people, categories=None, images=None, name="ann.json"):

@@ -13,5 +13,5 @@ def parse(command: list[str]) -> None:
     """Parse a command line of ours without running it; raises click's error where it does not fit."""
     group = importlib.import_module(PROGRAMS[command[0]]).main
     with click.Context(group) as context:
-        name, found, rest = group.resolve_command(context, command[1:])
-        found.make_context(name, list(rest), parent=context)
+        name, subcommand, rest = group.resolve_command(context, command[1:])
+        subcommand.make_context(name, list(rest), parent=context)

@@ -215,9 +215,9 @@ def test_a_configuration_that_is_larger_than_its_file_takes_nothing(tmp_path, me
                 settings[group] |= changes[group]
             file.attrs["config"] = json.dumps(settings)
     paths = [tmp_path / size for size in HUGE]
-    for size, found in zip(HUGE, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
-        assert re.search("fit its configuration|impossible configuration", found["message"]), (size, found)
-        assert found["mib"] < 100 and found["seconds"] < 3, (size, found)
+    for size, cost in zip(HUGE, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
+        assert re.search("fit its configuration|impossible configuration", cost["message"]), (size, cost)
+        assert cost["mib"] < 100 and cost["seconds"] < 3, (size, cost)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -249,6 +249,6 @@ def test_data_that_is_only_claimed_takes_nothing(tmp_path, measured):
         with h5py.File(tmp_path / kind, "r+") as file:
             claim(file)
     paths = [tmp_path / kind for kind in claims]
-    for kind, found in zip(claims, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
-        assert re.search("claims more data|compressed data|outside itself", found["message"]), (kind, found)
-        assert found["mib"] < 100, (kind, found)
+    for kind, cost in zip(claims, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
+        assert re.search("claims more data|compressed data|outside itself", cost["message"]), (kind, cost)
+        assert cost["mib"] < 100, (kind, cost)

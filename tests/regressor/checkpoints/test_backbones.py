@@ -19,10 +19,10 @@ from tokenizer.engine.errors import UserError
 @pytest.fixture
 def config(monkeypatch):
     small = BackboneConfig(kind="vit", width=WIDTH, blocks=(DEPTH,), heads=2)
-    found = replace(preset("vit-s"), preset="tiny", image_size=64, backbone=small)
-    other = replace(found, preset="other", backbone=replace(small, width=24))
-    monkeypatch.setattr(backbone_file, "PRESETS", {"tiny": found, "other": other})
-    return found
+    tiny = replace(preset("vit-s"), preset="tiny", image_size=64, backbone=small)
+    other = replace(tiny, preset="other", backbone=replace(small, width=24))
+    monkeypatch.setattr(backbone_file, "PRESETS", {"tiny": tiny, "other": other})
+    return tiny
 
 
 @pytest.mark.parametrize("prefix", ["module.backbone.", "_orig_mod.backbone.", "module._orig_mod.backbone."])
@@ -37,11 +37,11 @@ def test_wrappers_are_taken_off(tmp_path, config, prefix):
 
 def test_of_experts_one_is_joined_to_what_all_share(tmp_path, config):
     content, told = weights(experts=6), []
-    found = read_backbone(saved(tmp_path / "plus.pth", content), config, expert=5, note=told.append)
-    layer = found["blocks.1.mlp.outer.weight"]
+    tensors = read_backbone(saved(tmp_path / "plus.pth", content), config, expert=5, note=told.append)
+    layer = tensors["blocks.1.mlp.outer.weight"]
     assert torch.equal(layer[:SHARED], content["backbone.blocks.1.mlp.fc2.weight"])
     assert torch.equal(layer[SHARED:], content["backbone.blocks.1.mlp.experts.5.weight"])
-    assert torch.equal(found["blocks.0.mlp.outer.bias"][SHARED:], content["backbone.blocks.0.mlp.experts.5.bias"])
+    assert torch.equal(tensors["blocks.0.mlp.outer.bias"][SHARED:], content["backbone.blocks.0.mlp.experts.5.bias"])
     assert told == ["ViTPose+: expert 5 of 6, of COCO-WholeBody (--expert)"]
     with pytest.raises(UserError, match="no expert 6; got experts 0, 1, 2, 3, 4, 5"):
         read_backbone(tmp_path / "plus.pth", config, expert=6)
@@ -50,13 +50,13 @@ def test_of_experts_one_is_joined_to_what_all_share(tmp_path, config):
 def test_experts_compute_what_vitpose_computes(tmp_path, config):
     """Both parts of the last layer see the same input; their outputs lie one behind the other."""
     content = weights(experts=2)
-    found = read_backbone(saved(tmp_path / "plus.pth", content), config, expert=1)
+    tensors = read_backbone(saved(tmp_path / "plus.pth", content), config, expert=1)
     x = torch.randn(5, 4 * WIDTH)
     parts = [
         torch.nn.functional.linear(x, *(content[f"backbone.blocks.0.mlp.{part}.{leaf}"] for leaf in ("weight", "bias")))
         for part in ("fc2", "experts.1")
     ]
-    outer = torch.nn.functional.linear(x, found["blocks.0.mlp.outer.weight"], found["blocks.0.mlp.outer.bias"])
+    outer = torch.nn.functional.linear(x, tensors["blocks.0.mlp.outer.weight"], tensors["blocks.0.mlp.outer.bias"])
     assert torch.allclose(outer, torch.cat(parts, -1), atol=1e-5)
 
 
@@ -89,5 +89,5 @@ def test_safetensors_are_read_or_named(tmp_path, config):
             read_backbone(tmp_path / "a.safetensors", config)
     else:
         plain = read_backbone(saved(tmp_path / "a.pth", content), config)
-        found = read_backbone(tmp_path / "a.safetensors", config)
-        assert all(torch.equal(found[name], plain[name]) for name in plain)
+        tensors = read_backbone(tmp_path / "a.safetensors", config)
+        assert all(torch.equal(tensors[name], plain[name]) for name in plain)

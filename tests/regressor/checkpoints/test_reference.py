@@ -393,15 +393,17 @@ def test_broken_and_hostile_files_get_words_and_do_not_run(vocabulary, tmp_path)
 
 
 def vitpose(width=8, blocks=1, patches=192):
-    found = {
+    tensors = {
         name.removeprefix("backbone."): value
         for name, value in released(width=width, blocks=blocks).items()
         if name.startswith("backbone.")
     }
     rows = torch.linspace(-1, 1, round((patches * 4 / 3) ** 0.5))
     columns = patches // len(rows)
-    found["pos_embed"] = torch.cat([torch.zeros(1), rows.repeat_interleave(columns)])[None, :, None].repeat(1, 1, width)
-    return found
+    tensors["pos_embed"] = torch.cat([torch.zeros(1), rows.repeat_interleave(columns)])[None, :, None].repeat(
+        1, 1, width
+    )
+    return tensors
 
 
 SMALL = ("backbone.width=8", "backbone.blocks=[1]", "backbone.heads=2")

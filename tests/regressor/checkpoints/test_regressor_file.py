@@ -81,6 +81,6 @@ def test_a_configuration_that_is_larger_than_its_file_takes_nothing(
         save_state(tmp_path / name, {**state, "config": settings})
     code = f"load_regressor(path, tokenizer={str(tokenizer_file)!r})"
     imports = f"from regressor import load_regressor\nload_regressor({str(path)!r}, tokenizer={str(tokenizer_file)!r})"
-    for name, found in zip(HUGE, measured(imports, code, [tmp_path / name for name in HUGE]), strict=True):
-        assert "fit its configuration" in found["message"], (name, found)
-        assert found["mib"] < 50 and found["seconds"] < 2, (name, found)
+    for name, cost in zip(HUGE, measured(imports, code, [tmp_path / name for name in HUGE]), strict=True):
+        assert "fit its configuration" in cost["message"], (name, cost)
+        assert cost["mib"] < 50 and cost["seconds"] < 2, (name, cost)

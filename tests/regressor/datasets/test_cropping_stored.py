@@ -144,12 +144,12 @@ def test_bad_input():
 
 def test_header_of_a_jpeg():
     jpeg = cv2.imencode(".jpg", photograph(37, 53))[1].tobytes()
-    found = jpeg_header(jpeg)
-    assert (found.width, found.height, found.exif) == (53, 37, False)
+    header = jpeg_header(jpeg)
+    assert (header.width, header.height, header.exif) == (53, 37, False)
     with_exif = jpeg[:2] + b"\xff\xff\xe1\0\x08Exif\0\0" + jpeg[2:]
     assert jpeg_header(with_exif).exif and jpeg_header(with_exif).width == 53
     progressive = cv2.imencode(".jpg", photograph(37, 53), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-    assert replace(jpeg_header(progressive), pixels_at=found.pixels_at) == found
+    assert replace(jpeg_header(progressive), pixels_at=header.pixels_at) == header
     for data in (jpeg, progressive):
         assert data[jpeg_header(data).pixels_at :].startswith(b"\xff\xda")
     for cut in (b"", b"\xff\xd8\xff", jpeg[:30], jpeg[: jpeg.index(b"\xff\xda")], b"\x89PNG" + jpeg):

@@ -116,8 +116,8 @@ def test_steps_of_the_paper_presets_see_them(annotated_people, open_body, tokeni
     scale = LossScale(torch.device("cpu"), "fp32")
     people = annotated_people(4)
     full, filled = (
-        forward_backward(regressor, some, open_body, tokenizer, config, 0, scale)
-        for some in (people, with_posed_keypoints(lacking(people), open_body))
+        forward_backward(regressor, samples, open_body, tokenizer, config, 0, scale)
+        for samples in (people, with_posed_keypoints(lacking(people), open_body))
     )
     assert float(full["keypoints_3d"]) > 0
     for name, term in full.items():
@@ -188,8 +188,8 @@ def test_prepared_data_give_the_paper_presets_all_keypoints(name, open_body, tmp
     """
     people = annotated_people(6)
     people["betas"] = people["betas"][:1].expand(6, 10)
-    posed = {"root": people["global_orient"], "betas": people["betas"], "translation": people["translation"]}
-    people["joints"] = open_body.joints(people["body_pose"], **posed)
+    placement = {"root": people["global_orient"], "betas": people["betas"], "translation": people["translation"]}
+    people["joints"] = open_body.joints(people["body_pose"], **placement)
     prepare_shards(
         name, [as_files(people, tmp_path / "data")[name]], tmp_path / "out", ReadOptions(), StoreOptions(), workers=1
     )
@@ -204,7 +204,7 @@ def test_prepared_data_give_the_paper_presets_all_keypoints(name, open_body, tmp
     assert float(after["betas"]) == (6 if name == "bedlam" else 0), "a male body's betas are not the neutral body's"
 
     full = with_posed_keypoints(crops.sample(np.arange(6), "train"), open_body)
-    expected = open_body.keypoints(people["body_pose"], **posed)
+    expected = open_body.keypoints(people["body_pose"], **placement)
     apart = (full["keypoints_3d"][..., :3] - expected).norm(dim=-1)
     assert float(apart.median()) < (1e-5 if name == "bedlam" else 0.01)
     assert float(apart[:, keypoint_index("mpii_pelvis")].max()) < 0.02

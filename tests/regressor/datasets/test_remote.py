@@ -136,8 +136,8 @@ def test_what_goes_wrong_for_a_while_is_mended(folder, served, tmp_path):
     expected = open_shards(folder / "two words").sample(np.arange(2), "train")
     server.asked.clear()
     server.answers += [status(503), status(429), status(302, Location=f"{url}/train-00003.h5"), usual(100)]
-    found = store.sample(np.arange(2), "train")
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    sample = store.sample(np.arange(2), "train")
+    assert all(torch.equal(sample[name], expected[name]) for name in expected)
     assert len(server.asked) == 5 and not server.answers
 
 
@@ -274,8 +274,8 @@ def test_what_was_fetched_once_serves_without_a_network(folder, served, tmp_path
     server.server_close()
     offline = open_shards(f"{url}?key=other", Cache(tmp_path, 10**9))
     assert "does not answer: what was fetched before" in offline.note and "other" not in offline.note
-    found = offline.sample(np.arange(6), "train")
-    assert offline.digest == online.digest and all(torch.equal(found[name], expected[name]) for name in expected)
+    sample = offline.sample(np.arange(6), "train")
+    assert offline.digest == online.digest and all(torch.equal(sample[name], expected[name]) for name in expected)
     with pytest.raises(UserError, match="cannot be read"):
         open_shards(url, Cache(tmp_path / "other", 10**9))
 

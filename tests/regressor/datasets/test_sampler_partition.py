@@ -18,8 +18,8 @@ def test_partitions_share_out_every_sample_evenly(counts, partitions):
         [start + row for start, count in partition_rows(counts, partition, partitions) for row in range(count)]
         for partition in range(max(1, partitions))
     ]
-    assert sorted(row for some in rows for row in some) == list(range(sum(counts)))
-    sizes = [len(some) for some in rows]
+    assert sorted(row for part in rows for row in part) == list(range(sum(counts)))
+    sizes = [len(part) for part in rows]
     assert max(sizes) - min(sizes) <= 1
     first = np.cumsum(counts) - counts
     for partition in range(max(1, partitions)):

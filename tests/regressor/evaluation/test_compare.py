@@ -29,9 +29,9 @@ def test_a_comparison_finds_what_is_there(written):
     errors = draw.gamma(2.0, 30.0, 200)
     a = written("a.json", errors.tolist())
     b = written("b.json", (errors + 1 + draw.normal(0, 2, 200)).tolist())
-    found = compare_files(a, b)
-    assert found.tests["mpjpe_mm"].difference == pytest.approx(1.0, abs=0.5)
-    assert found.tests["mpjpe_mm"].p_value < 0.01 and found.tests["mpjpe_mm"].low > 0
+    comparison = compare_files(a, b)
+    assert comparison.tests["mpjpe_mm"].difference == pytest.approx(1.0, abs=0.5)
+    assert comparison.tests["mpjpe_mm"].p_value < 0.01 and comparison.tests["mpjpe_mm"].low > 0
     assert compare_files(a, a).tests["pve_mm"].p_value == 1.0
     done = CliRunner().invoke(main, ["compare", str(a), str(b), "--json", str(a.with_name("c.json"))])
     assert done.exit_code == 0 and "| mpjpe |" in done.output and "sign-flip" in done.output

@@ -60,10 +60,10 @@ def test_the_command_on_keypoints_alone(tmp_path, evaluator, annotated_people, r
 
 
 def test_some_bodies_are_neither_hidden_nor_scored(evaluator, annotated_people):
-    some = flat(annotated_people(5), [1, 2])
-    done = evaluator(some, "--protocol", "emdb")
+    people = flat(annotated_people(5), [1, 2])
+    done = evaluator(people, "--protocol", "emdb")
     assert done.exit_code == 2 and "cannot be scored in 3D" in done.output and "--protocol 2d" in done.output
-    done = evaluator(some, "--protocol", "2d")
+    done = evaluator(people, "--protocol", "2d")
     assert done.exit_code == 0 and "3 of the samples know something of their bodies" in done.output
     done = evaluator(flat(annotated_people(3)), "--robustness")
     assert done.exit_code == 2 and "Robustness" in done.output

@@ -71,8 +71,8 @@ class SmallBody(RecordedBody):
         super().__init__(torch.rand(24, 50).softmax(-1))
 
 
-def moved(posed, offset):
-    return BodyPoints(posed.joints + offset, posed.vertices + offset, posed.keypoints + offset)
+def moved(points, offset):
+    return BodyPoints(points.joints + offset, points.vertices + offset, points.keypoints + offset)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

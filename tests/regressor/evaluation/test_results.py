@@ -172,8 +172,8 @@ def test_the_best_possible_row_is_of_the_true_body(annotated_people, tokenizer, 
             return open_body.vertices(*args, betas=betas - 5, **given)
 
     reports = [
-        evaluate_split({"it": regressor.eval()}, some, None, tokenizer, open_body, {}, true_bodies=bodies)
-        for some, bodies in ((people, {"female": open_body}), (there, {"female": Other()}))
+        evaluate_split({"it": regressor.eval()}, samples, None, tokenizer, open_body, {}, true_bodies=bodies)
+        for samples, bodies in ((people, {"female": open_body}), (there, {"female": Other()}))
     ]
     first, other = (report.rows[BEST_ROW] for report in reports)
     for name, values in first.items():

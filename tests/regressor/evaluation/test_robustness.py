@@ -15,8 +15,8 @@ def test_a_closer_cut_keeps_annotation_exact(sample, open_body):
         side = sample["box"][:, 2] - sample["box"][:, 0]
         assert torch.allclose(cut["box"][:, 2] - cut["box"][:, 0], (1 - share) * side, rtol=1e-4)
         assert torch.allclose(cut["box"].view(-1, 2, 2).mean(1), sample["box"].view(-1, 2, 2).mean(1), atol=1e-3)
-        posed = {"root": cut["global_orient"], "betas": cut["betas"], "translation": cut["translation"]}
-        seen = project_to_crop(open_body.keypoints(cut["body_pose"], **posed), cut["box"], cut["K"])
+        placement = {"root": cut["global_orient"], "betas": cut["betas"], "translation": cut["translation"]}
+        seen = project_to_crop(open_body.keypoints(cut["body_pose"], **placement), cut["box"], cut["K"])
         assert torch.allclose(seen, cut["keypoints_2d"][..., :2], atol=1e-3)
         assert not torch.equal(cut["image"], sample["image"])
     assert all(torch.equal(values, before[name]) for name, values in sample.items())

@@ -27,8 +27,8 @@ def test_one_folder_gives_all_bodies(models, tmp_path):
     assert alone.true == {}
     (tmp_path / "f").mkdir()
     write_model(tmp_path / "f" / "SMPL_FEMALE.npz", 0.9)
-    some = load_scoring_bodies(models / "SMPL_NEUTRAL.npz", tmp_path / "f")
-    assert sorted(some.true) == ["female", "neutral"]
+    loaded = load_scoring_bodies(models / "SMPL_NEUTRAL.npz", tmp_path / "f")
+    assert sorted(loaded.true) == ["female", "neutral"]
 
 
 def test_bodies_that_would_score_wrongly_are_refused(models, tmp_path):

@@ -55,9 +55,9 @@ def test_the_paired_test_finds_a_small_difference_and_none_by_chance():
     draw = np.random.default_rng(3)
     hard = draw.gamma(2.0, 30.0, 300)
     a, b = hard + draw.normal(0, 2, 300), hard + 0.6 + draw.normal(0, 2, 300)
-    found = paired_test(a, b)
-    assert found.p_value < 0.01 and found.low > 0
-    assert paired_test(b, a).p_value == pytest.approx(found.p_value, abs=0.005)
+    test = paired_test(a, b)
+    assert test.p_value < 0.01 and test.low > 0
+    assert paired_test(b, a).p_value == pytest.approx(test.p_value, abs=0.005)
     by_chance = [paired_test(hard, hard + draw.normal(0, 2, 300), resamples=500, seed=i).p_value for i in range(60)]
     assert np.mean(np.array(by_chance) < 0.05) < 0.15
     whole = paired_test(a, b, np.zeros(300, int))

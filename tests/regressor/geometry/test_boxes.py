@@ -74,8 +74,8 @@ def test_json_of_other_programs(tmp_path):
     """Notepad's mark in front; detectors' lists, in which ``bbox`` is COCO's: x, y, width, height."""
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a.jpg": [[1, 2, 3, 4]]}).encode())
     assert read_boxes(tmp_path / "a.json", [A]) == [[(1, 2, 3, 4)]]
-    found = [{"image": "a.jpg", "bbox": [10, 20, 5, 6], "score": 0.9}, {"image": "a.jpg", "bbox": [1, 2, 5, 6]}]
-    assert read_boxes(boxes_file(tmp_path / "b.json", found), [A]) == [[(10, 20, 15, 26), (1, 2, 6, 8)]]
+    detections = [{"image": "a.jpg", "bbox": [10, 20, 5, 6], "score": 0.9}, {"image": "a.jpg", "bbox": [1, 2, 5, 6]}]
+    assert read_boxes(boxes_file(tmp_path / "b.json", detections), [A]) == [[(10, 20, 15, 26), (1, 2, 6, 8)]]
     alphapose = [{"image_id": "a.jpg", "category_id": 1, "keypoints": [5, 6, 1], "score": 2.9, "box": [10, 20, 5, 6]}]
     assert read_boxes(boxes_file(tmp_path / "c.json", alphapose), [A]) == [[(10, 20, 15, 26)]]
     corners = [{"image_id": "a.jpg", "box": [10, 20, 30, 60]}]

@@ -22,8 +22,8 @@ def test_an_exact_camera_is_found_again(focal):
     seen = project(points + translation[:, None], crop_camera(focal))
     weight = (torch.rand(6, 30, generator=draw) > 0.5).double()
     seen = torch.where(weight[..., None] > 0, seen, 99.0)
-    found = fit_translation(points, seen, weight, crop_camera(focal).expand(6, 3, 3))
-    assert torch.allclose(found.float(), translation, rtol=1e-3, atol=1e-4)
+    fitted = fit_translation(points, seen, weight, crop_camera(focal).expand(6, 3, 3))
+    assert torch.allclose(fitted.float(), translation, rtol=1e-3, atol=1e-4)
 
 
 def test_the_fit_is_least_in_squared_distance():

@@ -110,8 +110,8 @@ def test_bodies_stand_in_for_missing_3d(tmp_path, annotated_people, open_body):
     store, camera = open_crops(tmp_path / "c.h5"), camera_model("true")
     with pytest.raises(UserError, match="--body"):
         calibrate(store, "train", camera=camera)
-    found = calibrate(store, "train", camera=camera, body=open_body)
-    assert found.used == 3 and max(row.threshold for row in found.keypoints) < 1e-3
+    calibration = calibrate(store, "train", camera=camera, body=open_body)
+    assert calibration.used == 3 and max(row.threshold for row in calibration.keypoints) < 1e-3
 
 
 def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regressor, open_body):
@@ -121,9 +121,9 @@ def test_shards_are_cut_at_the_size_of_the_baseline(tmp_path, crops_file, regres
     assert prepared.exit_code == 0, prepared.output
     store = open_crops(tmp_path / "shards")
     assert store.size != regressor.config.image_size
-    found = calibrate(store, "train", baseline=regressor.eval(), body=open_body)
-    assert found.used == 12 and set(found.tals.rotations) == set(JOINT_NAMES[:22])
-    assert found.still == ("left_hand", "right_hand") and found.split == "train"
+    calibration = calibrate(store, "train", baseline=regressor.eval(), body=open_body)
+    assert calibration.used == 12 and set(calibration.tals.rotations) == set(JOINT_NAMES[:22])
+    assert calibration.still == ("left_hand", "right_hand") and calibration.split == "train"
 
 
 def test_thresholds_that_forgive_everything_are_warned_of():

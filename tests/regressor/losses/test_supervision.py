@@ -46,12 +46,12 @@ def prediction_for(sample, tokenizer):
 def gradients(sample, tokenizer, body, config, terms=None):
     """Of the sum of the terms (all of them, or those named), by leaf; zeros where nothing leads there."""
     prediction, leaves = prediction_for(sample, tokenizer)
-    found = regression_loss(prediction, sample, body, tokenizer, config)
-    loss = torch.stack([term for name, term in found.items() if terms is None or name in terms]).sum()
-    some = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    terms_of_loss = regression_loss(prediction, sample, body, tokenizer, config)
+    loss = torch.stack([term for name, term in terms_of_loss.items() if terms is None or name in terms]).sum()
+    leaf_gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(leaf) if one is None else one
-        for (name, leaf), one in zip(leaves.items(), some, strict=True)
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), leaf_gradients, strict=True)
     }
 
 
@@ -79,9 +79,9 @@ def test_a_shape_that_is_not_known_pulls_no_betas(loss, why, sample, open_body, 
         sample = unknown(sample, "betas")
     else:
         sample["gender"] = torch.tensor([("neutral", "female", "male").index(why), 0, 0, 0])
-    found = gradients(sample, tokenizer, open_body, LOSSES[loss], BODY)
-    assert not found["betas"][0].any() and found["betas"][1:].any(1).all()
-    assert found["body_pose"][0].any() and found["global_orient"][0].any(), "pose still counts"
+    pulls = gradients(sample, tokenizer, open_body, LOSSES[loss], BODY)
+    assert not pulls["betas"][0].any() and pulls["betas"][1:].any(1).all()
+    assert pulls["body_pose"][0].any() and pulls["global_orient"][0].any(), "pose still counts"
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -91,7 +91,7 @@ def test_what_stands_in_place_of_the_unknown_is_never_looked_at(loss, name, samp
         versions = [{**sample, name: torch.full_like(sample[name], value)} for value in (torch.nan, 0.0, 5.0)]
     else:
         versions = [unknown(sample, name, value=value) for value in (torch.nan, 0.0, 5.0)]
-    first, *others = (gradients(some, tokenizer, open_body, LOSSES[loss]) for some in versions)
+    first, *others = (gradients(version, tokenizer, open_body, LOSSES[loss]) for version in versions)
     for leaf in LEAVES:
         assert first[leaf].isfinite().all(), leaf
         assert all(torch.equal(first[leaf], other[leaf]) for other in others), leaf
@@ -109,18 +109,18 @@ def test_what_stands_in_place_of_the_unknown_is_never_looked_at(loss, name, samp
 def test_unknown_rotations_leave_their_part_of_a_prediction_alone(loss, names, still, sample, open_body, tokenizer):
     """Without keypoints nothing but what is known moves; a person of whom nothing is known moves nothing."""
     given = unknown(sample, "keypoints_2d", "keypoints_3d", *names)
-    found = gradients(given, tokenizer, open_body, LOSSES[loss])
+    pulls = gradients(given, tokenizer, open_body, LOSSES[loss])
     for name in ("global_orient", "body_pose"):
-        assert found[name][0].any() == (name in still), name
-    assert found["betas"][0].any() == ("betas" not in names)
-    assert not found["camera"][0].any(), "a camera is told by 2D keypoints alone"
-    assert found["logits"][0].any() == ("body_pose" not in names and LOSSES[loss].token_weight > 0)
-    assert found["body_pose"][1].any() and found["camera"][1].any()
+        assert pulls[name][0].any() == (name in still), name
+    assert pulls["betas"][0].any() == ("betas" not in names)
+    assert not pulls["camera"][0].any(), "a camera is told by 2D keypoints alone"
+    assert pulls["logits"][0].any() == ("body_pose" not in names and LOSSES[loss].token_weight > 0)
+    assert pulls["body_pose"][1].any() and pulls["camera"][1].any()
 
 
 def test_3d_keypoints_say_nothing_about_where_a_body_stands(sample, open_body, tokenizer):
-    found = gradients(unknown(sample, "keypoints_2d"), tokenizer, open_body, LOSSES["published"])
-    assert not found["camera"][0].any() and found["camera"][1].any()
+    pulls = gradients(unknown(sample, "keypoints_2d"), tokenizer, open_body, LOSSES["published"])
+    assert not pulls["camera"][0].any() and pulls["camera"][1].any()
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -114,15 +114,15 @@ def test_moving_the_regressor_moves_the_vocabulary(tiny_config, tokenizer_file):
 def test_what_it_never_saw_stays_within_reach(tiny_config, tokenizer, sample):
     torch.manual_seed(0)
     betas, camera = torch.randn(50, 10), torch.rand(50, 3)
-    found = {}
+    predictions = {}
     for bounded in (False, True):
         network = build_regressor(replace(tiny_config, head=HeadConfig(bounded=bounded)), tokenizer).network
         network.init_from_statistics(torch.eye(3).expand(50, 3, 3), torch.eye(3).expand(50, 21, 3, 3), betas, camera)
         with torch.no_grad():
             network.camera.bias.fill_(1e3)
             network.shape.bias.fill_(-1e3)
-            found[bounded] = network(normalise(sample["image"]), torch.zeros(4, 3))
-    assert found[False].camera.min() > 900 and found[False].betas.max() < -900
+            predictions[bounded] = network(normalise(sample["image"]), torch.zeros(4, 3))
+    assert predictions[False].camera.min() > 900 and predictions[False].betas.max() < -900
     limit = camera.mean(0) + 1.5 * (camera - camera.mean(0)).abs().amax(0)
-    assert torch.allclose(found[True].camera, limit.expand(4, 3), atol=1e-4)
-    assert (found[True].betas > betas.mean(0) - 1.51 * (betas - betas.mean(0)).abs().amax(0)).all()
+    assert torch.allclose(predictions[True].camera, limit.expand(4, 3), atol=1e-4)
+    assert (predictions[True].betas > betas.mean(0) - 1.51 * (betas - betas.mean(0)).abs().amax(0)).all()

@@ -246,16 +246,16 @@ def test_the_tokens_that_cross_entropy_asks_for_are_as_good_as_the_tokenizer(con
     pose = people["body_pose"][:, :21]
     best = tokenizer.decode(tokenizer.encode(pose))
     turned = {}
-    for name, some in (("means", with_loss(config, form="means")), ("added", config)):
-        regressor = build_regressor(some, tokenizer).eval()
+    for name, variant in (("means", with_loss(config, form="means")), ("added", config)):
+        regressor = build_regressor(variant, tokenizer).eval()
         regressor.network.mean_pose6d.copy_(matrix_to_rot6d(pose).mean(0))
         logits = one_hot_logits(tokenizer, pose)
         regressor.network.forward = lambda *_, logits=logits: RawPrediction(
             torch.tensor([1.0, 0, 0, 0, 1, 0]).expand(4, 6), torch.zeros(4, 10), torch.ones(4, 3), logits, None
         )
         with torch.no_grad():
-            found = regressor(torch.zeros(4, 3, 64, 64)).body_pose[:, :21]
-        turned[name] = float(geodesic_distance(found, best).max())
+            predicted = regressor(torch.zeros(4, 3, 64, 64)).body_pose[:, :21]
+        turned[name] = float(geodesic_distance(predicted, best).max())
     assert turned["means"] < 1e-3 < 0.05 < turned["added"]
 
 

@@ -63,9 +63,9 @@ def test_predict_imports_no_compiler(tiny_config, tokenizer, tokenizer_file, tmp
     regressor = save_regressor(tmp_path / "r.pt", network, tiny_config, tokenizer, {"body": "open"})
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((64, 64, 3), np.uint8))
     given = ("--whole", "--regressor", regressor, "--tokenizer", tokenizer_file, "--out", tmp_path / "out")
-    found = modules_of("regressor", "predict", tmp_path / "p.png", *given, out=tmp_path, before=EMPTY_VIT)
-    assert [name for name in HEAVY if name in found] == []
-    assert not [name for name in found if name.split(".")[0] == "scipy"], "nothing is fitted"
+    modules = modules_of("regressor", "predict", tmp_path / "p.png", *given, out=tmp_path, before=EMPTY_VIT)
+    assert [name for name in HEAVY if name in modules] == []
+    assert not [name for name in modules if name.split(".")[0] == "scipy"], "nothing is fitted"
 
 
 def test_encode_imports_no_compiler(tokenizer_file, tmp_path):
@@ -78,7 +78,7 @@ def test_encode_imports_no_compiler(tokenizer_file, tmp_path):
         mocap_framerate=30.0,
         gender="neutral",
     )
-    found = modules_of(
+    modules = modules_of(
         "tokenizer", "encode", tokenizer_file, tmp_path / "clip.npz", "--out", tmp_path / "tokens.npz", out=tmp_path
     )
-    assert [name for name in HEAVY if name in found] == []
+    assert [name for name in HEAVY if name in modules] == []

@@ -16,14 +16,14 @@ from tokenizer.body.rotations import geodesic_distance
 
 def test_precision_is_that_of_the_network_alone(run, photo, tmp_path):
     """fp32 where nothing is said; a half moves rotations by less than a degree."""
-    found = []
+    rotations = []
     for extra in ((), ("--precision", "fp32"), ("--precision", "fp16"), ("--precision", "bf16")):
         result = run(photo, "--box", "10,10,50,80", *extra)
         assert result.exit_code == 0, result.output
-        found.append(torch.from_numpy(np.load(tmp_path / "out" / f"{photo.stem}_0.npz")["rotation_matrices"]))
-    assert torch.equal(found[0], found[1])
-    for half in found[2:]:
-        assert 0 < geodesic_distance(found[0], half).rad2deg().max() < 1
+        rotations.append(torch.from_numpy(np.load(tmp_path / "out" / f"{photo.stem}_0.npz")["rotation_matrices"]))
+    assert torch.equal(rotations[0], rotations[1])
+    for half in rotations[2:]:
+        assert 0 < geodesic_distance(rotations[0], half).rad2deg().max() < 1
 
 
 def test_a_crowd_goes_through_in_parts(run, photo, tmp_path, monkeypatch):

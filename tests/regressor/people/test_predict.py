@@ -58,13 +58,13 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     pose = np.concatenate([saved["global_orient"], saved["body_pose"]]).reshape(24, 3)
     matrices = axis_angle_to_matrix(torch.from_numpy(pose))
     assert np.allclose(matrices, saved["rotation_matrices"], atol=1e-5)
-    posed = open_body.vertices(
+    vertices = open_body.vertices(
         matrices[1:],
         root=matrices[0],
         betas=torch.from_numpy(saved["open_body_betas"]),
         translation=torch.from_numpy(saved["transl"]),
     )
-    assert np.allclose(posed, saved["vertices"], atol=1e-4)
+    assert np.allclose(vertices, saved["vertices"], atol=1e-4)
     assert (saved["betas"] == 0).all() and saved["open_body_betas"].any(), "SMPL's shape is not the open body's"
     assert saved["gender"] == "neutral" and saved["body_model"] == "open"
     assert (saved["poses"][0, :66] == pose.flatten()[:66]).all() and not saved["poses"][0, 66:].any()

@@ -161,9 +161,9 @@ def test_fp16_predicts_within_a_degree_of_fp32(tmp_path, tokenizer, tiny_config,
     torch.manual_seed(0)
     built = build_regressor(config, tokenizer)
     path = save_regressor(tmp_path / "r.pt", built.network, config, tokenizer, {})
-    some = annotated_people(4, size=config.image_size)
+    people = annotated_people(4, size=config.image_size)
     exact, half = (
-        load_for(open_body, path, tokenizer, "cpu", kind)(normalise(some["image"]), box=some["box"], K=some["K"])
+        load_for(open_body, path, tokenizer, "cpu", kind)(normalise(people["image"]), box=people["box"], K=people["K"])
         for kind in ("fp32", "fp16")
     )
     for field in ("global_orient", "body_pose"):

@@ -53,12 +53,12 @@ def test_what_is_not_known_does_not_count(annotated_people, open_body, regressor
     whole = annotated_people(5)
     scores = score_predictions(regressor.eval(), whole, open_body, batch=2)
     assert list(scores) == ["mpjpe_mm", "pa_mpjpe_mm", "orientation_deg", "keypoints_2d_pct"]
-    some = without_bodies(whole, [1, 2, 3])
-    some["keypoints_2d"][4, :, 2] = 0
-    found = score_predictions(regressor, some, open_body, batch=2)
+    partial = without_bodies(whole, [1, 2, 3])
+    partial["keypoints_2d"][4, :, 2] = 0
+    partial_scores = score_predictions(regressor, partial, open_body, batch=2)
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "orientation_deg"):
-        assert torch.allclose(found[name], scores[name][[0, 4]], atol=1e-3)
-    assert torch.allclose(found["keypoints_2d_pct"], scores["keypoints_2d_pct"][:4], atol=1e-4)
+        assert torch.allclose(partial_scores[name], scores[name][[0, 4]], atol=1e-3)
+    assert torch.allclose(partial_scores["keypoints_2d_pct"], scores["keypoints_2d_pct"][:4], atol=1e-4)
     nobody = score_predictions(regressor, without_bodies(whole), open_body)
     assert list(nobody) == ["keypoints_2d_pct"]
 
@@ -77,12 +77,12 @@ def test_truth_is_of_the_annotated_gender_or_it_is_said(annotated_people, open_b
     people = {**annotated_people(4), "gender": torch.tensor([0, 1, 2, 0])}
     plain = score_predictions(regressor.eval(), annotated_people(4), open_body)["mpjpe_mm"]
     bodies = {"neutral": open_body, "male": Longer(open_body)}
-    found = score_predictions(regressor, people, open_body, true_bodies=bodies)["mpjpe_mm"]
+    errors = score_predictions(regressor, people, open_body, true_bodies=bodies)["mpjpe_mm"]
     predicted, _ = score_with_shapes(regressor, people, open_body, bodies["male"].joints, people["betas"])
-    assert torch.allclose(found[[0, 3]], plain[[0, 3]], atol=1e-3), "neutral people as ever"
-    assert torch.allclose(found[2], predicted[2], atol=1e-2), "of the male body"
+    assert torch.allclose(errors[[0, 3]], plain[[0, 3]], atol=1e-3), "neutral people as ever"
+    assert torch.allclose(errors[2], predicted[2], atol=1e-2), "of the male body"
     mean_shape, _ = score_with_shapes(regressor, people, open_body, open_body.joints, torch.zeros(4, 10))
-    assert torch.allclose(found[1], mean_shape[1], atol=1e-2), "without a female body the mean shape stands in"
+    assert torch.allclose(errors[1], mean_shape[1], atol=1e-2), "without a female body the mean shape stands in"
     note = note_on_genders(people, bodies)
     assert "1 female" in note and "male bodies" not in note.replace("female bodies", "") and "--body" in note
     assert note_on_genders(annotated_people(2), None) is None

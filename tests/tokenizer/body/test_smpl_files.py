@@ -60,8 +60,10 @@ def test_equal_to_smplx_on_the_same_arrays(tmp_path):
     arguments = {"root": rotations[:, 0], "betas": betas, "translation": shift}
     assert (body.joints(rotations[:, 1:], **arguments) - expected.joints[:, :24]).abs().max() < 1e-5
     assert (body.vertices(rotations[:, 1:], **arguments) - expected.vertices).abs().max() < 1e-5
-    some = torch.arange(0, VERTICES, 97)
-    assert (body.vertices(rotations[:, 1:], subset=some, **arguments) - expected.vertices[:, some]).abs().max() < 1e-5
+    subset = torch.arange(0, VERTICES, 97)
+    assert (
+        body.vertices(rotations[:, 1:], subset=subset, **arguments) - expected.vertices[:, subset]
+    ).abs().max() < 1e-5
 
 
 def test_open_arrays_equal_smplx_skinning(open_body):

@@ -125,13 +125,13 @@ def test_joblib_keeps_every_kind_of_value(tmp_path):
     }
     path = tmp_path / "all.pkl"
     path.write_bytes(joblib_bytes(content))
-    found = load_pickle(path)
-    assert list(found) == list(content) and found["n"] == [1, "a"]
+    loaded = load_pickle(path)
+    assert list(loaded) == list(content) and loaded["n"] == [1, "a"]
     for name in ("rows", "columns", "empty", "text"):
-        assert type(found[name]) is np.ndarray and found[name].dtype == content[name].dtype
-        np.testing.assert_array_equal(found[name], content[name])
-    np.testing.assert_array_equal(found["objects"][2], [0, 1])
-    assert found["objects"][:2].tolist() == ["x", None] and type(found["objects"][2]) is np.ndarray
+        assert type(loaded[name]) is np.ndarray and loaded[name].dtype == content[name].dtype
+        np.testing.assert_array_equal(loaded[name], content[name])
+    np.testing.assert_array_equal(loaded["objects"][2], [0, 1])
+    assert loaded["objects"][:2].tolist() == ["x", None] and type(loaded["objects"][2]) is np.ndarray
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])

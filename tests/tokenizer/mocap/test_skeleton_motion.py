@@ -194,8 +194,8 @@ def test_numbers_of_a_frame_may_stand_on_several_lines(tmp_path):
 def test_every_style_is_found_by_its_own_names(tmp_path):
     for style, joint_map in MAPS.items():
         names = [bone for bones in joint_map.values() for bone in bones]
-        found = find_map(names, tmp_path)
-        assert (found.style, found.joints, found.absent) == (style, joint_map, ()), style
+        mapping = find_map(names, tmp_path)
+        assert (mapping.style, mapping.joints, mapping.absent) == (style, joint_map, ()), style
         assert find_map([name.upper() for name in names], tmp_path).style == style
     motion_builder = [bone for bones in CMU_MOTIONBUILDER.values() for bone in bones]
     assert find_map([*motion_builder, "LHipJoint", "LThumb"], tmp_path).style == "CMU (MotionBuilder)"

@@ -222,9 +222,9 @@ def test_claims_of_a_small_store_take_no_memory(tmp_path, measured):
     data[reference : reference + 9000 * 16] = data[reference : reference + 16] * 9000
     paths[2].write_bytes(data)
     code = "store = open_store(path)\nstore.poses()"
-    for found in measured("from tokenizer.mocap.store import open_store", code, paths):
-        assert re.search("claims more|compressed data", found["message"]), found
-        assert found["mib"] < 200, found
+    for cost in measured("from tokenizer.mocap.store import open_store", code, paths):
+        assert re.search("claims more|compressed data", cost["message"]), cost
+        assert cost["mib"] < 200, cost
 
 
 def damage(path: Path, how: str) -> str:

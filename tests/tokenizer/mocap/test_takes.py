@@ -88,11 +88,11 @@ def test_near_equal_takes_share_a_split_and_are_said(tmp_path):
     arguments = ["prepare", tmp_path / "m", tmp_path / "n", "--out", tmp_path / "p.h5", "--val-fraction", 0.4]
     done = CliRunner().invoke(main, list(map(str, [*arguments, "--workers", 1])))
     assert done.exit_code == 0, done.output
-    found = splits(tmp_path / "p.h5")
-    assert set(found.values()) == {"train", "val"} and len(found) == 24
+    split_of = splits(tmp_path / "p.h5")
+    assert set(split_of.values()) == {"train", "val"} and len(split_of) == 24
     for seed in range(8):
         names = (f"m/take{seed}_poses.npz", f"m/other{seed * 7}_poses.npz", f"n/take{seed}_mirror.npz")
-        assert len({found[name] for name in names}) == 1
+        assert len({split_of[name] for name in names}) == 1
     assert "n/take3_mirror.npz is nearly equal to" in done.stderr and ": both in " in done.stderr
 
 

@@ -44,8 +44,8 @@ def test_every_pose_and_token_counts(folder, open_body):
     assert made.code_counts(slice(2, 3)).tolist() == [0, 60, 0, 0]
     assert torch.equal(made.token_perplexity(), torch.ones(3))
     still = open_body.joints(torch.eye(3).expand(21, 3, 3))
-    posed = open_body.joints(axis_angle_to_matrix(made.poses[11]))
-    assert float(made.error_mm[11]) == pytest.approx(1000 * float((still - posed)[1:].norm(dim=-1).mean()), rel=1e-4)
+    turned = open_body.joints(axis_angle_to_matrix(made.poses[11]))
+    assert float(made.error_mm[11]) == pytest.approx(1000 * float((still - turned)[1:].norm(dim=-1).mean()), rel=1e-4)
     names = frame_names(store)
     assert len(names) == 60 and names[31] == f"{HOSTILE}, frame\u00a01"
     with pytest.raises(UserError, match="no poses in split 'test'"):

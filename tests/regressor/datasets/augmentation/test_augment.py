@@ -29,11 +29,11 @@ def test_annotation_is_that_of_a_rolled_camera(sample, open_body):
     before = {name: values.clone() for name, values in sample.items()}
     out = reframe(sample, *settings(4), pelvis_of(open_body, sample))  # type: ignore[call-arg]
     assert all(torch.equal(values, before[name]) for name, values in sample.items()), "nothing given is changed"
-    posed = open_body.keypoints(
+    keypoints = open_body.keypoints(
         out["body_pose"], root=out["global_orient"], betas=out["betas"], translation=out["translation"]
     )
-    assert torch.allclose(posed, out["keypoints_3d"][..., :3], atol=1e-5)
-    assert torch.allclose(project_to_crop(posed, out["box"], out["K"]), out["keypoints_2d"][..., :2], atol=1e-4)
+    assert torch.allclose(keypoints, out["keypoints_3d"][..., :3], atol=1e-5)
+    assert torch.allclose(project_to_crop(keypoints, out["box"], out["K"]), out["keypoints_2d"][..., :2], atol=1e-4)
     assert torch.allclose(out["keypoints_3d"][..., 2], sample["keypoints_3d"][..., 2], atol=1e-5), "depths stay"
     size = out["box"][:, 2:] - out["box"][:, :2]
     assert torch.allclose(size[:, 0], size[:, 1], rtol=1e-5)
@@ -51,8 +51,8 @@ def test_pixels_move_with_the_keypoints(sample, open_body):
     out = reframe(sample, *settings(4), pelvis_of(open_body, sample))  # type: ignore[call-arg]
     weight = out["image"][:, 0].double()
     total = weight.sum((1, 2))
-    found = torch.stack([(weight * columns).sum((1, 2)) / total, (weight * rows).sum((1, 2)) / total], -1)
-    assert torch.allclose(found.float(), out["keypoints_2d"][:, 0, :2], atol=0.003)
+    centroids = torch.stack([(weight * columns).sum((1, 2)) / total, (weight * rows).sum((1, 2)) / total], -1)
+    assert torch.allclose(centroids.float(), out["keypoints_2d"][:, 0, :2], atol=0.003)
 
 
 def test_golden_quarter_turn(sample, open_body):

@@ -101,8 +101,8 @@ def test_roll_and_zoom_compose(sample, open_body):
 
 def test_extreme_crops_show_one_part(sample, open_body):
     for seed in range(6):
-        zoom, shift, found = close_crops(sample["keypoints_2d"], ALL.numpy(), draws(4, seed))
-        assert found.all() and ((zoom >= 0.2) & (zoom <= 1)).all()
+        zoom, shift, is_close = close_crops(sample["keypoints_2d"], ALL.numpy(), draws(4, seed))
+        assert is_close.all() and ((zoom >= 0.2) & (zoom <= 1)).all()
         out = reframe(sample, torch.zeros(4), zoom, shift, pelvis_of(open_body, sample))
         inside = (out["keypoints_2d"][..., :2].abs() < 0.65).all(-1)
         for body in inside:
@@ -116,8 +116,8 @@ def test_extreme_crops_show_one_part(sample, open_body):
 def test_no_extreme_crop_of_what_is_not_known(sample):
     unknown = sample["keypoints_2d"].clone()
     unknown[..., 2] = 0
-    zoom, shift, found = close_crops(unknown, ALL.numpy(), draws(4))
-    assert not found.any() and (zoom == 1).all() and not shift.any()
+    zoom, shift, is_close = close_crops(unknown, ALL.numpy(), draws(4))
+    assert not is_close.any() and (zoom == 1).all() and not shift.any()
     assert not close_crops(sample["keypoints_2d"], ~ALL.numpy(), draws(4))[2].any()
     away = sample["keypoints_2d"] + torch.tensor([5.0, 0, 0])
     assert not close_crops(away, ALL.numpy(), draws(4))[2].any()

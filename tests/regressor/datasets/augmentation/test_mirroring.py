@@ -19,12 +19,12 @@ def test_mirrored_names_are_the_recorded_ones(golden):
 def test_mirror_twice_is_nothing_and_leaves_others_alone(sample, open_body):
     pelvis = pelvis_of(open_body, sample)
     before = {name: values.clone() for name, values in sample.items()}
-    some = torch.tensor([True, False, True, False])
-    once = mirror(sample, some, pelvis)
+    mirrored = torch.tensor([True, False, True, False])
+    once = mirror(sample, mirrored, pelvis)
     assert all(torch.equal(values, before[name]) for name, values in sample.items()), "nothing given is changed"
     for name, values in sample.items():
         assert torch.equal(once[name][1::2], values[1::2]), name
-    close_to(mirror(once, some, pelvis), sample)
+    close_to(mirror(once, mirrored, pelvis), sample)
     left, right = keypoint_index("left_knee"), keypoint_index("right_knee")
     assert torch.equal(once["keypoints_2d"][0, left, 0], -sample["keypoints_2d"][0, right, 0])
     assert torch.equal(once["image"][0, :, :, 0], sample["image"][0, :, :, -1])
@@ -40,8 +40,8 @@ def test_mirrored_annotation_is_one_of_a_body(sample, open_body):
         seen = project_to_crop(out["keypoints_3d"][..., :3], out["box"], out["K"])
         assert torch.allclose(seen, out["keypoints_2d"][..., :2], atol=1e-4)
     place = {"betas": out["betas"], "translation": out["translation"]}
-    posed = open_body.keypoints(out["body_pose"], root=out["global_orient"], **place)
-    apart = (posed - out["keypoints_3d"][..., :3]).norm(dim=-1)
+    keypoints = open_body.keypoints(out["body_pose"], root=out["global_orient"], **place)
+    apart = (keypoints - out["keypoints_3d"][..., :3]).norm(dim=-1)
     assert apart.max() < 0.02, "but for what is not symmetric in the body itself"
     wrong = open_body.keypoints(sample["body_pose"], root=out["global_orient"], **place)
     assert (wrong - out["keypoints_3d"][..., :3]).norm(dim=-1).max() > 0.05

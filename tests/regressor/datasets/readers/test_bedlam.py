@@ -40,15 +40,15 @@ def test_bedlam_is_true_to_its_camera(form, open_body, tmp_path):
         np.savez(source, imgname=np.array(["s/1.png"]), **{name: np.array([value]) for name, value in person.items()})
     prepare("bedlam", [source], tmp_path / "out")
     sample = open_crops(tmp_path / "out").sample(np.arange(1), "train")
-    posed = {"root": sample["global_orient"], "betas": torch.linspace(-1, 0.8, 10)[None]}
-    joints = open_body.joints(sample["body_pose"], **posed, translation=sample["translation"])
+    placement = {"root": sample["global_orient"], "betas": torch.linspace(-1, 0.8, 10)[None]}
+    joints = open_body.joints(sample["body_pose"], **placement, translation=sample["translation"])
     seen = project_to_crop(joints, sample["box"], sample["K"])[0]
     checked = 0
     for row, name in enumerate(SMPL24):
         if name:
-            found = sample["keypoints_2d"][0, keypoint_index(name)]
-            torch.testing.assert_close(found[:2], seen[row], atol=1e-4, rtol=0)
-            checked += int(found[2])
+            keypoint = sample["keypoints_2d"][0, keypoint_index(name)]
+            torch.testing.assert_close(keypoint[:2], seen[row], atol=1e-4, rtol=0)
+            checked += int(keypoint[2])
     assert checked == 14
     assert sample["true_3d"].all() and sample["has_betas"].all()
     assert sample["gender"].tolist() == [0], "the labels are those of the neutral body"

@@ -176,10 +176,10 @@ def test_alphapose_in_the_forms_of_cmu_and_openpose(tmp_path, people, points):
     image = {"version": "AlphaPose v0.3", people: [{points: flat(COCO18, 0.5)}, {points: flat(COCO18[:4])}]}
     (tmp_path / "alphapose-results.json").write_text(json.dumps({"a.jpg": image, "gone.jpg": image}), encoding="utf-8")
     (tmp_path / "a.json").write_text(json.dumps(image), encoding="utf-8")
-    found, _, left = read(tmp_path / "alphapose-results.json")
-    assert found == [by_name(COCO18, 0.5)] * 2
+    keypoints, _, left = read(tmp_path / "alphapose-results.json")
+    assert keypoints == [by_name(COCO18, 0.5)] * 2
     assert [item.name for item in left] == ["a.jpg, person 1", "gone.jpg, person 1"]
-    assert read(tmp_path / "a.json")[0] == found[:1]
+    assert read(tmp_path / "a.json")[0] == keypoints[:1]
     out = prepare_shards(
         "coco", [tmp_path / "alphapose-results.json"], tmp_path / "o", ReadOptions(), StoreOptions(), workers=1
     )

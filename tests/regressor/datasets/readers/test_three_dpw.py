@@ -46,8 +46,8 @@ def test_3dpw_in_camera_axes(tmp_path):
         turn = content["cam_poses"][frame, :3, :3] @ Rotation.from_rotvec(content["poses"][0][frame, :3]).as_matrix()
         np.testing.assert_allclose(sample["global_orient"][row], turn, atol=1e-5)
         for name in ("left_knee", "right_wrist"):
-            found = sample["keypoints_3d"][row, keypoint_index(name)].numpy()
-            np.testing.assert_allclose(found, [*seen[frame, SMPL24.index(name)], 1], atol=1e-5)
+            keypoint = sample["keypoints_3d"][row, keypoint_index(name)].numpy()
+            np.testing.assert_allclose(keypoint, [*seen[frame, SMPL24.index(name)], 1], atol=1e-5)
         x = points[frame, 0][points[frame, 2] > 0]
         y = points[frame, 1][points[frame, 2] > 0]
         side = 1.2 * max(np.ptp(x), np.ptp(y))

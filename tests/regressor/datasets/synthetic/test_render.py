@@ -32,8 +32,8 @@ def painted(request, poses):
 
 def test_keypoints_are_those_of_the_annotated_body(painted, open_body, poses):
     arrays = {name: torch.from_numpy(np.asarray(value)) for name, value in painted[1].items()}
-    posed = {"root": arrays["global_orient"], "betas": arrays["betas"], "translation": arrays["translation"]}
-    points = open_body.keypoints(arrays["body_pose"], **posed)
+    placement = {"root": arrays["global_orient"], "betas": arrays["betas"], "translation": arrays["translation"]}
+    points = open_body.keypoints(arrays["body_pose"], **placement)
     assert (arrays["keypoints_3d"][..., :3] - points).abs().max() < 1e-5
     pixels = project(points, arrays["K"])
     assert (arrays["keypoints_2d"][..., :2] - pixels_to_crop(pixels, arrays["box"])).abs().max() < 1e-5

@@ -22,16 +22,16 @@ def test_versions_up_to_the_newest_are_read():
         check_version(3, 2, "a")
 
 
-@pytest.mark.parametrize("found", [None, "2", True, 0, -1, 1.0, [1]])
-def test_what_is_no_version_is_damage(found):
+@pytest.mark.parametrize("version", [None, "2", True, 0, -1, 1.0, [1]])
+def test_what_is_no_version_is_damage(version):
     with pytest.raises(UserError, match="a is damaged; got format_version"):
-        check_version(found, 2, "a")
+        check_version(version, 2, "a")
 
 
 def test_problems_of_tensors_are_sorted_and_named():
-    found = {"a": torch.zeros(2, 3), "b": torch.zeros(1), "d": torch.zeros(())}
+    tensors = {"a": torch.zeros(2, 3), "b": torch.zeros(1), "d": torch.zeros(())}
     expected = {"a": (3, 2), "c": (1,), "d": ()}
-    assert tensor_problems(found, expected) == ["a (2, 3), not (3, 2)", "missing c", "unknown b"]
+    assert tensor_problems(tensors, expected) == ["a (2, 3), not (3, 2)", "missing c", "unknown b"]
 
 
 @pytest.mark.parametrize("version", [{}, {"format_version": "9"}, {"format_version": 99}])

@@ -26,11 +26,11 @@ def test_arrays_of_every_kind_come_back(tmp_path, save):
         "fields": np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]),
     }
     save(tmp_path / "a.npz", **arrays)
-    found = read_npz(tmp_path / "a.npz")
-    assert found.keys() == arrays.keys()
+    read = read_npz(tmp_path / "a.npz")
+    assert read.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype and found[name].shape == array.shape and found[name].flags.writeable
-        assert np.array_equal(found[name], array), name
+        assert read[name].dtype == array.dtype and read[name].shape == array.shape and read[name].flags.writeable
+        assert np.array_equal(read[name], array), name
     assert read_npz(tmp_path / "a.npz", keys=("big", "other")).keys() == {"big"}
 
 

@@ -26,11 +26,11 @@ STATE = {
 @pytest.mark.parametrize("archive", [True, False], ids=["archive", "old file"])
 def test_tensors_of_every_kind_come_back(tmp_path, archive):
     torch.save(STATE, tmp_path / "a.pt", _use_new_zipfile_serialization=archive)
-    found = load_foreign(tmp_path / "a.pt", expected="anything")
+    content = load_foreign(tmp_path / "a.pt", expected="anything")
     for name, value in STATE["network"].items():
-        assert torch.equal(found["network"][name], value) and found["network"][name].dtype == value.dtype
-    assert found["one"] == 2 and found["shared"][0].tolist() == [2, 3] and found["step"] == 3
-    assert found["optimizer"] == STATE["optimizer"]
+        assert torch.equal(content["network"][name], value) and content["network"][name].dtype == value.dtype
+    assert content["one"] == 2 and content["shared"][0].tolist() == [2, 3] and content["step"] == 3
+    assert content["optimizer"] == STATE["optimizer"]
     if archive:
         assert load_state(tmp_path / "a.pt")["random"].equal(STATE["random"])
 
