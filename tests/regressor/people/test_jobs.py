@@ -50,7 +50,7 @@ def test_images_without_a_box_are_left_out_and_never_taken_whole(tmp_path):
 @pytest.mark.parametrize(
     ("boxes", "file", "whole", "got"),
     [
-        ((), None, False, "no option that tells it"),
+        ((), None, False, "no option that gives it"),
         (("1,2,3,4",), Path("b.json"), False, "--box and --boxes"),
         (("1,2,3,4",), None, True, "--box and --whole"),
     ],
