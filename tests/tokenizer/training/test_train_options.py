@@ -201,7 +201,7 @@ def test_shares_make_up_the_whole_batch(store):
     poses, mixture = torch.from_numpy(store.poses("train")), Mixture.of(store, "")
     whole, again = draw_batch(poses, mixture, config, 3), draw_batch(poses, mixture, config, 3)
     parts = [again.part(number, 4) for number in range(4)]
-    for name in ("poses", "target", "seen", "visible", "moved"):
+    for name in ("poses", "target", "inputs", "visible", "perturbed"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
     assert not torch.equal(draw_batch(poses, mixture, config, 4).poses, whole.poses)
 
