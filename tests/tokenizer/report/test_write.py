@@ -91,7 +91,7 @@ def test_poses_that_are_gone_or_others_are_told(folder, tmp_path):
     assert done.exit_code == 0, done.output
     html = (tmp_path / "run" / "report.html").read_text()
     Page(html)
-    assert f"nothing at {tmp_path / 'gone.h5'}. Say where they are with --poses FILE." in html
+    assert f"nothing at {tmp_path / 'gone.h5'}. Give their file with --poses FILE." in html
     assert "validation MPJPE" in html, "the curves need no poses"
     with PoseStoreWriter(tmp_path / "other.h5", "test") as writer:
         writer.add("c", "val", 0.1 * np.ones((3, 21, 3)), np.zeros(10), fps=30, licence="none")
