@@ -88,7 +88,7 @@ def bench_prepare(mocap: Path, folder: Path, copies: int) -> None:
 def bench_tokenizer(
     mocap: str, poses: Path | None, out: Path, names: tuple[str, ...], minutes: float, seeds: int
 ) -> None:
-    """Train tokenizers of many kinds for the same time; one table: bits, errors, steadiness, use as a prior."""
+    """Train tokenizers of many kinds for the same time; one table: bits, errors, token stability, use as a prior."""
     from .benchmarks.bench_tokenizer import CANDIDATES, bench_tokenizers, markdown
     from .demo import run_command
 

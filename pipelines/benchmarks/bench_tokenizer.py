@@ -185,7 +185,7 @@ class Evaluator:
         )
 
     def learned(self, name: str, tokenizer: Any, bits: float) -> Row:
-        """Everything: reconstruction, steadiness, locality, completion, denoising."""
+        """Everything: reconstruction, token stability, locality, completion, denoising."""
         row = self.errors(name, tokenizer, bits)
         for degrees in NOISE_DEG:
             stability = token_stability(tokenizer, self.poses, degrees)

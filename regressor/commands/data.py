@@ -94,8 +94,8 @@ def prepare(
 
     FORMAT and its SRC: evaluation-npz (3dpw_test.npz, emdb.npz), coco (JSON of keypoints, as COCO, OpenPose and
     AlphaPose write it), 4dhumans (tars), bedlam (tars, or npz of labels), 3dpw (sequenceFiles, or its folders or
-    files), emdb (its folder), synthetic (a crop store). What is broken is left out and listed. The same command goes
-    on where a killed one was.
+    files), emdb (its folder), synthetic (a crop store). What is broken is left out and listed. Repeat the
+    command to resume an interrupted run.
 
     --val-share 0.05 holds out about that much of train as val, by a hash of names: people of one photograph and frames
     of one sequence stay together, and fall on the same side at every run.

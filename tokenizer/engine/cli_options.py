@@ -122,10 +122,9 @@ def note_on_budget(run_path: Path, minutes: float | None) -> None:
     if minutes is None:
         return
     settings = RunFolder.settings(run_path)
-    begun = (
-        settings.get("regressor") or settings.get("tokenizer") or {}
-    )  # a regressor's settings also hold the tokenizer's digest
-    seconds = float(begun.get("optim", {}).get("budget_s", 0.0))
+    # A regressor's settings also name its tokenizer, by its digest.
+    config = settings.get("regressor") or settings.get("tokenizer") or {}
+    seconds = float(config.get("optim", {}).get("budget_s", 0.0))
     if 60 * minutes != seconds:
         kept = f"a budget of {seconds / 60:g} minutes" if seconds else "a fixed number of steps"
         text = f"--minutes {minutes:g} is ignored: this run resumes with {kept}"
