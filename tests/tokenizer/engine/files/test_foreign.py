@@ -22,9 +22,7 @@ def test_names_that_would_become_equal_stay_as_they_are():
     assert foreign_tensors(content, "net", "a.pth", expected="weights").keys() == {"module.a", "a"}
 
 
-@pytest.mark.parametrize(
-    "content", [{"model": {}, "epoch": 3}, {"model": {"a": 1}, "epoch": 3}, {"model": 2, "epoch": 3}]
-)
+@pytest.mark.parametrize("model", [{}, {"a": 1}, 2])
 def test_no_tensors_under_a_key_names_the_keys_there_are(model):
     with pytest.raises(UserError, match=r"a\.pth holds no tensors under 'model'; got the keys model, epoch"):
         foreign_tensors({"model": model, "epoch": 3}, "model", "a.pth", expected="weights")
