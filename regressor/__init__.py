@@ -7,10 +7,12 @@ from typing import Any
 
 _HOMES = {
     "Box": "geometry.boxes",
+    "DetectedPerson": "people.detection.detected_person",
     "People": "people.predict",
     "Prediction": "network.prediction",
     "Regressor": "network.model",
     "assumed_intrinsics": "geometry.camera",
+    "detect_people": "people.detection.detector",
     "load_regressor": "checkpoints.regressor_file",
     "predict_people": "people.predict",
     "read_image": "datasets.image_files",
@@ -18,10 +20,12 @@ _HOMES = {
 
 __all__ = [
     "Box",
+    "DetectedPerson",
     "People",
     "Prediction",
     "Regressor",
     "assumed_intrinsics",
+    "detect_people",
     "load_regressor",
     "predict_people",
     "read_image",

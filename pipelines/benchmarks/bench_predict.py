@@ -22,7 +22,7 @@ from regressor.export.mesh import write_image, write_obj
 from regressor.export.overlay import overlay, side_view
 from regressor.network.model import Regressor, build_regressor
 from regressor.people.jobs import Job, Jobs
-from regressor.people.photos import Outputs, predict_files
+from regressor.people.photos import Outputs, PredictOptions, predict_files
 from tokenizer import Body, FrozenTokenizer, load_body, load_tokenizer
 from tokenizer.artifact import export_tokenizer
 from tokenizer.body.camera import intrinsics
@@ -54,7 +54,7 @@ def bench_predict(count: int) -> dict[str, float]:
 
             def run(groups: list[tuple[Job, ...]] = groups, outputs: Outputs = outputs) -> None:
                 for group in groups:
-                    predict_files(regressor, body, Jobs(group), folder / "out", outputs=outputs)
+                    predict_files(regressor, body, Jobs(group), folder / "out", PredictOptions(outputs, overwrite=True))
 
             seconds[way] = _seconds(run) / count
         seconds |= _drawing(body, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,11 +26,11 @@ from .detection import install_detector
 from .evaluation import calibrate, compare, evaluate
 from .finetune import finetune
 from .importing import import_backbone, import_reference
-from .options import THRESHOLDS, precision_option, tokenizer_option
+from .options import THRESHOLDS, tokenizer_option
+from .predict import predict
 
 if TYPE_CHECKING:
     from tokenizer import Body
-    from tokenizer.engine.training.precision import Precision
 
     from ..config import RegressorConfig
     from ..datasets.mixtures import Mixture
@@ -49,7 +48,10 @@ def main() -> None:
     wait_without_spinning()
 
 
-for command in (prepare, finetune, evaluate, compare, calibrate, import_reference, import_backbone, install_detector):
+for command in (
+    *(prepare, finetune, evaluate, compare, calibrate, predict),
+    *(import_reference, import_backbone, install_detector),
+):
     main.add_command(command)
 
 
@@ -302,80 +304,6 @@ def train(
     for line in filter(None, (pace_described(pace), described(pace))):
         click.echo(line)
     click.echo(f"Wrote {out or exported}")
-
-
-@main.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor.")
-@tokenizer_option
-@click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
-@click.option("--boxes", "boxes_file", type=InputPath("boxes"), help="JSON or CSV of boxes by image name.")
-@click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
-@click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it (assumed: 55).")
-@click.option("--no-overlay", is_flag=True, help="Draw no pictures.")
-@click.option("--no-mesh", is_flag=True, help="Write no OBJ, and no vertices into the npz.")
-@body_option
-@device_option
-@precision_option
-@reports_user_errors
-def predict(
-    images: tuple[Path, ...],
-    regressor_file: Path,
-    tokenizer_file: Path,
-    boxes: tuple[str, ...],
-    boxes_file: Path | None,
-    whole: bool,
-    out: Path,
-    fov: float | None,
-    no_overlay: bool,
-    no_mesh: bool,
-    body_source: str,
-    device: str,
-    precision: Precision,
-) -> None:
-    """Predict the bodies of people in IMAGES: one npz and OBJ a person, one overlay picture an image, in --out.
-
-    IMAGES are files, folders of them, or patterns such as "photos/*.jpg". What is no image, or has no box, or
-    one outside, is left out and named; the others are done. Without --box, --boxes and --whole people are detected,
-    once `install-detector` was run.
-    """
-    from ..people.jobs import checked, jobs_of
-
-    jobs = checked(jobs_of(images, boxes, boxes_file, whole))  # before anything that takes time
-
-    from tqdm import tqdm
-
-    from tokenizer import load_body
-
-    from ..geometry.camera import DEFAULT_FOV_DEG, assumed_intrinsics
-    from ..people.photos import Outputs, load_for, predict_files
-    from ..people.predict import synthetic_warning
-
-    if fov is not None:
-        assumed_intrinsics(2, 2, fov)  # refused before anything is loaded
-    body = load_body(body_source)
-    regressor = load_for(body, regressor_file, tokenizer_file, device, precision)
-    if fov is None:
-        click.echo(f"Camera unknown: a diagonal field of view of {DEFAULT_FOV_DEG:g}° is assumed (--fov).")
-    if warning := synthetic_warning(regressor):
-        click.echo(f"Note: {warning}", err=True)
-    with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
-        files = predict_files(
-            regressor,
-            body,
-            jobs,
-            out,
-            fov,
-            Outputs(mesh=not no_mesh, overlay=not no_overlay),
-            bar.update,
-            say=lambda text: bar.write(text, file=sys.stderr),
-        )
-    files_word = "file" if len(files) == 1 else "files"
-    click.echo(
-        f"Wrote {len(files)} {files_word} to {out}: {', '.join(file.name for file in files[:6])}"
-        f"{', …' if len(files) > 6 else ''}"
-    )
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from importlib.util import find_spec
 
 from tokenizer.engine.errors import fail
 
+from .exif import exif_orientation
+
 _START = b"\xff\xd8\xff"
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)
 """Tables and extensions, numbered among the start-of-frame markers C0 … CF."""
 _ALONE = (0x01, *range(0xD0, 0xD9))
 """Markers without a length: temporary, restarts, start of the image."""
-_ORIENTATION = 0x112
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,6 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
             exif, orientation = True, exif_orientation(data[at + 10 : at + 2 + length])
         at += 2 + length
     return None
-
-
-def exif_orientation(data: bytes) -> int:
-    """The orientation, 1 … 8, that a block of EXIF (a TIFF header and its first directory) gives; 1 where it gives
-    none."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        return 1
-    try:
-        (at,) = struct.unpack_from(order + "I", data, 4)
-        (count,) = struct.unpack_from(order + "H", data, at)
-        for number in range(count):
-            tag, form, values = struct.unpack_from(order + "HHI", data, at + 2 + 12 * number)
-            if tag == _ORIENTATION and form == 3 and values == 1:
-                (value,) = struct.unpack_from(order + "H", data, at + 10 + 12 * number)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
 
 
 MOST_PIXELS = 200_000_000

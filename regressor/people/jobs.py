@@ -18,8 +18,9 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class Job:
-    """An image file, the name of its results, and a box a person; no box: the whole image is one person, or people are
-    to be detected (``detect``), or, where a file of boxes has none for it (``nobody``), it is to be left out."""
+    """An image file, the name of its results, and a box a person; no box: the whole image is one person, or its people
+    are those that a source of keypoints has (``detect``): the detector, or a file; or, where a file of boxes has none
+    for it (``nobody``), it is to be left out."""
 
     image: Path
     name: str
@@ -58,22 +59,27 @@ def found_images(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def jobs_of(images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | None, whole: bool) -> list[Job]:
-    """What to do, from the options of the command line; ``images`` as ``found_images`` takes them.
+def jobs_of(
+    images: Sequence[Path], boxes: Sequence[str], boxes_file: Path | None, whole: bool, keypoints: bool = False
+) -> list[Job]:
+    """What to do, from the options of the command line; ``images`` as ``found_images`` takes them; ``keypoints``:
+    whether a file of keypoints is given.
 
-    Results are named like their image, with its ending where two differ in that alone. Without any source of boxes
-    people are detected, where the detector is installed. Raises ``UserError`` for several sources of boxes, or none
+    Results are named like their image, with its ending where two differ in that alone. Where no option says where
+    people are, they are detected, if the detector is installed. Raises ``UserError`` for several such options, or none
     without a detector, for single boxes with several images, and for two images of one name.
     """
-    sources = [bool(boxes), boxes_file is not None, whole]
-    detect = not any(sources) and is_installed()
-    if sum(sources) != 1 and not detect:
-        options = [name for name, there in zip(("--box", "--boxes", "--whole"), sources, strict=True) if there]
+    sources = [bool(boxes), boxes_file is not None, whole, keypoints]
+    detect = keypoints or (not any(sources) and is_installed())
+    if sum(sources) > 1 or not (any(sources) or detect):
+        names = ("--box", "--boxes", "--whole", "--keypoints")
+        options = [name for name, there in zip(names, sources, strict=True) if there]
+        install = "" if is_installed() else f"Run `{COMMAND}` once, and people are found; or give "
         raise fail(
             "It is not clear where the people are",
-            got=" and ".join(options) or "no option that gives it",
-            next_step="Give --box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE for several images, "
-            f"or --whole where one person fills each image; or run `{COMMAND}` once, and people are found",
+            got=" and ".join(options) or "no option that gives it, and no detector",
+            next_step=f"{install or 'Give '}--box X0,Y0,X1,Y1 for each person of one image, or --boxes FILE or "
+            "--keypoints FILE for several images, or --whole where one person fills each image",
         )
     images = found_images(images)
     if boxes and len(images) > 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +16,23 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
+from tokenizer.body.skeleton import KEYPOINT_NAMES
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.files.atomic import write_text_atomically
 from tokenizer.engine.training.memory import memory_errors
 from tokenizer.engine.training.precision import Precision
 
 from ..checkpoints.regressor_file import check_body, load_regressor
-from ..datasets.image_files import read_image
 from ..export.mesh import write_image, write_obj, write_person
 from ..export.overlay import lay_over, overlay, side_view
-from ..geometry.boxes import Box, check_box
-from ..geometry.camera import DEFAULT_FOV_DEG, assumed_intrinsics
 from ..network.model import Regressor
+from .cameras import CameraOptions
+from .detection.detected_person import KeypointSource
 from .detection.detector import Detector
 from .jobs import Job, Jobs
+from .opening import OpenedPhoto, Opener
 from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_warning
+from .records import Record, Records, write_csv, write_json
 
 LEFT_OUT = "left_out.txt"
 _PICTURE_PX = 1024
@@ -50,18 +54,31 @@ class Outputs:
     overlay: bool = True
 
 
-@dataclass
-class _Open:
-    """An image being worked on: its pixels, camera and boxes; what was written of it, and how many people are done."""
+@dataclass(frozen=True)
+class PredictOptions:
+    """How photographs are predicted. ``cameras``: what is known of the camera; ``source``: who finds people where a job
+    asks for it, None for the detector; ``overwrite``: images that are done are done again; ``strict``: an image of
+    nobody is an error; ``csv`` and ``json``: summaries to write, a row a person."""
 
-    job: Job
-    pixels: np.ndarray
-    K: Tensor
-    boxes: tuple[Box, ...]
+    outputs: Outputs = field(default_factory=Outputs)
+    cameras: CameraOptions = field(default_factory=CameraOptions)
+    source: KeypointSource | None = None
+    overwrite: bool = False
+    strict: bool = False
+    csv: Path | None = None
+    json: Path | None = None
+
+
+@dataclass
+class Predictions:
+    """What was done: ``records`` of all images that could be used, those included that were ``done_before``; ``files``
+    written now; images of ``nobody``; and how many images have a camera of each source (``cameras``)."""
+
+    records: list[Record] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
-    drawn: list[Tensor] = field(default_factory=list)
-    done: int = 0
-    failed: bool = False
+    nobody: list[Path] = field(default_factory=list)
+    done_before: int = 0
+    cameras: Counter[str] = field(default_factory=Counter)
 
 
 def load_for(
@@ -82,67 +99,109 @@ def predict_files(
     body: Body,
     jobs: Jobs,
     out: Path,
-    fov_deg: float | None = None,
-    outputs: Outputs | None = None,
+    options: PredictOptions | None = None,
     progress: Callable[[int], object] | None = None,
     say: Callable[[str], object] = lambda text: None,
-) -> list[Path]:
-    """Do ``jobs`` and return the files written: ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` in ``out``.
+) -> Predictions:
+    """Do ``jobs`` and write ``NAME_0.npz``, ``NAME_0.obj``, …, ``NAME_overlay.png`` into ``out``, and
+    ``predictions.jsonl``, by which a second call knows what is done.
 
     People of several images go through the network together. The picture shows the first ``_MOST_DRAWN`` people.
-    ``fov_deg``: diagonal field of view, None where the camera is unknown. ``progress`` is called with the number of
-    images finished. An image that cannot be used does not stop the others: ``say`` is given a line with its reason, and
-    ``UserError`` counts such at the end; ``out/left_out.txt`` has the lines, too. Boxes of jobs that ask for it are
-    detected.
+    ``progress`` is called with the number of images finished. An image of nobody is no error, unless ``strict``. An
+    image that cannot be used does not stop the others: ``say`` is given a line with its reason, and ``UserError``
+    counts such at the end; ``out/left_out.txt`` has the lines, too.
     """
+    options = options or PredictOptions()
     count = len(jobs.todo) + len(jobs.left_out)
-    tell = say if count > 1 else lambda text: None  # a single reason is the error itself
-    run = _Run(regressor, body, out, fov_deg, outputs or Outputs(), progress or (lambda count: None), tell)
+    run = _Run(regressor, body, out, options, progress or (lambda count: None), say)
+    run.alone = count == 1
     if any(job.detect for job in jobs.todo):
-        run.detector = Detector()
+        run.opener.source = run.opener.source or Detector()
+    run.records = Records(out, run.settings())
     for reason in jobs.left_out:
         run.leave_out(reason)
     for job in jobs.todo:
         run.add(job)
     run.finish()
+    return _ended(run, count)
+
+
+def _ended(run: _Run, count: int) -> Predictions:
+    """Write what is about all images. Raise ``UserError`` where some could not be used, or show nobody and must not."""
+    options, result = run.options, run.result
+    if options.csv is not None:
+        write_csv(options.csv, result.records)
+    if options.json is not None:
+        write_json(options.json, result.records)
     if run.problems and count == 1:
         raise UserError(run.problems[0])
-    if run.problems and run.written:
-        write_text_atomically(out / LEFT_OUT, "".join(f"{reason}\n" for reason in run.problems))
+    if run.problems and result.records:
+        write_text_atomically(run.out / LEFT_OUT, "".join(f"{reason}\n" for reason in run.problems))
     if run.problems:
-        place = f"They are listed in {out / LEFT_OUT}; results of the others are in {out}" if run.written else None
-        raise fail(f"{len(run.problems)} of {count} images could not be used", next_step=place)
-    return run.written
+        place = f"They are listed in {run.out / LEFT_OUT}; results of the others are in {run.out}"
+        what = f"{len(run.problems)} of {count} images could not be used"
+        raise fail(what, next_step=place if result.records else None)
+    (run.out / LEFT_OUT).unlink(missing_ok=True)
+    if options.strict and result.nobody:
+        where = str(result.nobody[0]) if count == 1 else f"{len(result.nobody)} of {count} images"
+        raise fail(f"Nobody is found in {where}", next_step="Give --box X0,Y0,X1,Y1 for each person")
+    return result
 
 
 class _Run:
     """Images come in one by one; as soon as ``_AT_ONCE`` people wait, they go through the network."""
+
+    records: Records
+    alone = False
 
     def __init__(
         self,
         regressor: Regressor,
         body: Body,
         out: Path,
-        fov_deg: float | None,
-        outputs: Outputs,
+        options: PredictOptions,
         progress: Callable[[int], object],
         say: Callable[[str], object],
     ) -> None:
-        self.regressor, self.body, self.out, self.fov_deg, self.outputs = regressor, body, out, fov_deg, outputs
+        self.regressor, self.body, self.out = regressor, body, out
+        self.options, self.outputs = options, options.outputs
         self.progress, self.say = progress, say
+        self.opener = Opener(options.cameras, options.source)
         self.problems: list[str] = []
-        self.written: list[Path] = []
+        self.result = Predictions()
         self.faces = body.faces.cpu().numpy()
-        self._waiting: list[tuple[_Open, int]] = []
-        self.detector: Detector | None = None
+        self._waiting: list[tuple[OpenedPhoto, int]] = []
+
+    def settings(self) -> dict[str, object]:
+        """All that results depend on, beside the image and its boxes."""
+        network, body = self.regressor, self.body
+        return {
+            "regressor": [_weights_digest(network), network.precision, network.tokenizer.digest],
+            "body": [body.kind, body.gender, len(body.v_template), float(body.v_template.double().sum())],
+            "options": [asdict(self.options.cameras), asdict(self.outputs)],
+            "source": None if self.opener.source is None else self.opener.source.source,
+        }
 
     def add(self, job: Job) -> None:
+        before = None if self.options.overwrite else self.records.done(job)
+        if before is not None:
+            self.result.records.append(before)
+            self.result.done_before += 1
+            if not before.people:
+                self._nobody(job)
+            self.progress(1)
+            return
         try:
             with _memory(job.image):
-                opened = self._open(job)
+                opened = self.opener.open(job)
         except UserError as error:
             self._fail(None, error)
             return
+        for note in opened.notes:
+            self.say(f"Note: {note}")
+        if not opened.boxes:
+            self._nobody(job)
+            self._finish_photo(opened)
         self._waiting += [(opened, number) for number in range(len(opened.boxes))]
         while len(self._waiting) >= _AT_ONCE:
             self._predict(_AT_ONCE)
@@ -152,28 +211,21 @@ class _Run:
         ):
             self.finish()
 
+    def _nobody(self, job: Job) -> None:
+        self.result.nobody.append(job.image)
+        if not (self.alone and self.options.strict):  # then it is the error itself
+            self.say(f"Nobody is found in {job.image}")
+
     def leave_out(self, reason: str) -> None:
         self.problems.append(reason)
-        self.say(f"left out: {reason}")
+        if not self.alone:  # a single reason is the error itself
+            self.say(f"left out: {reason}")
 
     def finish(self) -> None:
         while self._waiting:
             self._predict(_AT_ONCE)
 
-    def _open(self, job: Job) -> _Open:
-        image = read_image(job.image)
-        height, width = image.shape[:2]
-        K = assumed_intrinsics(width, height, DEFAULT_FOV_DEG if self.fov_deg is None else self.fov_deg)
-        boxes = job.boxes or ((0.0, 0.0, float(width), float(height)),)
-        if job.detect and self.detector is not None:
-            boxes = tuple(person.box for person in self.detector.people(image))
-            if not boxes:
-                raise fail(f"Nobody is found in {job.image}", next_step="Give --box X0,Y0,X1,Y1 for each person")
-        for box in boxes:
-            check_box(box, width, height, str(job.image))  # all of them, before anything is written
-        return _Open(job, image, K, boxes)
-
-    def _fail(self, opened: _Open | None, error: UserError) -> None:
+    def _fail(self, opened: OpenedPhoto | None, error: UserError) -> None:
         if opened is None or not opened.failed:
             self.leave_out(str(error))
             self.progress(1)
@@ -183,13 +235,13 @@ class _Run:
     def _predict(self, most: int) -> None:
         batch, self._waiting = self._waiting[:most], self._waiting[most:]
         crops: list[Crops] = []
-        people_of: list[tuple[_Open, int]] = []
+        people_of: list[tuple[OpenedPhoto, int]] = []
         for opened in {id(opened): opened for opened, _ in batch}.values():
             numbers = [number for photo, number in batch if photo is opened and not opened.failed]
             boxes = [opened.boxes[number] for number in numbers]
             try:
                 if boxes:
-                    crops.append(crops_of(self.regressor, opened.pixels, boxes, opened.K, str(opened.job.image)))
+                    crops.append(crops_of(self.regressor, opened.pixels, boxes, opened.camera.K, str(opened.job.image)))
                     people_of += [(opened, number) for number in numbers]
             except UserError as error:
                 self._fail(opened, error)
@@ -211,40 +263,73 @@ class _Run:
             if not opened.failed:
                 self._write(opened, number, person_arrays(people, place, self.body))
 
-    def _write(self, opened: _Open, number: int, arrays: dict[str, np.ndarray]) -> None:
+    def _write(self, opened: OpenedPhoto, number: int, arrays: dict[str, np.ndarray]) -> None:
         if self.outputs.overlay and len(opened.drawn) < _MOST_DRAWN:
             opened.drawn.append(torch.from_numpy(arrays["vertices"]))
-        stem = f"{opened.job.name}_{number}"
+        stem, person, box = f"{opened.job.name}_{number}", opened.people[number], opened.boxes[number]
+        files = [self.out / f"{stem}.npz"]
         if self.outputs.mesh:
-            write_obj(self.out / f"{stem}.obj", arrays["vertices"], self.faces)
+            files.append(self.out / f"{stem}.obj")
+            write_obj(files[-1], arrays["vertices"], self.faces)
         else:
             del arrays["vertices"]
-        write_person(self.out / f"{stem}.npz", arrays, {**self._about(opened), "given_box": list(opened.boxes[number])})
-        opened.files += [self.out / f"{stem}.npz", *([self.out / f"{stem}.obj"] if self.outputs.mesh else [])]
+        about = {**self._about(opened), "given_box": list(box)}
+        if person is not None:
+            arrays["keypoints_2d"] = person.ordered(KEYPOINT_NAMES)
+            about |= {"detected_by": person.source, "score": round(person.score, 4)}
+        write_person(files[0], arrays, about)
+        opened.files += files
+        opened.rows.append(
+            {
+                "image": str(opened.job.image),
+                "number": number,
+                "box": [round(float(edge), 2) for edge in box],
+                "score": None if person is None else round(person.score, 4),
+                "source": person.source if person is not None else "box given" if opened.job.boxes else "whole image",
+                "camera": opened.camera.source,
+                "translation": [round(float(value), 5) for value in arrays["transl"]],
+                "files": [file.name for file in files],
+            }
+        )
         opened.done += 1
-        if opened.done < len(opened.boxes):
-            return
-        if self.outputs.overlay:
+        if opened.done == len(opened.boxes):
+            self._finish_photo(opened)
+
+    def _finish_photo(self, opened: OpenedPhoto) -> None:
+        if self.outputs.overlay and opened.drawn:
             picture = self.out / f"{opened.job.name}_overlay.png"
-            write_image(picture, overlay_picture(opened.pixels, torch.stack(opened.drawn), self.body.faces, opened.K))
+            drawn, K = torch.stack(opened.drawn), opened.camera.K
+            write_image(picture, overlay_picture(opened.pixels, drawn, self.body.faces, K))
             opened.files.append(picture)
-        self.written += opened.files
+        self.result.records.append(self.records.add(opened.job, opened.rows, opened.files))
+        self.result.files += opened.files
+        if opened.boxes:
+            self.result.cameras[opened.camera.source] += 1
         self.progress(1)
 
-    def _about(self, opened: _Open) -> dict[str, Any]:
+    def _about(self, opened: OpenedPhoto) -> dict[str, Any]:
         height, width = opened.pixels.shape[:2]
-        assumed = f"assumed: diagonal field of view {DEFAULT_FOV_DEG:g}°"
         return {
             "image": str(opened.job.image),
-            **({"detected_by": self.detector.source} if opened.job.detect and self.detector is not None else {}),
             "image_size": [width, height],
-            "camera": assumed if self.fov_deg is None else f"{self.fov_deg:g}° given",
+            "camera": opened.camera.source,
             "units": "metres, pixels, radians; camera axes x right, y down, z forward; K, joints_2d of the whole image",
+            "keypoints_2d": "x, y px of the whole image, confidence, of the 44 keypoints, as they were detected",
             "frame_rate": "a photograph has none; the one written is for readers that ask for one",
             "body": self.body.kind,
             "tokenizer": self.regressor.tokenizer.digest,
             "warning": synthetic_warning(self.regressor) or "",
         }
+
+
+def _weights_digest(regressor: Regressor) -> str:
+    """A digest of some numbers of each tensor: enough to tell two trainings apart, and no wait for a large network."""
+    digest = hashlib.sha256()
+    for name, tensor in regressor.network.state_dict().items():
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, len(flat) // 64)].float().cpu().numpy()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode() + some.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _memory(*images: Path) -> AbstractContextManager[None]:

@@ -57,7 +57,9 @@ class DetectedPerson:
 
 
 class KeypointSource(Protocol):
-    """The detector, or a file of keypoints."""
+    """The detector, or a file of keypoints; ``source`` names it."""
+
+    source: str
 
     def people(self, image: np.ndarray, path: Path) -> list[DetectedPerson]:
         """Return the people in ``image`` (H,W,3) uint8 RGB, which was read from ``path``."""

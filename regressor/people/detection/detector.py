@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 from tokenizer.engine.errors import fail
 
 from ...datasets.cropping import resample
+from ...geometry.boxes import Box
 from .blazepose import (
     DETECTOR_PX,
     LANDMARK_NAMES,
@@ -31,7 +33,7 @@ from .blazepose import (
 )
 from .detected_person import DetectedPerson, box_of_keypoints
 from .model_files import ModelName, installed_models, read_model
-from .suppression import joined, part_of_person, same_person, suppress, windows
+from .suppression import joined, overlaps, part_of_person, same_person, suppress, windows
 
 _PRESENT = 0.5
 """Presence below which a landmark is not in the picture."""
@@ -39,6 +41,10 @@ _HOPELESS = 0.1
 """Score of a first crop below which a second is not worth its time."""
 _WORSE = 0.2
 """A refined crop in which a person scores so much lower is not taken."""
+_BOX_REGION = 1.25
+"""Sides of the square that is looked at about a given box, in longer sides of the box."""
+_IN_BOX = 0.15
+"""Overlap (intersection over union) with a given box below which a person is somebody else."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,35 @@ class Detector:
             if not any(part_of_person(person, other) for other in found if other is not person)
         ]
 
-    def detect(self, image: np.ndarray) -> Detections:
-        """Return where people are, before landmarks: one detection a person."""
+    def in_box(self, image: np.ndarray, box: Box) -> DetectedPerson | None:
+        """Return the person in a ``box`` around somebody, with that box; None where nobody is seen in it.
+
+        Candidates are the detections in a square about it, and the square itself, upright.
+        """
+        corners = np.array(box, np.float64)
+        side = float((corners[2:] - corners[:2]).max()) * _BOX_REGION
+        x, y = ((corners[:2] + corners[2:]) / 2).tolist()
+        square = Region((x, y), max(side, 1.0))
+        detections = self.detect(image, [square])
+        best: tuple[float, DetectedPerson] | None = None
+        for region in (*(detections.region(number) for number in range(len(detections))), square):
+            landmarks = self.landmarks(image, region)
+            if landmarks is None:
+                continue
+            person = self._person(landmarks, image)
+            fit = float(overlaps(corners, np.array([person.box]))[0])
+            if best is None or fit > best[0]:
+                best = fit, person
+        if best is None or best[0] < _IN_BOX:
+            return None
+        return replace(best[1], box=box)
+
+    def detect(self, image: np.ndarray, looked_at: Sequence[Region] | None = None) -> Detections:
+        """Return where people are, before landmarks: one detection a person. ``looked_at``: windows, by default those
+        of the whole image."""
         height, width = image.shape[:2]
         parts = []
-        for window in windows(width, height, half_size=self.options.half_size):
+        for window in looked_at or windows(width, height, half_size=self.options.half_size):
             crop = _crop(image, window, DETECTOR_PX)
             offsets, logits = self._detector(crop.astype(np.float32) / 127.5 - 1)
             parts.append(decode_detections(offsets, logits[:, 0], window, self.options.threshold))
@@ -133,6 +163,20 @@ class Detector:
             person.world * person.has_world[:, None],
             person.has_world,
         ).within(width, height)
+
+
+def detect_people(image: np.ndarray, *, threshold: float = 0.5) -> list[DetectedPerson]:
+    """Return the people in ``image`` (H,W,3) uint8 RGB, those who are large and sure first; an empty list where nobody
+    is found. ``threshold``: least score of a person.
+
+    The models are loaded once. Raise ``UserError`` where they are not installed (`pose-regressor install-detector`).
+    """
+    return _loaded(DetectionOptions(threshold=threshold)).people(image)
+
+
+@lru_cache(maxsize=1)
+def _loaded(options: DetectionOptions) -> Detector:
+    return Detector(options=options)
 
 
 def _crop(image: np.ndarray, region: Region, size: int) -> np.ndarray:

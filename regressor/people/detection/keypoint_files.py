@@ -10,6 +10,7 @@ COCO's files and results (17 keypoints, COCO-WholeBody 133), Halpe 26 and 136 (A
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import unicodedata
@@ -37,7 +38,8 @@ class KeypointFile:
     """People of several images, from a JSON file or a folder of such.
 
     ``images``: the images that keypoints are wanted for; files that hold one image are named like it. ``notes``: a line
-    on each person who was left out. Raise ``UserError`` for a file of no known form, and where no image has anybody.
+    on each person who was left out; ``source``: path and content of the files, for people to read. Raise ``UserError``
+    for a file of no known form, and where no image has anybody.
     """
 
     def __init__(self, path: Path, images: Sequence[Path]) -> None:
@@ -46,6 +48,8 @@ class KeypointFile:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
             raise fail(f"No JSON in {path}", expected=f"files of {_EXPECTED}")
+        content = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+        self.source = f"{path}, SHA-256 {content[:12]}…"
         for file in files:
             self._read(file, images)
         if not any(self._people.get(_key(image)) for image in images):
@@ -178,7 +182,7 @@ def _person(instance: dict[str, Any], names: list[str] | None, source: str, wher
     if not (known[:, 2] > 0).any():
         raise fail(f"{where} has no keypoint of any confidence")
     box = flat_numbers(instance.get("bbox", []), f"{where}: bbox")
-    fits = len(box) == 4 and (box[2:] > box[:2]).all()
+    fits = len(box) == 4 and (box[2:] - box[:2] >= 1).all()
     person = _detected(known, box if fits else None, source)
     return replace(person, score=_score(instance.get("bbox_score"), person.score))
 

@@ -52,7 +52,7 @@ def suppress(detections: Detections) -> Detections:
     left = np.argsort(-detections.scores, kind="stable")
     scores, boxes, hips, tops = [], [], [], []
     while len(left):
-        same = _overlap(detections.boxes[left[0]], detections.boxes[left]) > _SAME_BOX
+        same = overlaps(detections.boxes[left[0]], detections.boxes[left]) > _SAME_BOX
         same[0] = True
         members = left[same]
         weights = detections.scores[members] / detections.scores[members].sum()
@@ -66,7 +66,7 @@ def suppress(detections: Detections) -> Detections:
     return Detections(np.array(scores), np.stack(boxes), np.stack(hips), np.stack(tops))
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Intersection over union of a box (4,) and boxes (N,4) → (N,)."""
     shared = (np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])).clip(0).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)

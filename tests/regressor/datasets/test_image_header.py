@@ -12,8 +12,9 @@ import pytest
 from encoded_pictures import encoded, picture
 
 from regressor.datasets import image_files
+from regressor.datasets.exif import exif_orientation
 from regressor.datasets.image_files import decode_image, read_header, read_image
-from regressor.datasets.image_header import MOST_PIXELS, exif_orientation, jpeg_header
+from regressor.datasets.image_header import MOST_PIXELS, jpeg_header
 from tokenizer.engine.errors import UserError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import cv2
@@ -42,7 +43,7 @@ def test_a_crowd_goes_through_in_parts(run, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(
         predict_files, "overlay_picture", lambda image, vertices, *rest: seen.append(vertices.shape) or image
     )
-    assert run(photo, "--boxes", json_boxes).exit_code == 0
+    assert run(photo, "--boxes", json_boxes, "--overwrite").exit_code == 0
     assert seen[:3] == [3, 3, 1] and seen[3][0] == 5
     assert len(together) == 7
     for path, vertices in together.items():
@@ -63,10 +64,10 @@ def test_one_bad_image_does_not_stop_the_others(run, photo, tmp_path):
 
 def test_pictures_and_meshes_are_left_away(run, photo, tmp_path):
     assert run(photo, "--whole", "--no-overlay", "--no-mesh").exit_code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo_0.npz"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"photo_0.npz", "predictions.jsonl"}
     assert "vertices" not in np.load(tmp_path / "out" / "photo_0.npz").files
     assert run(photo, "--whole", "--no-mesh").exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo_0.npz", "photo_overlay.png"]
+    assert {path.name for path in (tmp_path / "out").glob("*.*g")} == {"photo_overlay.png"}
 
 
 def test_people_of_several_images_go_through_the_network_together(run, tmp_path, monkeypatch, photo):
@@ -84,12 +85,12 @@ def test_people_of_several_images_go_through_the_network_together(run, tmp_path,
     plain, seen = predict_files.predict_crops, []
     monkeypatch.setattr(predict_files, "_AT_ONCE", 3)
     monkeypatch.setattr(predict_files, "predict_crops", lambda *a: seen.append(len(a[2].boxes)) or plain(*a))
-    assert run(folder, "--whole").exit_code == 0
+    assert run(folder, "--whole", "--overwrite").exit_code == 0
     assert seen == [3, 2]
     for name, vertices in alone.items():
         np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}_0.npz")["vertices"], vertices, atol=1e-4)
     monkeypatch.setattr(predict_files, "_MOST_WAITING", 1)
-    assert run(folder, "--whole").exit_code == 0 and seen[2:] == [1] * 5, "large images do not wait"
+    assert run(folder, "--whole", "--overwrite").exit_code == 0 and seen[2:] == [1] * 5, "large images do not wait"
 
 
 def test_of_a_folder_what_is_broken_is_named_and_the_rest_done(run, photo, tmp_path):
@@ -141,7 +142,7 @@ class OneOrNobody:
 
     source = "blazepose-heavy"
 
-    def people(self, image):
+    def people(self, image, path):
         points = np.array([[40.0, 10], [70, 80]], np.float32)
         person = DetectedPerson(("nose", "left_ankle"), points, np.ones(2), (30.0, 5.0, 80.0, 85.0), 0.9, self.source)
         return [person] if image.any() else []
@@ -165,21 +166,114 @@ def test_without_boxes_people_are_detected_and_the_result_says_by_what(run, phot
     assert run(photo, "--box", "30,5,80,85").exit_code == 0 and "detected_by" not in about()
 
 
+@pytest.fixture
+def empty(tmp_path):
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((90, 120, 3), np.uint8))
+    return tmp_path / "empty.png"
+
+
+def error_lines(result):
+    return [line for line in result.output.splitlines() if line.startswith("error: ")]
+
+
 @pytest.mark.usefixtures("detector")
-def test_a_photograph_of_nobody_is_left_out_and_the_others_are_done(run, photo, tmp_path):
-    empty = tmp_path / "empty.png"
-    cv2.imwrite(str(empty), np.zeros((90, 120, 3), np.uint8))
-    result = run(photo, empty)
-    assert result.exit_code == 2 and f"Nobody is found in {empty}" in result.output
-    assert (tmp_path / "out" / "photo_0.npz").exists()
-    assert "Nobody is found" in (tmp_path / "out" / "left_out.txt").read_text(encoding="utf-8")
-    alone = run(empty)
-    assert alone.exit_code == 2 and "Nobody is found" in alone.output and "--box X0,Y0,X1,Y1" in alone.output
+def test_a_photograph_of_nobody_is_no_error_and_the_others_are_done(run, photo, empty, tmp_path):
+    summary = tmp_path / "people.json"
+    result = run(photo, empty, "--json", summary)
+    assert result.exit_code == 0 and result.output.count(f"Nobody is found in {empty}") == 1
+    assert (tmp_path / "out" / "photo_0.npz").exists() and not (tmp_path / "out" / "left_out.txt").exists()
+    assert [row["image"] for row in json.loads(summary.read_text())] == [str(photo)]
+    alone = run(empty, "--json", summary)
+    assert alone.exit_code == 0 and "1 image is done" in alone.output and json.loads(summary.read_text()) == []
+    alone = run(empty, "--overwrite")
+    assert alone.exit_code == 0 and alone.output.count("Nobody is found") == 1 and "Wrote" not in alone.output
+
+
+@pytest.mark.usefixtures("detector")
+def test_strict_makes_nobody_an_error(run, photo, empty, tmp_path):
+    result = run(photo, empty, "--strict")
+    assert result.exit_code == 2 and (tmp_path / "out" / "photo_0.npz").exists()
+    assert len(error_lines(result)) == 1 and "Nobody is found in 1 of 2 images" in error_lines(result)[0]
+    assert run(photo, empty, "--strict").exit_code == 2, "also where it is known from before"
+    alone = run(empty, "--strict", "--overwrite")
+    assert alone.exit_code == 2 and alone.output.count(f"Nobody is found in {empty}") == 1
+    assert run(photo, "--strict").exit_code == 0
+
+
+def test_what_is_done_is_not_done_again_unless_something_changed(run, photo, tmp_path, monkeypatch):
+    from regressor.people import photos as predict_files
+
+    plain, seen = predict_files.predict_crops, []
+    monkeypatch.setattr(predict_files, "predict_crops", lambda *a: seen.append(len(a[2].boxes)) or plain(*a))
+
+    def predictions(*arguments):
+        seen.clear()
+        result = run(photo, *arguments)
+        assert result.exit_code == 0, result.output
+        assert ("done in" in result.output) == (not seen)
+        return len(seen)
+
+    assert [predictions("--whole") for _ in range(2)] == [1, 0]
+    assert predictions("--whole", "--overwrite") == 1
+    assert predictions("--whole", "--fov", "40") == 1, "another camera"
+    assert [predictions("--box", box) for box in ("1,1,50,80", "1,1,50,80", "2,1,50,80")] == [1, 0, 1]
+    (tmp_path / "out" / "photo_0.obj").unlink()
+    assert predictions("--box", "2,1,50,80") == 1, "a file of it is gone"
+    cv2.imwrite(str(photo), np.zeros((90, 120, 3), np.uint8))
+    assert predictions("--box", "2,1,50,80") == 1, "another image"
+
+
+def test_who_is_no_longer_in_an_image_leaves_no_files(run, photo, tmp_path):
+    other = tmp_path / "out" / "photo_9.npz"
+    assert run(photo, "--box", "1,1,50,80", "--box", "40,1,90,80").exit_code == 0
+    other.write_bytes(b"of somebody else")
+    assert run(photo, "--whole", "--no-overlay").exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("photo_0.npz", "photo_0.obj", "photo_9.npz", "predictions.jsonl")
+    }
+
+
+def test_summaries_have_a_row_a_person(run, photo, tmp_path):
+    table, rows = tmp_path / "people.csv", tmp_path / "people.json"
+    given = ("--box", "1,1,50,80", "--box", "40,1,90,80", "--csv", table, "--json", rows)
+    for _ in range(2):  # the second time from what is done
+        assert run(photo, *given).exit_code == 0
+        with table.open(newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+        with np.load(tmp_path / "out" / "photo_1.npz") as saved:
+            translation = saved["transl"]
+        assert [(row["image"], row["number"], row["x0"], row["source"]) for row in found] == [
+            (str(photo), "0", "1.0", "box given"),
+            (str(photo), "1", "40.0", "box given"),
+        ]
+        assert found[1]["files"] == "photo_1.npz photo_1.obj" and found[1]["camera"].startswith("assumed")
+        assert float(found[1]["translation_z"]) == pytest.approx(float(translation[2]), abs=1e-4)
+        assert [row["box"] for row in json.loads(rows.read_text())] == [[1, 1, 50, 80], [40, 1, 90, 80]]
+        table.unlink(), rows.unlink()
+
+
+def test_keypoints_of_a_file_say_where_people_are(run, photo, empty, tmp_path):
+    points = np.stack([np.linspace(30, 60, 17), np.linspace(10, 80, 17), np.full(17, 0.8)], 1)
+    people = [{"image_id": photo.name, "category_id": 1, "keypoints": points.ravel().tolist(), "score": 0.5}]
+    far = np.array([1000, 1000, 0])
+    people.append({"image_id": photo.name, "category_id": 1, "keypoints": (points + far).ravel().tolist()})
+    (tmp_path / "k.json").write_text(json.dumps(people))
+    result = run(photo, empty, "--keypoints", tmp_path / "k.json", "--no-overlay")
+    assert result.exit_code == 0, result.output
+    assert f"1 of 2 people of {photo} have no keypoint inside it" in result.output
+    assert f"Nobody is found in {empty}" in result.output
+    assert {path.name for path in (tmp_path / "out").glob("*.npz")} == {"photo_0.npz"}
+    with np.load(tmp_path / "out" / "photo_0.npz") as saved:
+        about, keypoints = json.loads(str(saved["about"])), saved["keypoints_2d"]
+    assert about["detected_by"] == "k.json" and about["score"] == pytest.approx(0.8)
+    assert keypoints.shape == (44, 3) and (keypoints[:, 2] > 0).sum() == 17
+    both = run(photo, "--keypoints", tmp_path / "k.json", "--whole")
+    assert both.exit_code == 2 and "--whole and --keypoints" in both.output
 
 
 def test_a_detector_that_is_missing_is_one_message_before_any_image(run, photo, monkeypatch, tmp_path):
     monkeypatch.setattr("regressor.people.jobs.is_installed", lambda: True)
     monkeypatch.setattr("regressor.people.detection.model_files.cache_folder", lambda: tmp_path / "none")
-    monkeypatch.setattr("regressor.people.photos.read_image", lambda path: pytest.fail("it is read"))
+    monkeypatch.setattr("regressor.people.opening.image_bytes", lambda path: pytest.fail("it is read"))
     result = run(photo)
     assert result.exit_code == 2 and "Run `pose-regressor install-detector`" in result.output

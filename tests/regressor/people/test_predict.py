@@ -24,7 +24,9 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
     assert result.exit_code == 0, result.output
     assert "only" in result.output and "synthetic" in result.output
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["photo_0.npz", "photo_0.obj", "photo_1.npz", "photo_1.obj", "photo_overlay.png"]
+    assert names == [
+        *("photo_0.npz", "photo_0.obj", "photo_1.npz", "photo_1.obj", "photo_overlay.png", "predictions.jsonl")
+    ]
     with np.load(tmp_path / "out" / "photo_1.npz", allow_pickle=False) as file:
         saved = {name: file[name] for name in file.files}
     about = json.loads(str(saved.pop("about")))
@@ -75,7 +77,7 @@ def test_two_people_in_one_photo(run, photo, tmp_path, open_body):
 
 def test_an_unknown_camera_is_said_to_be_assumed(run, photo, tmp_path):
     result = run(photo, "--whole")
-    assert result.exit_code == 0 and "field of view of 55° is assumed" in result.output
+    assert result.exit_code == 0 and "assumed: diagonal field of view 55° (--focal-px, --fov or" in result.output
     with np.load(tmp_path / "out" / "photo_0.npz") as file:
         assert "assumed" in json.loads(str(file["about"]))["camera"]
 

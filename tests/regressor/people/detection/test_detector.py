@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import regressor
 from regressor.datasets.image_files import read_image
 from regressor.datasets.readers.joint_orders import COCO17
 from regressor.people.detection import detector as module
@@ -101,6 +102,28 @@ def test_a_second_crop_is_only_cut_where_somebody_new_may_be(replayed, grey, mon
 def test_the_number_of_people_is_limited(replayed, grey):
     detector, _ = replayed(most=1)
     assert len(detector.people(grey)) == 1
+
+
+def test_a_given_box_is_looked_into(replayed, grey, monkeypatch):
+    whole = replayed(half_size=False)[0].people(grey)[0].box
+    detector, asked = replayed()
+    person = detector.in_box(grey, whole)
+    assert asked["detector"] == 1 and person.box == whole and person.names == LANDMARK_NAMES
+    assert replayed(scores=[0.2] * 9)[0].in_box(grey, whole) is None, "nobody is seen there"
+    monkeypatch.setattr(module, "overlaps", lambda box, boxes: np.full(len(boxes), 0.1))
+    assert replayed()[0].in_box(grey, whole) is None, "that is somebody else"
+
+
+def test_people_are_detected_by_one_name_and_models_are_loaded_once(replayed, grey, monkeypatch):
+    replayed()
+    built = []
+    plain = module.Detector
+    monkeypatch.setattr(module, "Detector", lambda **given: built.append(given) or plain(**given))
+    module._loaded.cache_clear()
+    first, second = regressor.detect_people(grey), regressor.detect_people(grey)
+    assert len(first) == len(second) > 0 and first[0].source == "blazepose-heavy" and len(built) == 1
+    assert regressor.detect_people(grey, threshold=0.999) == [] and len(built) == 2
+    module._loaded.cache_clear()
 
 
 @pytest.mark.parametrize(("present", "source"), [(["detector", "full"], "full"), (["full", "heavy"], "heavy")])
