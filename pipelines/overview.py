@@ -11,7 +11,7 @@ import torch
 from regressor.datasets.crop_dataset import CropDataset
 from regressor.export.overlay import overlay, side_view
 from regressor.geometry.camera import crop_intrinsics
-from regressor.network.model import Regressor, normalise
+from regressor.network.model import Regressor, evidence_of
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, lay_over
 
@@ -28,7 +28,7 @@ def overview(store: CropDataset, regressor: Regressor, body: Body, numbers: list
     """A row for each of the test images ``numbers`` → (H,W,3) uint8 RGB: the image, its predicted token ids with a
     colour for each code, the predicted body where it stands, and the same from its side."""
     sample = store.sample(np.array(numbers), "test")
-    prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    prediction = regressor(evidence_of(sample), box=sample["box"], K=sample["K"], body=body)
     about = prediction.vertices(body)
     vertices = about + prediction.camera_translation()[:, None]
     K = crop_intrinsics(sample["K"], sample["box"], _EDGE)

@@ -12,7 +12,7 @@ from regressor.datasets.crop_dataset import CropDataset, open_crops
 from regressor.export.mesh import write_image
 from regressor.export.overlay import both_sides
 from regressor.geometry.camera import crop_intrinsics, square_box
-from regressor.network.model import Regressor, normalise
+from regressor.network.model import Regressor, evidence_of
 from regressor.training.validation import joint_errors
 from tokenizer import Body
 from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
@@ -51,7 +51,7 @@ _CROP = 224
 def predicted_images(store: CropDataset, regressor: Regressor, body: Body, count: int = 8) -> str:
     """The first test images: as they are, with the true and with the predicted body, and both from the side (html)."""
     sample = store.sample(np.arange(min(count, store.count("test"))), "test")
-    prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    prediction = regressor(evidence_of(sample), box=sample["box"], K=sample["K"], body=body)
     true_pose = {"root": sample["global_orient"], "betas": sample["betas"]}
     true_joints = body.joints(sample["body_pose"], **true_pose)
     error = joint_errors(prediction.joints(body), true_joints)

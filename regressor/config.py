@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
-from tokenizer.engine.config import require_at_least, resolve
+from tokenizer.engine.config import require_at_least
 from tokenizer.engine.errors import fail
 
 VIT_ASPECT = 192 / 256
@@ -15,7 +15,8 @@ VIT_ASPECT = 192 / 256
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Image to feature map. ``blocks``: of each stage; a ViT has one stage.
+    """Evidence to features: an image to a feature map, or, of kind ``keypoints``, the points that a detector found to a
+    vector of ``width``. ``blocks``: of each stage; a ViT has one stage, keypoints have none.
 
     Of the ResNet alone, ``channels``: the width of its fused map. Of the ViT alone: ``heads``; ``drop_path``, the
     probability by which training leaves out the last block, rising evenly from 0 at the first;
@@ -26,7 +27,7 @@ class BackboneConfig:
 
     RENAMED: ClassVar[dict[str, str]] = {"recompute": "gradient_checkpointing"}
 
-    kind: Literal["resnet", "vit"] = "resnet"
+    kind: Literal["resnet", "vit", "keypoints"] = "resnet"
     width: int = 24
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     channels: int = 64
@@ -43,14 +44,15 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Feature map to one vector.
+    """Features to one vector.
 
     ``pointing``: queries that look up where their keypoint is, then exchange what they found; ``dim`` is theirs,
     ``width`` that of the ``blocks`` behind them. ``single``: the paper's one query of ``width`` in ``layers`` layers of
-    ``heads`` heads, ``dim`` together, and a feed-forward of ``hidden``.
+    ``heads`` heads, ``dim`` together, and a feed-forward of ``hidden``. ``mlp``: ``blocks`` of ``width`` on the vector
+    of a keypoint backbone.
     """
 
-    kind: Literal["pointing", "single"] = "pointing"
+    kind: Literal["pointing", "single", "mlp"] = "pointing"
     dim: int = 48
     layers: int = 1
     heads: int = 4
@@ -239,6 +241,11 @@ PUBLISHED_LOSS = LossConfig(
 """TokenHMR's five terms with its weights and thresholds (Dwivedi et al., CVPR 2024)."""
 
 
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise fail(f"{name} is no probability", got=value, expected="0 to 1")
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """Changes of the training crops; annotation changes with them. Degrees, shares of the box, shares of 255.
@@ -267,8 +274,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         """Raises ``UserError`` for a probability outside 0 … 1."""
         for name, value in vars(self).items():
-            if (name.endswith("_share") or name in ("flip", "extreme", "patch")) and not 0 <= value <= 1:
-                raise fail(f"augment.{name} is no probability", got=value, expected="0 to 1")
+            if name.endswith("_share") or name in ("flip", "extreme", "patch"):
+                _require_share(f"augment.{name}", value)
 
 
 @dataclass(frozen=True)
@@ -293,6 +300,67 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Raises ``UserError`` for numbers too small."""
         require_at_least(self, "data.", shuffle_buffer=1, rank_partitions=0, workers=-1, val_samples=1)
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """What a keypoint regressor trains on: people in front of cameras, and a detector that errs as real ones do.
+
+    Poses, shares of all: ``mirror``; ``swap``, legs of another pose; ``jitter``, every joint turned by ``jitter_deg``
+    (root mean square). Views: any yaw; the camera looks down by ``pitch_deg`` (mean, deviation) and is rolled by
+    ``roll_deg``; a person leans by ``lean_deg`` from balance; a share ``wild`` is turned anyhow. ``focal_mm``: range of
+    35 mm equivalents; ``height_share``: of the image that 1.7 m take; ``close``: share of close-ups, which the frame
+    cuts. ``betas``: deviation of shape.
+
+    Detector, lengths in halves of the person's longer extent: ``error`` of a sure point, and ``error_unsure`` more
+    where confidence falls to 0; ``outliers`` and ``swaps`` (left for right, of a pair of limbs), ``dropped``: shares;
+    ``hidden_legs``, ``hidden_limb``: shares of people whose legs, or whose single limbs, are not seen; ``coco``: share
+    of detectors without hands and feet. ``hints``: share of people with 3D landmarks, whose errors in metres are
+    multiples ``hint_error`` of (0.012, 0.012, 0.06) a bone; ``focal_error``: log deviation of the focal length that
+    the regressor is told from the true one, for half of the people.
+    """
+
+    mirror: float = 0.5
+    swap: float = 0.35
+    jitter: float = 0.5
+    jitter_deg: float = 6.0
+    pitch_deg: tuple[float, ...] = (6.0, 13.0)
+    roll_deg: float = 6.0
+    lean_deg: float = 9.0
+    wild: float = 0.06
+    focal_mm: tuple[float, ...] = (24.0, 85.0)
+    height_share: tuple[float, ...] = (0.25, 0.95)
+    close: float = 0.1
+    betas: float = 0.9
+    error: float = 0.018
+    error_unsure: float = 0.13
+    outliers: float = 0.015
+    swaps: float = 0.01
+    dropped: float = 0.03
+    hidden_legs: float = 0.12
+    hidden_limb: float = 0.06
+    coco: float = 0.1
+    hints: float = 0.8
+    hint_error: float = 1.0
+    focal_error: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Raise ``UserError`` for numbers that no simulation can have."""
+        for name in ("mirror", "swap", "jitter", "wild", "close", "outliers", "swaps", "dropped"):
+            _require_share(f"simulation.{name}", getattr(self, name))
+        for name in ("hidden_legs", "hidden_limb", "coco", "hints"):
+            _require_share(f"simulation.{name}", getattr(self, name))
+        for name in ("focal_mm", "height_share"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+                raise fail(f"simulation.{name} is no range", got=limits, expected="two numbers above 0, in order")
+        if len(self.pitch_deg) != 2:
+            raise fail("simulation.pitch_deg has the wrong length", got=self.pitch_deg, expected="mean and deviation")
+
+
+SIMULATED_VAL = SimulationConfig(mirror=0.0, swap=0.0, jitter=0.0, focal_error=0.0)
+"""Simulated val v1: what keypoint regressors are validated on, whatever they train on. Its numbers stay as they are;
+other numbers would be another version."""
 
 
 @dataclass(frozen=True)
@@ -339,6 +407,7 @@ class RegressorConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
@@ -376,16 +445,40 @@ def _paper(name: str, width: int, blocks: int, heads: int, drop_path: float) -> 
 
 
 _SMALL = RegressorConfig(head=HeadConfig(bounded=True))
+_KEYPOINTS = RegressorConfig(
+    preset="keypoints",
+    image_size=0,
+    backbone=BackboneConfig(kind="keypoints", width=768, blocks=()),
+    decoder=DecoderConfig(kind="mlp", width=768, blocks=4),
+    head=HeadConfig(logits="free"),
+    loss=LossConfig(
+        orientation_weight=6.0,
+        body_pose_weight=6.0,
+        joints_weight=10.0,
+        body_joints_weight=6.0,
+        keypoints_3d_weight=5.0,
+        keypoints_2d_weight=4.0,
+        soft_argmax_weight=0.0,
+        betas_weight=0.02,
+        token_weight=0.01,
+    ),
+    optim=OptimConfig(steps=20_000, batch=256, lr=1e-3, warmup=200, weight_decay=1e-4, average=0.998),
+    validate_every=1000,
+    checkpoint_every=1000,
+    pictures=0,
+)
 PRESETS: dict[str, RegressorConfig] = {
     "small": _SMALL,
     "small-6d": replace(_SMALL, preset="small-6d", head=HeadConfig(pose="rot6d", bounded=True)),
+    "keypoints": _KEYPOINTS,
     "vit-s": _paper("vit-s", 384, 12, 12, 0.1),
     "vit-b": _paper("vit-b", 768, 12, 12, 0.3),
     "vit-l": _paper("vit-l", 1024, 24, 16, 0.5),
     "vit-h": _paper("vit-h", 1280, 32, 16, 0.55),
 }
 """``small``: a narrow ResNet at 128 px, which a CPU trains in minutes; ``small-6d``: the same with the continuous 6D
-pose head instead of tokens, its baseline. ``vit-h``: TokenHMR's network at 256 px, 675 million weights;
+pose head instead of tokens, its baseline. ``keypoints``: a network that sees 2D keypoints in place of an image, and
+trains on a pose store. ``vit-h``: TokenHMR's network at 256 px, 675 million weights;
 ``vit-l``, ``vit-b``, ``vit-s``: the same around smaller transformers, in ViTPose's sizes."""
 
 
@@ -394,47 +487,3 @@ def preset(name: str) -> RegressorConfig:
     if name not in PRESETS:
         raise fail(f"Unknown preset {name!r}", expected=f"one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def with_loss(
-    config: RegressorConfig,
-    *,
-    form: Literal["preset", "means", "published"] = "preset",
-    compat_reference: bool = False,
-    tals: str | None = None,
-) -> RegressorConfig:
-    """``config`` with its own loss, the one of means, or ``PUBLISHED_LOSS`` (as its code has it with
-    ``compat_reference``), and with other thresholds.
-
-    The loss of means asks for the tokens of the true pose: its network adds no mean pose to what they decode to.
-    ``tals``: ``published``, ``none``, or a JSON file of ``pose-regressor calibrate``. Raises ``UserError`` for a file
-    that is none.
-    """
-    loss = {"preset": config.loss, "means": LossConfig(), "published": PUBLISHED_LOSS}[form]
-    if compat_reference:
-        loss = replace(PUBLISHED_LOSS, compat_reference=True)
-    if tals == "published":
-        loss = replace(loss, tals=PUBLISHED_TALS)
-    elif tals == "none":
-        loss = replace(loss, tals=TalsConfig())
-    elif tals is not None:
-        thresholds = resolve(RegressorConfig(), file=tals).loss.tals
-        if not thresholds.on:
-            raise fail(f"{tals} holds no thresholds", next_step="Make one with `pose-regressor calibrate`")
-        loss = replace(loss, tals=thresholds)
-    if form == "means" and not compat_reference:
-        config = replace(config, head=replace(config.head, add_mean=False))
-    return replace(config, loss=loss)
-
-
-def check_tokens(config: RegressorConfig) -> None:
-    """Raise ``UserError`` where the loss asks for the tokens of a pose, and the network adds the mean pose to theirs.
-
-    With the right tokens it would be tens of millimetres off.
-    """
-    if config.head.pose == "tokens" and config.head.add_mean and config.loss.token_weight:
-        raise fail(
-            "The loss asks for tokens of the pose, and this network adds the mean pose to what they decode to",
-            got=f"head.add_mean true, loss.token_weight {config.loss.token_weight:g}",
-            next_step="Set head.add_mean=false, or loss.token_weight=0",
-        )

@@ -21,6 +21,13 @@ class _Extras(TypedDict, total=False):
     """(B,) bool: rotations and 3D were measured or rendered, not fitted to 2D (pseudo labels). Absent: all true."""
     gender: Tensor
     """(B,) int64: index into ``GENDERS`` of the body whose shape ``betas`` describe. Absent: all neutral."""
+    points_2d: Tensor
+    """(B,25,3): ``DETECTOR_POINTS`` as a detector found them, x, y in crop units, confidence; 0 where it did not. What
+    a keypoint regressor sees in place of the image, which then has no pixels. Absent: the image is what is seen."""
+    points_3d: Tensor
+    """(B,25,3): the detector's own 3D of these points, metres about the middle of the hips, in the axes of the viewing
+    ray of the box; zeros where ``has_points_3d`` (B,25) bool is not set."""
+    has_points_3d: Tensor
 
 
 class Sample(_Extras):

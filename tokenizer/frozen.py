@@ -95,7 +95,7 @@ class FrozenTokenizer(nn.Module):
                 got=f"{int(ids.min())} to {int(ids.max())}",
                 expected=f"0 to {self.num_codes - 1}",
             )
-        return self._decode_values(self.codebook[ids])
+        return self.decode_values(self.codebook[ids])
 
     def decode_soft(self, probabilities: Tensor) -> Tensor:
         """Probabilities (...,T,K) over codes → rotations (...,21,3,3), differentiable (TokenHMR, section 3.3).
@@ -108,7 +108,7 @@ class FrozenTokenizer(nn.Module):
                 got=tuple(probabilities.shape),
                 expected=f"(..., {self.num_tokens}, {self.num_codes})",
             )
-        return self._decode_values(probabilities.to(self.codebook.dtype) @ self.codebook)
+        return self.decode_values(probabilities.to(self.codebook.dtype) @ self.codebook)
 
     def split_ids(self, ids: Tensor) -> list[Tensor]:
         """Token ids (...,T) → one tensor of digits (...,T) per factor of ``levels``."""
@@ -120,15 +120,20 @@ class FrozenTokenizer(nn.Module):
 
     def decode_factored_rot6d(self, probabilities: Sequence[Tensor]) -> Tensor:
         """``decode_factored`` before Gram and Schmidt: 6D (...,21,6) float32, to which an offset may be added."""
+        return self._decode_rot6d(self.soft_values(probabilities))
+
+    def soft_values(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """One (...,T,L_f) per factor → expected codes (...,T,D), which ``decode_values`` decodes."""
         shapes = [tuple(p.shape[-2:]) for p in probabilities]
         expected = [(self.num_tokens, level) for level in self.levels]
         if shapes != expected:
             raise fail("Factored probabilities have the wrong shapes", got=shapes, expected=expected)
         tables = [self.get_buffer(f"table_{number}") for number in range(len(self.levels))]
         values = [p.to(table.dtype) @ table for p, table in zip(probabilities, tables, strict=True)]
-        return self._decode_rot6d(torch.stack(values).sum(0))
+        return torch.stack(values).sum(0)
 
-    def _decode_values(self, values: Tensor) -> Tensor:
+    def decode_values(self, values: Tensor) -> Tensor:
+        """Token values (...,T,D), codes or anything around them → rotations (...,21,3,3), differentiable."""
         return rot6d_to_matrix(self._decode_rot6d(values))
 
     def _decode_rot6d(self, values: Tensor) -> Tensor:

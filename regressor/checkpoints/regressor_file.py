@@ -106,7 +106,8 @@ def read_exported(path: str | Path) -> dict[str, Any]:
 def _check_sizes(config: RegressorConfig, network: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Raise ``UserError`` for a configuration that names far more than the file's tensors: each block has some."""
     blocks = sum(map(abs, config.backbone.blocks)) + abs(config.decoder.layers) + abs(config.decoder.blocks)
-    if blocks > len(network) or not 0 < config.image_size <= _LARGEST_CROP:
+    least = 0 if config.backbone.kind == "keypoints" else 1
+    if blocks > len(network) or not least <= config.image_size <= _LARGEST_CROP:
         raise fail(
             f"The weights of {path} do not fit its configuration",
             got=f"{len(network)} tensors, crops of {config.image_size} px",

@@ -153,7 +153,9 @@ def synthesize(
 @click.option("--cache", type=click.Path(path_type=Path), help="Where shards behind URLs are kept (default: ~/.cache).")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=50.0, help="Most gigabytes to keep there.")
 @click.option("--out", type=OUTPUT_FILE, help="Also copy the exported regressor here.")
-@click.option("--preset", "preset_name", help="small | small-6d | vit-s | vit-b | vit-l | vit-h (default: small).")
+@click.option(
+    "--preset", "preset_name", help="small | small-6d | keypoints | vit-s | vit-b | vit-l | vit-h (default: small)."
+)
 @click.option(
     "--loss",
     type=click.Choice(["preset", "means", "published"]),
@@ -227,7 +229,8 @@ def train(
     """Train a regressor on CROPS and export it to RUN/regressor.pt.
 
     CROPS are crop stores, folders of shards, folders of such folders, URLs of folders of shards, or text files that
-    list any of these; NAME= before one names it for --mix.
+    list any of these; NAME= before one names it for --mix. With --preset keypoints they are pose stores: the regressor
+    sees 2D keypoints in place of images, and people, views and a detector's errors are drawn anew at every step.
 
     On several GPUs: torchrun --nproc_per_node N -m regressor train CROPS --run-folder RUN … The processes share out
     each batch (optim.batch), and the result is that of one.
@@ -236,6 +239,7 @@ def train(
     that file's, and so are its other settings, unless --preset names one (of the same network) to take them from.
     """
     from dataclasses import replace
+    from functools import partial
 
     from tokenizer import load_tokenizer
     from tokenizer.engine.config import resolve
@@ -246,11 +250,13 @@ def train(
     from tokenizer.engine.training.run import RunFolder, RunOptions
     from tokenizer.engine.training.throughput import pace_described
 
-    from ..config import preset, with_loss
+    from ..config import preset
+    from ..datasets.keypoints.samples import open_evidence
     from ..datasets.mixtures import open_mixture
     from ..datasets.remote import default_cache
     from ..evaluation.scoring_bodies import load_scoring_bodies
     from ..export.mesh import copy_file
+    from ..losses.choice import with_loss
     from ..training.initialization import starting_config
     from ..training.train import train_regressor
 
@@ -268,9 +274,11 @@ def train(
         mix = str(RunFolder.settings(run_path)["regressor"].get("data", {}).get("mix", ""))
     if mix is not None:
         config = replace(config, data=replace(config.data, mix=mix))
-    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb))
     vocabulary, bodies = load_tokenizer(tokenizer_file), load_scoring_bodies(body_source)
     body = bodies.predicted
+    kind = RunFolder.settings(run_path)["regressor"]["backbone"]["kind"] if resuming else config.backbone.kind
+    poses = body if kind == "keypoints" else None
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb), partial(open_evidence, body=poses))
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
+from tokenizer.body.keypoints import DETECTOR_POINTS
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_JOINTS
 
 from ..geometry.camera import assumed_intrinsics
@@ -14,11 +17,23 @@ _UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
 def made_up_sample(count: int, size: int, seed: int = 0) -> Sample:
-    """Return ``count`` crops of ``size`` px full of noise, each annotated with a person in the rest pose 4 m away."""
+    """Return ``count`` crops of ``size`` px full of noise, each annotated with a person in the rest pose 4 m away.
+
+    Of size 0 they have detected points and 3D landmarks in place of images.
+    """
     generator = torch.Generator().manual_seed(seed)
     known = torch.ones(count, dtype=torch.bool)
     keypoints, seen = len(KEYPOINT_NAMES), torch.ones(count, len(KEYPOINT_NAMES), 1)
+    points: Any = {}
+    if not size:
+        number = len(DETECTOR_POINTS)
+        points = {
+            "points_2d": torch.rand(count, number, 3, generator=generator) - torch.tensor([0.5, 0.5, 0.0]),
+            "points_3d": 0.3 * torch.randn(count, number, 3, generator=generator),
+            "has_points_3d": torch.ones(count, number, dtype=torch.bool),
+        }
     return {
+        **points,
         "image": torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8),
         "keypoints_2d": torch.cat([torch.rand(count, keypoints, 2, generator=generator) - 0.5, seen], -1),
         "keypoints_3d": torch.cat([torch.randn(count, keypoints, 3, generator=generator), seen], -1),

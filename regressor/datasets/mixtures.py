@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -209,9 +209,15 @@ def _shares(counts: dict[str, int], mix: str) -> tuple[dict[str, float], str]:
     return shares, "; ".join(parts)
 
 
-def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None) -> Mixture:
+def open_mixture(
+    paths: Sequence[str],
+    mix: str = "",
+    cache: Cache | None = None,
+    open_local: Callable[[str], CropDataset] = open_crops,
+) -> Mixture:
     """Open data sets to train on together: crop stores, folders of shards, folders of such folders, URLs of folders of
     shards (with a ``cache``), or text files that list any of these, one a line. ``NAME=`` before one names it.
+    ``open_local`` opens what is on this machine.
 
     Raises ``UserError`` for what is none of these, for a mixture of other data sets, for two of one name.
     """
@@ -219,7 +225,7 @@ def open_mixture(paths: Sequence[str], mix: str = "", cache: Cache | None = None
     for name, path in _found(paths):
         if name in stores:
             raise fail("Two data sets have one name", got=name, next_step="Name one of them: other=PATH")
-        stores[name] = open_shards(path, cache) if is_url(path) else open_crops(path)
+        stores[name] = open_shards(path, cache) if is_url(path) else open_local(path)
     return Mixture.weighted(stores, mix)
 
 

@@ -20,7 +20,7 @@ from tokenizer.engine.training.precision import Precision, resolve_device
 from ..checkpoints.regressor_file import check_body, load_regressor
 from ..config import RegressorConfig
 from ..datasets.crop_dataset import CropDataset
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, num_samples, take, to_device
 from .baselines import Means, training_means
 from .evaluate_2d import KeypointReport, evaluate_keypoints
@@ -114,7 +114,7 @@ def score_batch(
     for name, regressor in regressors.items():
         for suffix, variant in inputs.items():
             variant = to_device(variant, device)
-            prediction = regressor(normalise(variant["image"]), box=variant["box"], K=variant["K"])
+            prediction = regressor(evidence_of(variant), box=variant["box"], K=variant["K"], body=evaluator.body)
             rotations = (prediction.body_pose, prediction.global_orient[:, 0])
             add(name + suffix, _pose(evaluator.body, *rotations, prediction.betas, evaluator.protocol))
     if evaluator.means is not None:

@@ -18,7 +18,7 @@ from tokenizer.body.skeleton import KEYPOINT_NAMES
 from tokenizer.engine.errors import fail
 
 from ..losses.keypoint_errors import PCK_AT, keypoint_distances, keypoint_scores, seen_keypoints
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, num_samples, to_device
 from .results import compact_json
 from .statistics import bootstrap_interval
@@ -126,7 +126,7 @@ def evaluate_keypoints(
         bodies += int((sample["has_body_pose"] | sample["has_global_orient"]).sum())
         for row, regressor in regressors.items():
             on_device = to_device(sample, regressor.network.mean_betas.device)
-            prediction = regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"])
+            prediction = regressor(evidence_of(on_device), box=on_device["box"], K=on_device["K"], body=body)
             distances = keypoint_distances(prediction, on_device, body).cpu()
             if not distances.isfinite().all():
                 raise fail(f"Non-finite predictions in row {row!r}", got=f"among {num_samples(sample)} samples")

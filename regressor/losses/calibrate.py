@@ -25,7 +25,7 @@ from ..datasets.crop_dataset import CropDataset
 from ..datasets.posed_keypoints import with_posed_keypoints
 from ..geometry.camera import project_to_crop
 from ..geometry.camera_models import CameraModel, fit_translation
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, is_true_3d, to_device
 
 _FEWEST = 4
@@ -119,7 +119,7 @@ def baseline_errors(sample: Sample, baseline: Regressor, body: Body) -> tuple[Te
 
     NaN where something is unknown. The first of the 24 is the global orientation.
     """
-    prediction = baseline(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    prediction = baseline(evidence_of(sample), box=sample["box"], K=sample["K"], body=body)
     pelvis = keypoint_index("mpii_pelvis")
     own = prediction.keypoints(body)[:, pelvis] + prediction.camera_translation()
     true = sample["keypoints_3d"]

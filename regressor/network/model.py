@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokenizer import FrozenTokenizer
+from tokenizer import Body, FrozenTokenizer
+from tokenizer.body.keypoints import DETECTOR_POINTS
 from tokenizer.body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from tokenizer.body.skeleton import KEYPOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS
 from tokenizer.engine.constants import constant
@@ -17,10 +18,13 @@ from tokenizer.engine.errors import fail
 from tokenizer.engine.training.precision import ResolvedPrecision, autocast, without_autocast
 
 from ..config import RegressorConfig
-from ..geometry.camera import crop_geometry, lone_crop_camera, ray_rotation
+from ..geometry.camera import crop_geometry, lone_crop_camera, ray_rotation, translation_to_crop_camera
+from ..geometry.rays import place_on_rays, rays_of_points
+from ..sample import Sample
 from .decoders import Decoded, QueryDecoder, SingleQueryDecoder
 from .empty_weights import empty_weights
 from .heads import MixerTokenHead, Rot6dHead, TokenHead
+from .keypoint_encoder import KeypointEncoder, MLPDecoder, PointEvidence
 from .prediction import Prediction
 from .resnet import ResNet
 from .vit import ViT
@@ -36,6 +40,11 @@ def normalise(images: Tensor) -> Tensor:
     mean = constant(_IMAGE_MEAN, images.device)[:, None, None]
     std = constant(_IMAGE_STD, images.device)[:, None, None]
     return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+
+def evidence_of(sample: Sample) -> Tensor | PointEvidence:
+    """Return what a regressor sees of a sample: detected points where there are any, else the normalised image."""
+    return PointEvidence.of(sample) if "points_2d" in sample else normalise(sample["image"])
 
 
 @dataclass
@@ -68,8 +77,8 @@ class RegressorNetwork(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNet | ViT,
-        decoder: QueryDecoder | SingleQueryDecoder,
+        backbone: ResNet | ViT | KeypointEncoder,
+        decoder: QueryDecoder | SingleQueryDecoder | MLPDecoder,
         pose_head: TokenHead | MixerTokenHead | Rot6dHead,
         *,
         hands: bool = False,
@@ -95,8 +104,13 @@ class RegressorNetwork(nn.Module):
         self.register_buffer("camera_bounds", torch.ones(3) if bounded else None)
 
     def forward(self, images: Tensor, geometry: Tensor | None = None) -> RawPrediction:
-        """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``."""
+        """Normalised crops (B,3,S,S), ``camera.crop_geometry`` (B,3) where the decoder needs it → ``RawPrediction``.
+
+        A keypoint encoder takes the features of points (B,F) in place of crops.
+        """
         features = self.backbone(images)
+        if isinstance(self.decoder, MLPDecoder):
+            return self._heads(self.decoder(features))
         if isinstance(self.decoder, SingleQueryDecoder):
             # A hundredth of the work behind a ViT, and what turns its rounding into degrees: always in float32.
             with without_autocast(images.device):
@@ -136,8 +150,10 @@ def _within(offset: Tensor, reach: Tensor | None) -> Tensor:
 
 
 class Regressor(nn.Module):
-    """A crop with its box and camera → ``Prediction``. The tokenizer follows ``.to()`` but is never saved with it:
-    a checkpoint holds ``network`` and the artifact's digest.
+    """A crop, or detected points, with box and camera → ``Prediction``.
+
+    The tokenizer follows ``.to()`` but is never saved with it: a checkpoint holds ``network`` and the artifact's
+    digest.
 
     ``precision`` is that of the network alone: rotations, token decoding and cameras stay float32. ``config`` and
     ``provenance`` record how it was made.
@@ -157,41 +173,77 @@ class Regressor(nn.Module):
         self.config, self.provenance = config, provenance or {}
         self.precision: ResolvedPrecision = precision
 
-    def forward(self, images: Tensor, *, box: Tensor | None = None, K: Tensor | None = None) -> Prediction:
-        """Normalised crops (B,3,S,S), box (B,4) x0,y0,x1,y1 px and K (B,3,3) of the full image → ``Prediction``.
+    def forward(
+        self,
+        evidence: Tensor | PointEvidence,
+        *,
+        box: Tensor | None = None,
+        K: Tensor | None = None,
+        body: Body | None = None,
+    ) -> Prediction:
+        """Normalised crops (B,3,S,S) or ``PointEvidence``, box (B,4) x0,y0,x1,y1 px and K (B,3,3) of the full image →
+        ``Prediction``.
 
         The paper's network (presets ``vit-*``) looks at crops alone; without box and K it takes each for an image of
-        its own (``camera.lone_crop_camera``). Raises ``UserError`` for crops of another size, and where box and K are
-        needed.
+        its own (``camera.lone_crop_camera``). A keypoint regressor predicts no camera: it puts the predicted ``body``
+        onto the points by weighted least squares. Raises ``UserError`` for crops of another size, evidence of the other
+        kind, and where box, K or body are needed.
         """
-        size = self.config.image_size
-        if images.shape[-3:] != (3, size, size):
-            raise fail(
-                "The crops do not fit the regressor", got=tuple(images.shape), expected=f"(B, 3, {size}, {size})"
-            )
+        self._check(evidence)
+        device = self.network.mean_betas.device
+        count = len(evidence.points if isinstance(evidence, PointEvidence) else evidence)
         if box is None or K is None:
             if self.network.decoder.needs_geometry or (box is None) != (K is None):
                 raise fail("The regressor needs to know where the crops are", expected="box and K, both")
-            box, K = lone_crop_camera(len(images), images.device)
-        with autocast(images.device, self.precision):
-            raw: RawPrediction = self.network(images, crop_geometry(box, K))
-        orientation = rot6d_to_matrix(raw.orientation6d)
-        if self.config.head.orientation == "ray":
-            orientation = ray_rotation(box, K) @ orientation
+            box, K = lone_crop_camera(count, device)
+        with autocast(device, self.precision):
+            if isinstance(evidence, PointEvidence):
+                raw: RawPrediction = self.network(evidence.features(box, K))
+            else:
+                raw = self.network(evidence, crop_geometry(box, K))
+        relative = rot6d_to_matrix(raw.orientation6d)
+        orientation = ray_rotation(box, K) @ relative if self.config.head.orientation == "ray" else relative
         if raw.hands6d is None:
-            hands = torch.eye(3, device=images.device).expand(len(images), NUM_HANDS, 3, 3)
+            hands = torch.eye(3, device=device).expand(count, NUM_HANDS, 3, 3)
         else:
             hands = rot6d_to_matrix(raw.hands6d)
+        pose = torch.cat([rot6d_to_matrix(self._body_pose6d(raw)), hands], 1)
+        camera = raw.camera
+        if isinstance(evidence, PointEvidence):
+            if body is None:
+                raise fail("A keypoint regressor places the body on the points", got="no body", expected="body=…")
+            camera = _camera_on_points(evidence, box, K, body, pose, orientation, raw.betas)
         return Prediction(
             global_orient=orientation[:, None],
-            body_pose=torch.cat([rot6d_to_matrix(self._body_pose6d(raw)), hands], 1),
+            body_pose=pose,
             betas=raw.betas,
-            camera=raw.camera,
+            camera=camera,
             box=box,
             K=K,
             factor_logits=raw.pose if isinstance(raw.pose, list) else None,
             soft_argmax_keypoints=raw.soft_argmax_keypoints,
         )
+
+    def _check(self, evidence: Tensor | PointEvidence) -> None:
+        """Raise ``UserError`` for evidence that the network does not take."""
+        of_points = self.config.backbone.kind == "keypoints"
+        if isinstance(evidence, PointEvidence) != of_points:
+            kinds = ("image crops", "2D keypoints")
+            raise fail(
+                f"The regressor sees {kinds[of_points]}",
+                got=kinds[not of_points],
+                next_step="Give a regressor of the other kind, or data that it can see",
+            )
+        size = self.config.image_size
+        if isinstance(evidence, PointEvidence):
+            wanted = (len(DETECTOR_POINTS), 3)
+            if evidence.points.shape[-2:] != wanted or evidence.hints.shape[-2:] != wanted:
+                got = f"{tuple(evidence.points.shape)} and {tuple(evidence.hints.shape)}"
+                raise fail("The points do not fit the regressor", got=got, expected="(B, 25, 3), both")
+        elif evidence.shape[-3:] != (3, size, size):
+            raise fail(
+                "The crops do not fit the regressor", got=tuple(evidence.shape), expected=f"(B, 3, {size}, {size})"
+            )
 
     def _body_pose6d(self, raw: RawPrediction) -> Tensor:
         """(B,21,6) float32."""
@@ -199,6 +251,20 @@ class Regressor(nn.Module):
             return raw.pose
         decoded = self.tokenizer.decode_factored_rot6d([logits.softmax(-1) for logits in raw.pose])
         return decoded + self.network.mean_pose6d if self.config.head.add_mean else decoded
+
+
+def _camera_on_points(
+    evidence: PointEvidence, box: Tensor, K: Tensor, body: Body, pose: Tensor, orientation: Tensor, betas: Tensor
+) -> Tensor:
+    """Return the crop camera (B,3) that puts the points of the body onto those that were detected."""
+    turn = ray_rotation(box, K)
+    rays = rays_of_points(evidence.points[..., :2], box, K)
+    _, points = body.detector_points(pose, root=turn.transpose(-1, -2) @ orientation, betas=betas)
+    confidence = evidence.points[..., 2]
+    # Where nothing at all was seen, every point is a guess as good as the others.
+    weights = torch.where(confidence.any(-1, keepdim=True), confidence, torch.ones_like(confidence))
+    place = place_on_rays(points, rays, weights)
+    return translation_to_crop_camera((turn @ place[..., None])[..., 0], box, K)
 
 
 def build_regressor(
@@ -221,8 +287,10 @@ def build_regressor(
     return Regressor(network, tokenizer, config, precision=precision)
 
 
-def _backbone(config: RegressorConfig) -> ResNet | ViT:
+def _backbone(config: RegressorConfig) -> ResNet | ViT | KeypointEncoder:
     settings, size = config.backbone, config.image_size
+    if settings.kind == "keypoints":
+        return KeypointEncoder(settings.width)
     if settings.kind == "resnet":
         if size % 32:
             raise fail("The crop size does not fit the backbone", got=size, expected="a multiple of 32")
@@ -242,8 +310,18 @@ def _backbone(config: RegressorConfig) -> ResNet | ViT:
     )
 
 
-def _decoder(config: RegressorConfig, backbone: ResNet | ViT) -> QueryDecoder | SingleQueryDecoder:
+def _decoder(
+    config: RegressorConfig, backbone: ResNet | ViT | KeypointEncoder
+) -> QueryDecoder | SingleQueryDecoder | MLPDecoder:
     settings = config.decoder
+    if (settings.kind == "mlp") != isinstance(backbone, KeypointEncoder):
+        got = f"decoder.kind {settings.kind!r}, backbone.kind {config.backbone.kind!r}"
+        raise fail("The decoder does not fit the backbone", got=got, expected="mlp with keypoints, and only there")
+    if isinstance(backbone, KeypointEncoder):
+        if backbone.out_channels != settings.width:
+            got = f"backbone {backbone.out_channels}, decoder {settings.width}"
+            raise fail("Keypoint backbone and decoder have different widths", got=got, expected="the same")
+        return MLPDecoder(settings)
     if settings.kind == "single":
         if settings.heads < 1 or settings.dim % settings.heads:
             raise fail("The decoder's heads do not divide its width", got=f"dim {settings.dim}, heads {settings.heads}")

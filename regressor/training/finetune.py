@@ -26,13 +26,14 @@ from tokenizer.engine.training.precision import resolve_device
 from tokenizer.engine.training.run import RunFolder, RunOptions, removed_on_error
 
 from ..checkpoints.regressor_file import check_body, load_regressor
-from ..config import RegressorConfig, with_loss
+from ..config import RegressorConfig
 from ..datasets.annotation import ReadOptions
 from ..datasets.crop_dataset import CropDataset, check_body_model, open_crops
 from ..datasets.mixtures import mix_auxiliary, open_auxiliary
 from ..datasets.prepare import StoreOptions, prepare_shards
 from ..datasets.shards import INDEX
-from ..network.model import Regressor, normalise
+from ..losses.choice import with_loss
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, num_samples, take, to_device
 from .initialization import check_same_start, starting_config
 from .train import OOM_ADVICE, Progress, train_regressor
@@ -252,6 +253,6 @@ def _joints(regressor: Regressor, samples: Sample, body: Body) -> Tensor:
     for start in range(0, min(num_samples(samples), _LOOKED_AT), _BATCH):
         on_device = to_device(take(samples, slice(start, start + _BATCH)), device)
         parts.append(
-            regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"]).joints(body).cpu()
+            regressor(evidence_of(on_device), box=on_device["box"], K=on_device["K"], body=body).joints(body).cpu()
         )
     return torch.cat(parts)

@@ -15,7 +15,7 @@ from tokenizer.engine.training.scaling import LossScale
 from ..config import RegressorConfig
 from ..datasets.made_up import made_up_sample
 from ..losses.terms import regression_loss, weight_sums
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..network.vit import part_of_batch
 from ..sample import Sample, num_samples, take, to_device
 
@@ -52,7 +52,7 @@ def forward_backward(
         with part_of_batch(place, config.optim.batch), without_exchange(forward) if more else nullcontext():
             device = samples["image"].device
             with allow_tf32(device):
-                prediction = forward(normalise(samples["image"]), box=samples["box"], K=samples["K"])
+                prediction = forward(evidence_of(samples), box=samples["box"], K=samples["K"], body=body)
             part = regression_loss(prediction, samples, body, tokenizer, config.loss, totals=totals)
             with allow_tf32(device):
                 # The shares of all processes add up, where DDP takes the mean.
@@ -72,7 +72,7 @@ def unused_parameters(regressor: Regressor, body: Body, tokenizer: FrozenTokeniz
     training = [module for module in regressor.modules() if module.training]
     regressor.eval()
     sample = to_device(made_up_sample(1, config.image_size), named[0][1].device)
-    prediction = regressor(normalise(sample["image"]), box=sample["box"], K=sample["K"])
+    prediction = regressor(evidence_of(sample), box=sample["box"], K=sample["K"], body=body)
     loss = torch.stack(list(regression_loss(prediction, sample, body, tokenizer, config.loss).values())).sum()
     gradients = torch.autograd.grad(loss, [weight for _, weight in named], allow_unused=True)
     for module in training:

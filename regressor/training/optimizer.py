@@ -13,6 +13,7 @@ from torch import nn
 from tokenizer.engine.errors import fail
 
 from ..config import OptimConfig
+from ..network.keypoint_encoder import KeypointEncoder
 from ..network.model import RegressorNetwork
 from ..network.resnet import ResidualBlock
 from ..network.vit import Block, ViT
@@ -31,7 +32,7 @@ def frozen_parts(network: RegressorNetwork, trainable: Trainable) -> list[nn.Mod
     if trainable == "all":
         return []
     parts: list[nn.Module] = [backbone]
-    if trainable != "none":
+    if trainable != "none" and not isinstance(backbone, KeypointEncoder):
         blocks = [module for module in backbone.modules() if isinstance(module, Block | ResidualBlock)]
         if not 0 < trainable <= len(blocks):
             raise fail(

@@ -19,7 +19,7 @@ from ..datasets.synthetic.contact_sheet import draw_keypoints
 from ..export.mesh import write_image
 from ..export.overlay import both_sides
 from ..geometry.camera import crop_intrinsics
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, num_samples, to_device
 
 _SIZE = 160
@@ -64,7 +64,7 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
     numbers are not painted.
     """
     on_device = to_device(sample, next(regressor.parameters()).device)
-    prediction = regressor(normalise(on_device["image"]), box=on_device["box"], K=on_device["K"])
+    prediction = regressor(evidence_of(on_device), box=on_device["box"], K=on_device["K"], body=body)
     joints, vertices = prediction.joints(body), prediction.vertices(body)
     truth = {"root": on_device["global_orient"], "betas": on_device["betas"]}
     true_joints, true_vertices = (

@@ -48,10 +48,12 @@ from tokenizer.engine.training.train_state import TrainState
 
 from ..checkpoints.backbones import start_from_backbone
 from ..checkpoints.regressor_file import check_tokenizer_digest, export_run, load_strictly
-from ..config import RegressorConfig, check_tokens
+from ..config import RegressorConfig
 from ..datasets.crop_dataset import CropDataset
+from ..datasets.keypoints.samples import KeypointStream, check_evidence, stream_of
 from ..datasets.loader import Stream, started, wanted_workers, worker_errors
 from ..datasets.mixtures import Mixture
+from ..losses.choice import check_tokens
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..sample import to_device
 from .gradients import forward_backward, unused_parameters
@@ -123,7 +125,7 @@ def _train(
     run_on_all_ranks(mixture.check_digest, run.config["crops"])  # each machine may read its own copy
     mixture = mixture.at_size(config.image_size)
     size = optim.batch // world_size()
-    stream = Stream(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
+    stream = stream_of(mixture, config, body, slice(rank() * size, (rank() + 1) * size))
     validation = Validation(mixture, config, run, true_bodies or {}, device) if rank() == 0 else None
 
     # 3. Model, optimizer, average.
@@ -205,7 +207,7 @@ def _train(
 def _initialize(
     network: RegressorNetwork,
     tokenizer: FrozenTokenizer,
-    stream: Stream,
+    stream: Stream | KeypointStream,
     config: RegressorConfig,
     options: RunOptions,
 ) -> None:
@@ -301,6 +303,7 @@ def _open_run(
 
 def _check_data(config: RegressorConfig, mixture: Mixture) -> None:
     """Raise ``UserError`` where a batch cannot be divided, a split is empty, or crops have another size."""
+    check_evidence(mixture, config)
     check_batch_division(config.optim.batch, "images", accumulate=config.optim.accumulate)
     if config.optim.batch % max(1, config.data.rank_partitions):
         raise fail(
@@ -326,7 +329,9 @@ def _check_data(config: RegressorConfig, mixture: Mixture) -> None:
             )
 
 
-def _stop(run: RunFolder, stream: Stream, config: RegressorConfig, step: int, figures: dict[str, float]) -> None:
+def _stop(
+    run: RunFolder, stream: Stream | KeypointStream, config: RegressorConfig, step: int, figures: dict[str, float]
+) -> None:
     path = run.path / "nan_batch.pt"
     save_state(path, {"step": step, **stream.rows(step, slice(0, config.optim.batch))})
     raise fail(

@@ -20,7 +20,7 @@ from ..datasets.mixtures import Mixture
 from ..evaluation.scoring_bodies import genders_of
 from ..losses.keypoint_errors import keypoint_distances, keypoint_scores, seen_keypoints
 from ..losses.masking import expand_like, mask_invalid
-from ..network.model import Regressor, normalise
+from ..network.model import Regressor, evidence_of
 from ..sample import Sample, has_neutral_betas, num_samples, take, to_device
 from .panels import Panels
 
@@ -63,7 +63,7 @@ def score_predictions(
     by_figure: dict[str, list[Tensor]] = {}
     for start in range(0, num_samples(samples), batch):
         crops = to_device(take(samples, slice(start, start + batch)), device)
-        prediction = regressor(normalise(crops["image"]), box=crops["box"], K=crops["K"])
+        prediction = regressor(evidence_of(crops), box=crops["box"], K=crops["K"], body=body)
         pose = _or_rest(crops["body_pose"], crops["has_body_pose"])
         root = _or_rest(crops["global_orient"], crops["has_global_orient"])
         truth = body.joints(pose, root=root, betas=mask_invalid(crops["betas"], has_neutral_betas(crops)))

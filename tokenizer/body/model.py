@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.errors import fail
-from .keypoints import SMPL_JOINTS_AS_KEYPOINTS, keypoint_matrix
+from .keypoints import SMPL_JOINTS_AS_KEYPOINTS, detector_points, keypoint_matrix
 from .open_body import GARMENTS, NUM_BETAS, open_body_arrays
 from .skeleton import JOINT_NAMES, NUM_BODY_JOINTS, NUM_JOINTS, PARENTS
 from .skinning import KinematicTree, skin
@@ -73,6 +73,8 @@ class Body(nn.Module):
     smpl_joints: Tensor
     keypoint_matrix: Tensor
     keypoint_vertices: Tensor
+    detector_matrix: Tensor
+    detector_vertices: Tensor
 
     def __init__(self, kind: str, arrays: BodyArrays, *, gender: str = "neutral") -> None:
         super().__init__()
@@ -82,6 +84,10 @@ class Body(nn.Module):
         self.tree = KinematicTree(arrays.parents)
         matrix, keypoint_vertices = _keypoints_of(arrays)
         moving = moving_joints(arrays.weights, arrays.parents)
+        smpl_joints = np.array([*range(NUM_BODY_JOINTS + 1), *_HANDS[kind]])
+        detector_matrix, detector_vertices = detector_points(
+            arrays.v_template, arrays.joint_template[smpl_joints], arrays.landmarks
+        )
         buffers = {
             name: getattr(arrays, name).astype(np.float32)
             for name in (
@@ -96,9 +102,11 @@ class Body(nn.Module):
             "faces": arrays.faces.astype(np.int64),
             "vertex_part": moving,
             "vertex_region": vertex_regions(moving, arrays.v_template, arrays.landmarks, arrays.eyes),
-            "smpl_joints": np.array([*range(NUM_BODY_JOINTS + 1), *_HANDS[kind]]),
+            "smpl_joints": smpl_joints,
             "keypoint_matrix": matrix,
             "keypoint_vertices": keypoint_vertices,
+            "detector_matrix": detector_matrix,
+            "detector_vertices": detector_vertices,
         }
         for name, values in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
@@ -149,6 +157,22 @@ class Body(nn.Module):
             joints = kinematics.positions.index_select(1, self.smpl_joints)
             points = torch.cat([joints, self._skin(kinematics, self.keypoint_vertices)], 1)
             return kinematics.shaped(self.keypoint_matrix.to(points.dtype) @ points)
+
+    def detector_points(
+        self,
+        pose_body: Tensor,
+        *,
+        root: Tensor | None = None,
+        betas: Tensor | None = None,
+        translation: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """→ the 24 SMPL joints (...,24,3), and in the same pass the 25 points (...,25,3) that detectors of people find,
+        in the order of ``keypoints.DETECTOR_POINTS``."""
+        with torch.autocast(pose_body.device.type, enabled=False):
+            posed = self._pose(pose_body, root, betas, translation)
+            joints = posed.positions.index_select(1, self.smpl_joints)
+            points = torch.cat([joints, self._skin(posed, self.detector_vertices)], 1)
+            return posed.shaped(joints), posed.shaped(self.detector_matrix.to(points.dtype) @ points)
 
     def subset(self, count: int) -> Tensor:
         """(count,) int64, sorted: always the same well-spread vertices, left and right alike.

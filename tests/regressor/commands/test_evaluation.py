@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from regressor.checkpoints.regressor_file import save_regressor
 from regressor.commands.cli import main
-from regressor.config import HeadConfig, RegressorConfig, with_loss
+from regressor.config import HeadConfig, RegressorConfig
+from regressor.losses.choice import with_loss
 from regressor.network.model import build_regressor
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 

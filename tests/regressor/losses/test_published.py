@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from regressor.config import PUBLISHED_LOSS, PUBLISHED_TALS, LossConfig, RegressorConfig, TalsConfig, preset, with_loss
+from regressor.config import PUBLISHED_LOSS, PUBLISHED_TALS, LossConfig, RegressorConfig, TalsConfig, preset
+from regressor.losses.choice import with_loss
 from regressor.losses.published import published_terms
 from regressor.losses.terms import regression_loss, token_cross_entropy, vertices_loss
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from narrow_networks import attention, lively
 
 from regressor.checkpoints.regressor_file import load_regressor, save_regressor
-from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, LossConfig, RegressorConfig, preset, with_loss
+from regressor.config import BackboneConfig, DecoderConfig, HeadConfig, LossConfig, RegressorConfig, preset
+from regressor.losses.choice import with_loss
 from regressor.losses.terms import regression_loss
 from regressor.network import vit as linear
 from regressor.network.model import RawPrediction, build_regressor, normalise
