@@ -276,9 +276,7 @@ def train(
         config = replace(config, data=replace(config.data, mix=mix))
     vocabulary, bodies = load_tokenizer(tokenizer_file), load_scoring_bodies(body_source)
     body = bodies.predicted
-    kind = RunFolder.settings(run_path)["regressor"]["backbone"]["kind"] if resuming else config.backbone.kind
-    poses = body if kind == "keypoints" else None
-    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb), partial(open_evidence, body=poses))
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb), partial(open_evidence, body=body))
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")

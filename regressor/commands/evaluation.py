@@ -93,14 +93,15 @@ def evaluate(
     from tokenizer.engine.files.atomic import write_text_atomically
     from tokenizer.engine.training.precision import resolve_device
 
-    from ..datasets.crop_dataset import open_crops
+    from ..datasets.keypoints.samples import open_evidence
     from ..evaluation.evaluate import EvaluationOptions, evaluate_files
     from ..evaluation.protocols import check_extra_regressor, protocol, read_joint_regressor
     from ..evaluation.scoring_bodies import load_scoring_bodies
 
     note_on_precision(precision, device)
-    store, vocabulary, target = open_crops(crops), load_tokenizer(tokenizer_file), resolve_device(device)
     bodies = load_scoring_bodies(body_source, true_bodies, extra_regressor=extra_regressor)
+    store, vocabulary = open_evidence(crops, bodies.predicted), load_tokenizer(tokenizer_file)
+    target = resolve_device(device)
     body = bodies.predicted.to(target)
     joints = None
     if joint_regressor is not None:

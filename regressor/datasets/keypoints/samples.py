@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from tokenizer.body.camera import project
 from tokenizer.body.skeleton import NUM_JOINTS
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.file_kinds import kind_of
 from tokenizer.mocap.store import PoseStore, open_store
 
 from ...config import SIMULATED_VAL, RegressorConfig, SimulationConfig
@@ -35,6 +37,11 @@ from .views import Draw, Views, draw_poses, draw_views
 NUM_VAL = 2000
 """People of simulated val v1."""
 _BLOCK = 500
+_VAL_RULES = {
+    "val": SIMULATED_VAL,
+    "val-2d": replace(SIMULATED_VAL, hints=0.0),
+    "val-3d": replace(SIMULATED_VAL, hints=1.0),
+}
 _SLACK = 0.02
 """Shares of the longer side by which a point may lie outside the image and still be found."""
 
@@ -90,42 +97,38 @@ class PoseSamples:
     """A pose store as a ``CropDataset`` of a keypoint regressor.
 
     Its train split is seen anew at every step; of its val split there are ``NUM_VAL`` people, always the same
-    (simulated val v1: ``SIMULATED_VAL``).
-
-    ``hints``: give everybody of val 3D landmarks, or nobody; None: a share, as the simulation has it.
+    (simulated val v1: ``SIMULATED_VAL``). In ``val-2d`` nobody of them has 3D landmarks, in ``val-3d`` everybody has.
     """
 
     remote = False
     size = 0
 
-    def __init__(self, store: PoseStore, body: Body, *, hints: bool | None = None) -> None:
+    def __init__(self, store: PoseStore, body: Body) -> None:
         self.path: Path | str = store.path
         self.note = store.note
         self._store, self._body = store, copy.deepcopy(body).cpu()
-        self._rules = SIMULATED_VAL
-        if hints is not None:
-            self._rules = SimulationConfig(**{**vars(SIMULATED_VAL), "hints": float(hints)})
         self.digest = store.digest
         self.attributes: dict[str, Any] = {
             "format": "simulated keypoints",
             "poses": store.digest,
-            "val": {"version": 1, "people": NUM_VAL, "settings": to_dict(self._rules)},
+            "val": {"version": 1, "people": NUM_VAL, "settings": to_dict(SIMULATED_VAL)},
         }
         self._poses: dict[str, tuple[Tensor, np.ndarray]] = {}
-        self._val: Sample | None = None
+        self._val: dict[str, Sample] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_val": None}
+        return {**vars(self), "_val": {}}
 
     @property
     def splits(self) -> list[str]:
         """Names of the splits."""
-        return [split for split in ("train", "val") if self._frames(split)]
+        val = _VAL_RULES if self._frames("val") else ()
+        return [*(["train"] if self._frames("train") else []), *val]
 
     def count(self, split: str) -> int:
         """Return how many samples a split holds: poses of train, people of val."""
         self._require(split)
-        return NUM_VAL if split == "val" else self._frames(split)
+        return NUM_VAL if split in _VAL_RULES else self._frames(split)
 
     def part_counts(self, split: str) -> list[int]:
         """Return how many samples lie together: all."""
@@ -165,13 +168,12 @@ class PoseSamples:
         count = self.count(split)
         if len(indices) and not 0 <= indices.min() <= indices.max() < count:
             raise fail(f"Split {split!r} of {self.path} has {count} samples", got=f"{indices.min()} to {indices.max()}")
-        if split == "val":
-            if self._val is None:
-                blocks = [self._val_block(number) for number in range(NUM_VAL // _BLOCK)]
-                self._val = join(blocks)
-            return take(self._val, torch.from_numpy(indices))
+        if split in _VAL_RULES:
+            if split not in self._val:
+                self._val[split] = join([self._val_block(split, number) for number in range(NUM_VAL // _BLOCK)])
+            return take(self._val[split], torch.from_numpy(indices))
         poses, _ = self.weighted_poses(split)
-        return simulate(self._body, poses, torch.from_numpy(indices), self._rules, int(indices[0]))
+        return simulate(self._body, poses, torch.from_numpy(indices), SIMULATED_VAL, int(indices[0]))
 
     def weighted_poses(self, split: str) -> tuple[Tensor, np.ndarray]:
         """Return the poses (N,21,3) of a split, axis-angle, and weights (N,) that sum to 1.
@@ -184,10 +186,10 @@ class PoseSamples:
             self._poses[split] = (torch.from_numpy(self._store.poses(split)), weights / weights.sum())
         return self._poses[split]
 
-    def _val_block(self, number: int) -> Sample:
+    def _val_block(self, split: str, number: int) -> Sample:
         poses, weights = self.weighted_poses("val")
         rows = draw_rows(weights, _BLOCK, number)
-        return simulate(self._body, poses, rows, self._rules, number)
+        return simulate(self._body, poses, rows, _VAL_RULES[split], number)
 
     def _frames(self, split: str) -> int:
         return sum(source.frames for source in self._store.sources if source.split == split)
@@ -239,12 +241,12 @@ class KeypointStream(Dataset[Any]):
         return simulate(self._body, self._poses, rows, self._config.simulation, seed)
 
 
-def open_evidence(path: str | Path, body: Body | None) -> CropDataset:
-    """Open a pose store as what a keypoint regressor sees of ``body``; without one, image crops (``open_crops``).
+def open_evidence(path: str | Path, body: Body) -> CropDataset:
+    """Open image crops, or a pose store as what a keypoint regressor sees of ``body`` in its poses.
 
     Raise ``UserError`` as ``open_store`` and ``open_crops`` do.
     """
-    return open_crops(path) if body is None else PoseSamples(open_store(path), body)
+    return PoseSamples(open_store(path), body) if kind_of(path) == "a pose store" else open_crops(path)
 
 
 def stream_of(mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> Stream | KeypointStream:

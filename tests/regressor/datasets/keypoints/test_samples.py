@@ -67,11 +67,10 @@ def test_val_is_always_the_same_and_its_rules_are_in_the_attributes(store, open_
     first = dataset.sample(np.array([3, 1999, 700]), "val")
     again = PoseSamples(store, open_body).sample(np.array([1999, 3]), "val")
     assert torch.equal(first["points_2d"][[1, 0]], again["points_2d"])
-    assert dataset.count("val") == 2000 and dataset.splits == ["train", "val"]
+    assert dataset.count("val") == 2000 and dataset.splits == ["train", "val", "val-2d", "val-3d"]
     assert dataset.attributes["val"]["settings"]["error"] == 0.018
-    with_hints, without = (PoseSamples(store, open_body, hints=hints) for hints in (True, False))
-    assert with_hints.sample(np.arange(5), "val")["has_points_3d"].any(1).all()
-    assert not without.sample(np.arange(5), "val")["has_points_3d"].any()
+    without, everybody = (dataset.sample(np.arange(40), split)["has_points_3d"] for split in ("val-2d", "val-3d"))
+    assert everybody.any(1).all() and not without.any()
 
 
 def test_simulated_val_v1_stays_as_it_is(dataset):

@@ -1,0 +1,89 @@
+"""A keypoint regressor is trained, resumed, scored and refused by the same commands as one of images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from regressor.checkpoints.regressor_file import load_regressor
+from regressor.commands.cli import main
+from regressor.config import BackboneConfig, DecoderConfig, OptimConfig, preset
+from regressor.datasets.keypoints.samples import open_evidence
+from regressor.training.train import train_regressor
+from tokenizer.engine.errors import UserError
+from tokenizer.engine.files.state_files import load_state
+from tokenizer.engine.training.run import RunOptions
+from tokenizer.mocap.store import PoseStoreWriter
+
+SETTINGS = [
+    *("--set", "backbone.width=16", "--set", "decoder.width=16", "--set", "decoder.blocks=1"),
+    *("--set", "optim.batch=4", "--set", "optim.warmup=1", "--set", "data.val_samples=20", "--device", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory):
+    path = tmp_path_factory.mktemp("poses") / "poses.h5"
+    draw = np.random.default_rng(0)
+    with PoseStoreWriter(path, "test") as writer:
+        for split, frames in (("train", 80), ("val", 20)):
+            writer.add(split, split, 0.2 * draw.standard_normal((frames, 21, 3)), np.zeros(10), fps=30, licence="none")
+    return path
+
+
+@pytest.fixture(scope="module")
+def config():
+    return replace(
+        preset("keypoints"),
+        backbone=BackboneConfig(kind="keypoints", width=16, blocks=()),
+        decoder=DecoderConfig(kind="mlp", width=16, blocks=1, dropout=0.1),
+        data=replace(preset("keypoints").data, val_samples=20),
+        optim=OptimConfig(steps=6, batch=8, warmup=2),
+        precision="fp32",
+        device="cpu",
+        validate_every=3,
+        checkpoint_every=2,
+    )
+
+
+def test_a_resumed_training_is_that_of_one_go(poses, tokenizer, config, open_body, tmp_path):
+    dataset = open_evidence(poses, open_body)
+    whole = train_regressor(dataset, tokenizer, tmp_path / "whole", config, open_body)
+    train_regressor(dataset, tokenizer, tmp_path / "cut", config, open_body)
+    for later in ("000000006", "000000004"):
+        (tmp_path / "cut" / "checkpoints" / f"step_{later}.pt").unlink(missing_ok=True)
+    resumed = train_regressor(
+        open_evidence(poses, open_body), tokenizer, tmp_path / "cut", config, open_body, options=RunOptions(resume=True)
+    )
+    first, second = load_state(whole)["network"], load_state(resumed)["network"]
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert load_state(whole)["provenance"]["crops_attributes"]["val"]["version"] == 1
+
+
+def test_one_command_trains_and_one_scores(poses, tokenizer_file, tmp_path):
+    run, result = tmp_path / "run", tmp_path / "result.json"
+    common = [str(poses), "--tokenizer", str(tokenizer_file)]
+    command = ["train", *common, "--run", str(run), "--preset", "keypoints", *SETTINGS, "--set", "optim.steps=3"]
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any("val_mpjpe_mm" in record for record in records)
+    assert load_regressor(run / "regressor.pt", tokenizer=tokenizer_file).config.image_size == 0
+    command = ["evaluate", str(run / "regressor.pt"), *common]
+    done = CliRunner().invoke(main, [*command, "--split", "val-2d", "--json", str(result), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "2,000" in done.output and "regressor, tokens" in done.output
+
+
+def test_data_of_the_other_kind_is_refused(poses, crops_file, tokenizer_file, tokenizer, config, open_body, tmp_path):
+    command = ["train", str(poses), "--tokenizer", str(tokenizer_file), "--run", str(tmp_path / "a"), *SETTINGS[6:]]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2 and "'resnet' cannot see poses" in done.output and "--preset" in done.output
+    with pytest.raises(UserError, match="'keypoints' cannot see"):
+        train_regressor(open_evidence(crops_file, open_body), tokenizer, tmp_path / "b", config, open_body)
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
