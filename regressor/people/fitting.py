@@ -100,7 +100,7 @@ def fit(
             prediction,
             global_orient=(turn @ root)[:, None],
             body_pose=torch.cat([pose, prediction.body_pose[:, NUM_BODY_JOINTS:]], 1),
-            betas=betas,
+            betas=betas.detach(),
             camera=translation_to_crop_camera((turn @ place[..., None])[..., 0], prediction.box, prediction.K),
         )
 
