@@ -75,7 +75,7 @@ def test_a_fitted_body_agrees_with_its_points(space, tiny_config, tokenizer, peo
     regressor = keypoint_regressor(tiny_config, tokenizer)
     first = predicted(regressor, people, open_body)
     fitted = fit(regressor, first, evidence_of(people), open_body, replace(QUICK, space=space))
-    assert in_2d(fitted, people, open_body) < 0.6 * in_2d(first, people, open_body)
+    assert in_2d(fitted, people, open_body) < 0.8 * in_2d(first, people, open_body)
     identity = fitted.body_pose @ fitted.body_pose.transpose(-1, -2)
     assert torch.allclose(identity, torch.eye(3).expand_as(identity), atol=1e-4)
     assert not fitted.betas.requires_grad and torch.equal(fitted.K, first.K)
