@@ -17,7 +17,7 @@ from torch import Tensor
 from .body.metrics import mpjpe, quantile
 from .body.model import Body
 from .body.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
-from .body.skeleton import BODY_JOINT_NAMES, body_index
+from .body.skeleton import BODY_JOINT_NAMES, LIMBS, body_index
 from .engine.errors import fail
 from .engine.files.atomic import write_atomically
 from .engine.files.npz import read_npz
@@ -27,11 +27,7 @@ from .frozen import FrozenTokenizer
 from .mocap.clip_file import BATCH, BODY, open_clip
 from .mocap.joint_maps import JointMap
 
-LIMBS = {
-    f"{side}_{limb}": tuple(f"{side}_{joint}" for joint in joints)
-    for side in ("left", "right")
-    for limb, joints in (("arm", ("collar", "shoulder", "elbow", "wrist")), ("leg", ("hip", "knee", "ankle", "foot")))
-} | {"trunk": ("spine1", "spine2", "spine3"), "head": ("neck", "head")}
+PARTS = LIMBS | {"trunk": ("spine1", "spine2", "spine3"), "head": ("neck", "head")}
 """Groups of joints that ``complete`` knows by one name."""
 
 
@@ -146,7 +142,7 @@ def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path)
 def complete_clip(
     tokenizer: FrozenTokenizer, clip: str | Path, hidden: list[str], out: str | Path, joint_map: JointMap | None = None
 ) -> tuple[int, tuple[str, ...]]:
-    """Write a clip whose ``hidden`` joints (names, or groups of ``LIMBS``) are guessed from the others.
+    """Write a clip whose ``hidden`` joints (names, or groups of ``PARTS``) are guessed from the others.
 
     The joints that are not hidden stay as they are. Takes any motion that ``read_clip`` knows, as ``encode_clip``.
     Returns its frames and what was assumed of it. Raise ``UserError`` for an unknown name or nothing left to see.
@@ -183,10 +179,10 @@ def complete(tokenizer: FrozenTokenizer, rotations: Tensor, visible: Tensor) -> 
 
 
 def visible_joints(hidden: list[str]) -> Tensor:
-    """(21,) bool: False for every joint named, or in a group of ``LIMBS`` that is. Raise ``UserError`` otherwise."""
+    """(21,) bool: False for every joint named, or in a group of ``PARTS`` that is. Raise ``UserError`` otherwise."""
     visible = torch.ones(len(BODY_JOINT_NAMES), dtype=torch.bool)
     for name in hidden:
-        for joint in LIMBS.get(name, (name,)):
+        for joint in PARTS.get(name, (name,)):
             visible[body_index(joint)] = False
     if not visible.any():
         raise fail("Every joint is hidden", next_step="Leave at least one to guess from")

@@ -12,11 +12,13 @@ from .engine.errors import fail
 @dataclass(frozen=True)
 class NetworkConfig:
     """Encoder and decoder: residual MLPs or attention over joints (``blocks`` each side), or the paper's convolutions
-    (``conv``)."""
+    (``conv``). ``linear``: beside each MLP a linear map, which begins as principal components of the poses, so that
+    training starts near what these reach; with fsq alone."""
 
     kind: Literal["mlp", "attention", "conv"] = "mlp"
     width: int = 768
     blocks: int = 2
+    linear: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,26 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What happens to poses before the encoder; the target is always the clean pose."""
+    """What happens to poses before the encoder.
+
+    Mirroring, swapping and turning make new poses, which are also the target; noise and masks change the input alone.
+    ``turn_share`` of the poses have every joint turned about a random axis, by an angle whose r.m.s. over all joints of
+    a kind is ``turn_…_deg``: mocap hardly ever moves collars, spine3 and feet, and people do. In a ``mask_share`` of
+    the poses joints are hidden: each with probability ``mask``, or, in ``mask_limbs`` of these, one or two whole limbs.
+    """
 
     mirror: float = 0.5
     swap: float = 0.6
+    turn_share: float = 0.0
+    turn_collars_deg: float = 20.0
+    turn_spine3_deg: float = 8.0
+    turn_feet_deg: float = 12.0
+    turn_others_deg: float = 6.0
     noise_deg: float = 0.0
     noise_share: float = 0.5
     mask: float = 0.5
     mask_share: float = 0.1
+    mask_limbs: float = 0.0
 
 
 @dataclass(frozen=True)

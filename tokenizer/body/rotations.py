@@ -101,8 +101,10 @@ def mirror_rotations(rotations: Tensor, permutation: tuple[int, ...]) -> Tensor:
     return swapped * (sign[:, None] * sign[None, :])
 
 
-def perturb_rotations(rotations: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Rotate every joint of (...,J,3,3) about a random axis by ``degrees`` (root mean square, per joint)."""
+def perturb_rotations(rotations: Tensor, degrees: float | Tensor, generator: torch.Generator) -> Tensor:
+    """Rotate every joint of (...,J,3,3) about a random axis by ``degrees`` (root mean square; one for all joints, or
+    (J,) on the CPU, one for each)."""
     shape = (*rotations.shape[:-2], 3)
-    noise = torch.randn(shape, generator=generator) * math.radians(degrees) / math.sqrt(3)
+    radians = math.radians(degrees) if isinstance(degrees, float | int) else degrees.deg2rad()[:, None]
+    noise = torch.randn(shape, generator=generator) * radians / math.sqrt(3)
     return rotations @ axis_angle_to_matrix(noise.to(rotations.device))

@@ -40,6 +40,13 @@ PARENTS: tuple[int, ...] = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13
 BODY_JOINT_NAMES: tuple[str, ...] = JOINT_NAMES[1:22]
 """The 21 joints a body pose rotates: all but the root and the hands; what the tokenizer sees."""
 
+LIMBS: dict[str, tuple[str, ...]] = {
+    f"{side}_{limb}": tuple(f"{side}_{joint}" for joint in joints)
+    for side in ("left", "right")
+    for limb, joints in (("arm", ("collar", "shoulder", "elbow", "wrist")), ("leg", ("hip", "knee", "ankle", "foot")))
+}
+"""Joints of the four limbs."""
+
 NUM_JOINTS = len(JOINT_NAMES)
 NUM_BODY_JOINTS = len(BODY_JOINT_NAMES)
 
@@ -103,6 +110,11 @@ def _position(name: str, names: tuple[str, ...], kind: str) -> int:
 def index(joint: str) -> int:
     """Index of a SMPL joint among the 24, by name. Raise ``UserError`` naming the nearest known joint."""
     return _position(joint, JOINT_NAMES, "joint")
+
+
+def kind_of_joint(name: str) -> str:
+    """Return a joint's name without its side: ``left_collar`` → ``collar``."""
+    return name.removeprefix("left_").removeprefix("right_")
 
 
 def body_index(joint: str) -> int:

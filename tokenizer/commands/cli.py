@@ -99,6 +99,7 @@ def train(
     from ..engine.files.atomic import write_bytes_atomically
     from ..engine.training.bar import TrainingBar
     from ..engine.training.run import RunOptions
+    from ..mocap.still_joints import still_notes
     from ..mocap.store import open_store
     from ..training.mixture import Mixture
     from ..training.train import train_tokenizer
@@ -111,8 +112,9 @@ def train(
     if minutes is not None:
         config = replace(config, optim=replace(config.optim, budget_s=60 * minutes))
     store = open_store(poses)
-    if store.note and rank() == 0:
-        click.echo(f"Note: {store.note}", err=True)
+    for note in (store.note, *still_notes(store, "train")) if rank() == 0 else ():
+        if note:
+            click.echo(f"Note: {note}", err=True)
     body = load_body(body_source)
     resuming = resume and (run_path / "config.json").exists()
     first = rank() == 0
@@ -168,6 +170,7 @@ def evaluate(
     from ..engine.training.precision import resolve_device
     from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, token_stability
     from ..frozen import load_tokenizer
+    from ..mocap.still_joints import still_notes
     from ..mocap.store import open_store
 
     refuse_own_inputs(json_file, tokenizer, poses)
@@ -177,6 +180,8 @@ def evaluate(
     held_out = torch.from_numpy(store.poses(split)).to(target)
     if not len(held_out):
         raise fail(f"{poses} has no poses in split {split!r}", next_step="See its splits with `pose-tokenizer inspect`")
+    for note in still_notes(store, split):
+        click.echo(f"Note: {note}", err=True)
     body = load_body(body_source).to(target)
     vertices = torch.arange(len(body.v_template), device=target) if all_vertices else body.subset(1024)
     figures = evaluate_tokenizer(

@@ -25,6 +25,14 @@ _MOST_SHOWN = 20
     type=click.Choice(["by-clip", "by-dataset"]),
     help="Without such folders: by the names of the takes, or by data set as in the paper.",
 )
+@click.option(
+    "--test-share",
+    default=0.0,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the takes that are reserved as test out of what would be train, by their names.",
+)
+@click.option("--embedded", default=0, type=click.IntRange(min=0), help="Poses to add from the embedded source.")
+@click.option("--composed", default=0, type=click.IntRange(min=0), help="Sitting, lunging, floor poses to add.")
 @click.option("--max-jumps", default=0.01, help="Share of frames faster than 1440°/s that makes a clip broken.")
 @click.option("--joint-map", type=InputPath("joint map"), help="JSON joint map for BVH, AMC (default: by names).")
 @click.option("--licence", default="as the source's", help="Licence to record with every clip.")
@@ -38,6 +46,9 @@ def prepare(
     trim: str,
     val_fraction: float,
     split: str,
+    test_share: float,
+    embedded: int,
+    composed: int,
     max_jumps: float,
     joint_map: Path | None,
     licence: str,
@@ -52,6 +63,9 @@ def prepare(
     Folders named train, val and test decide the split; without them --split does. The data set of a clip is the known
     name (CMU, KIT, MOYO, …) among its folders, or else the folder given. An interrupted run resumes when the same
     command is given again.
+
+    Mocap hardly holds people who sit, squat, lunge or lie: --composed adds poses made of angles drawn within human
+    limits, as data set `composed`, to train on.
     """
     import shlex
     import time
@@ -75,9 +89,12 @@ def prepare(
         max_jumps,
         "by-dataset" if split == "by-dataset" else "by-clip",
         trim_of,
+        test_share,
+        {"embedded": embedded, "composed": composed},
     )
     click.echo(f"Reading mocap into {out}")
-    numbers = {"--fps": fps, "--val-fraction": val_fraction, "--max-jumps": max_jumps}
+    numbers = {"--fps": fps, "--val-fraction": val_fraction, "--max-jumps": max_jumps, "--test-share": test_share}
+    numbers |= {"--embedded": embedded, "--composed": composed}
     written = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--trim={trim}", f"--split={split}"]
     command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
     started = time.perf_counter()
@@ -120,14 +137,15 @@ def prepare(
 @click.command()
 @click.option("--out", required=True, type=OUTPUT_FILE, help="Pose store to write (.h5).")
 @click.option("--count", default=200_000, help="Training poses; a tenth as many are added for val.")
+@click.option("--composed", default=0, help="Sitting, squatting, lunging and floor poses to add for training.")
 @click.option("--seed", default=0, help="The same seed draws the same poses.")
 @reports_user_errors
-def sample(out: Path, count: int, seed: int) -> None:
+def sample(out: Path, count: int, composed: int, seed: int) -> None:
     """Draw poses from the embedded model of CMU motion into a pose store: training without any mocap files."""
-    from ..mocap.prior import write_samples
+    from ..mocap.drawn import write_samples
 
-    write_samples(out, count, seed)
-    click.echo(f"Wrote {out}: {count:,} poses to train on, {max(1, count // 10):,} to validate")
+    write_samples(out, count, seed, composed)
+    click.echo(f"Wrote {out}: {count + composed:,} poses to train on, {max(1, count // 10):,} to validate")
 
 
 @click.command("fit-prior")

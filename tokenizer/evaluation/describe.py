@@ -11,8 +11,11 @@ from ..engine.errors import fail
 from ..engine.files.file_kinds import kind_of
 from ..engine.files.hdf5 import format_of
 from ..mocap.datasets import dataset_of
+from ..mocap.still_joints import still_notes
 from ..mocap.store import FORMAT as POSES
 from ..mocap.store import PoseStore, open_store
+
+_MOST_SHOWN = 20
 
 
 def describe(path: str | Path) -> str:
@@ -58,6 +61,6 @@ def _store(store: PoseStore) -> str:
     for source in store.sources:
         poses[dataset_of(source.name), source.split] += source.frames
     lines += [f"data set    {name}: {count:,} poses in {split}" for (name, split), count in sorted(poses.items())]
-    if store.note:
-        lines.append(f"note        {store.note}")
+    lines += [f"test        {source.name}" for source in store.sources if source.split == "test"][:_MOST_SHOWN]
+    lines += [f"note        {note}" for note in (store.note, *still_notes(store, None)) if note]
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""A vocabulary as a prior: what it makes of poses that are partly hidden, or disturbed."""
+"""A vocabulary as a prior: what it makes of poses that are partly hidden, or disturbed; beside a nearest neighbour."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..body.metrics import mpjpe
 from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix, geodesic_distance, perturb_rotations
+from ..body.skeleton import BODY_JOINT_NAMES, LIMBS, body_index, kind_of_joint
 
 
 class SeesParts(Protocol):
@@ -26,16 +28,73 @@ def completion_errors(tokenizer: SeesParts, poses: Tensor, share: float, *, seed
     In each of the poses (N,21,3) axis-angle a ``share`` of the joints, rounded, is hidden at random.
     """
     generator = torch.Generator().manual_seed(seed)
-    hidden_joints = round(share * poses.shape[1])
-    total, count = 0.0, 0
-    for chunk in poses.split(batch):
+    rank = torch.rand(poses.shape[:2], generator=generator).argsort(-1).argsort(-1)
+    return _error_of_hidden(tokenizer, poses, (rank < round(share * poses.shape[1])).to(poses.device), batch)
+
+
+@torch.no_grad()
+def limb_completion_errors(tokenizer: SeesParts, poses: Tensor, *, batch: int = 2048) -> dict[str, float]:
+    """Mean angle in degrees between the joints of a limb and what is decoded in their place, all of it hidden, for each
+    arm (collar included) and leg of the poses (N,21,3) axis-angle."""
+    errors = {}
+    for name, joints in LIMBS.items():
+        hidden = torch.zeros(poses.shape[:2], dtype=torch.bool, device=poses.device)
+        hidden[:, [body_index(joint) for joint in joints]] = True
+        errors[name] = _error_of_hidden(tokenizer, poses, hidden, batch)
+    return errors
+
+
+def _error_of_hidden(tokenizer: SeesParts, poses: Tensor, hidden: Tensor, batch: int) -> float:
+    total = 0.0
+    for chunk, mask in zip(poses.split(batch), hidden.split(batch), strict=True):
         rotations = axis_angle_to_matrix(chunk)
-        rank = torch.rand(chunk.shape[:2], generator=generator).argsort(-1).argsort(-1).to(chunk.device)
-        hidden = rank < hidden_joints
-        guessed = tokenizer.decode(tokenizer.encode(rotations, ~hidden))
-        total += float(geodesic_distance(guessed, rotations)[hidden].rad2deg().sum())
-        count += int(hidden.sum())
-    return total / max(count, 1)
+        guessed = tokenizer.decode(tokenizer.encode(rotations, ~mask))
+        total += float(geodesic_distance(guessed, rotations)[mask].rad2deg().sum())
+    return total / max(int(hidden.sum()), 1)
+
+
+class NearestNeighbour:
+    """The baseline of completion: of known poses (N,21,3) axis-angle, at most ``at_most`` of them at even distances,
+    the one whose visible joints are nearest (sum of squared differences of rotation matrices)."""
+
+    def __init__(self, poses: Tensor, at_most: int = 20_000) -> None:
+        rows = torch.linspace(0, len(poses) - 1, min(len(poses), at_most), dtype=torch.float64).round().long()
+        self.known = axis_angle_to_matrix(poses[rows.to(poses.device)])
+
+    def encode(self, rotations: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Rotations (B,21,3,3), visible (B,21) bool or None → rows (B,1) of the nearest poses."""
+        seen = rotations if visible is None else rotations * visible[..., None, None]
+        # All rotation matrices are of one norm: the smallest distance has the largest product.
+        return (seen.flatten(1) @ self.known.flatten(1).T).argmax(-1, keepdim=True)
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Rows (B,1) → poses (B,21,3,3)."""
+        return self.known[ids[:, 0]]
+
+
+@torch.no_grad()
+def turned_errors(
+    tokenizer: SeesParts,
+    poses: Tensor,
+    degrees: Mapping[str, float],
+    body: Body,
+    *,
+    seed: int = 0,
+    batch: int = 2048,
+) -> float:
+    """MPJPE in mm, joints 1-23, of poses that are not in the data: those of (N,21,3), joints turned about random axes.
+
+    ``degrees``: root mean square by kind of joint: a joint's name without its side, such as ``collar``; other joints
+    stay. The turned poses are what tokens must hold.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    turns = torch.tensor([degrees.get(kind_of_joint(name), 0.0) for name in BODY_JOINT_NAMES])
+    errors = []
+    for chunk in poses.split(batch):
+        turned = perturb_rotations(axis_angle_to_matrix(chunk), turns, generator)
+        decoded = tokenizer.decode(tokenizer.encode(turned))
+        errors.append(1000 * mpjpe(body.joints(decoded)[:, 1:24], body.joints(turned)[:, 1:24]))
+    return float(torch.cat(errors).mean())
 
 
 @torch.no_grad()

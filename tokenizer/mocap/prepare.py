@@ -15,6 +15,7 @@ from ..engine.errors import UserError, fail
 from ..engine.files.hdf5_writing import refuse_other
 from ..engine.processes import available_cores, map_in_order
 from .datasets import SPLITS, dataset_of, paper_split
+from .drawn import add_drawn
 from .files import MocapFile, find_files
 from .journal import Journal
 from .readers import SUFFIXES
@@ -109,6 +110,9 @@ def prepare(
     in ``out.unfinished`` until the store is whole: after a kill the same call reads only the rest.
     ``progress(stage, done, total)`` counts bytes of the files. Raise ``UserError`` if no poses remain, for a data set
     in ``trim_of`` that is not there, or while another process prepares the same store.
+
+    ``options.test_share`` reserves whole takes of what would be train as test, by their names alone. Poses that are
+    drawn, embedded or composed, come last, all to train on.
     """
     out = Path(out)
     refuse_other(out, FORMAT)
@@ -214,6 +218,10 @@ def _write(
             writer.move(number, clip.split)
             report.datasets[clip.dataset].clips[clip.split] += 1
             report.datasets[clip.dataset].poses[clip.split] += clip.poses
+        for name, count in add_drawn(writer, options.drawn, options.seed).items():
+            about = report.datasets.setdefault(name, DatasetReport())
+            about.clips["train"] += 1
+            about.poses["train"] += count
     return report
 
 
@@ -237,8 +245,11 @@ def _split_by_takes(kept: list[_Kept], options: PrepareOptions) -> list[tuple[Pa
         if given_split and decided.get(group, "train") == "train":
             decided[group] = given_split
     for clip, group in zip(kept, groups, strict=True):
-        drawn_split = "val" if draw_of(take_of(kept[group].file.name)) < options.val_fraction else "train"
+        place = draw_of(take_of(kept[group].file.name))
+        drawn_split = "val" if place < options.val_fraction else "train"
         clip.split = decided.get(group, drawn_split)
+        if clip.split == "train" and place >= 1 - options.test_share:
+            clip.split = "test"
     if by_clip and options.val_fraction:
         _leave_no_split_empty(kept, groups)
     return [

@@ -20,7 +20,7 @@ from ..body.skeleton import BODY_JOINT_NAMES, mirror_permutation
 from ..engine.errors import fail
 from ..engine.files.npz import read_npz, write_npz
 from .clip import canonical
-from .store import NUM_JOINTS, PoseStoreWriter
+from .store import NUM_JOINTS
 
 EMBEDDED = Path(__file__).with_name("prior.npz")
 ACKNOWLEDGEMENT = (
@@ -82,16 +82,6 @@ def sample(n: int, seed: int, prior: Prior | None = None) -> np.ndarray:
     drawn = poses.clip(prior.lower, prior.upper).reshape(n, NUM_JOINTS, 3)
     mirrored = drawn[:, list(mirror_permutation(BODY_JOINT_NAMES))] * np.array([1, -1, -1])
     return canonical(np.where((draw.random(n) < 0.5)[:, None, None], mirrored, drawn)).astype(np.float32)
-
-
-def write_samples(out: str | Path, count: int, seed: int) -> None:
-    """Write a pose store with ``count`` poses to train on and a tenth as many, of another seed, to validate."""
-    if count < 10:
-        raise fail("Too few poses", got=count, expected="at least 10")
-    with PoseStoreWriter(out, f"pose-tokenizer sample --count {count} --seed {seed}") as writer:
-        for split, number, own_seed in (("train", count, 2 * seed), ("val", count // 10, 2 * seed + 1)):
-            name, poses = f"embedded prior, seed {own_seed}", sample(number, own_seed)
-            writer.add(name, split, poses, np.zeros(10), fps=30.0, licence=ACKNOWLEDGEMENT)
 
 
 def save(prior: Prior, path: str | Path) -> None:

@@ -31,7 +31,8 @@ class PrepareOptions:
     for the data sets that ``trim_of`` names by their canonical names; ``val_fraction``: share of clips that become val
     where folders do not name one; ``joint_map`` for BVH; ``licence`` to record; ``max_jumps``: share of frames that may
     leap before a clip counts as broken (1: all); ``split``: what decides where folders do not: the names of takes or
-    the data set, as in the paper."""
+    the data set, as in the paper; ``test_share``: share of the takes, of those that would be train, reserved as test;
+    ``drawn``: how many poses to add of each source of ``drawn.SOURCES``, with ``seed``."""
 
     fps: float = 30.0
     trim: float = 1.0
@@ -41,6 +42,9 @@ class PrepareOptions:
     max_jumps: float = 0.01
     split: Literal["by-clip", "by-dataset"] = "by-clip"
     trim_of: dict[str, float] = field(default_factory=dict)
+    test_share: float = 0.0
+    drawn: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
 
     def trimmed_to(self, file: MocapFile) -> float:
         """The share of a file that is kept."""

@@ -2,8 +2,9 @@
 
 ``pose_body`` (N,21,3) float32 axis-angle, ``betas`` (N,10) float32, ``source_index`` (N,) int32, and one row a source
 in ``sources/*``: name, split, frame rate, licence, frames, digest. Attributes: ``format``, ``format_version``,
-``command``, ``digest``: sha256 over the sources in order, each with the sha256 of its poses and betas, and in version 2
-over its licence and its exact frame rate, too. What is read is compared with these digests first, once.
+``command``, ``test_sources``: names, one a line, of what no training may look at; ``digest``: sha256 over the sources
+in order, each with the sha256 of its poses and betas, and in version 2 over its licence and its exact frame rate, too.
+What is read is compared with these digests first, once.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _ARRAYS = ("pose_body", "betas", "source_index")
 _BUFFERED = 4 * _CHUNK
 _CHECKED_AT_ONCE = 16 * _CHUNK
 _MOST_SOURCES = 10_000_000
+_MOST_TEXT = 16_000
 _REMEDY = "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`"
 
 
@@ -127,6 +129,9 @@ class PoseStoreWriter:
         group.create_dataset("fps", data=np.array([source.fps for source in self._sources]))
         group.create_dataset("frames", data=np.array([source.frames for source in self._sources], dtype=np.int64))
         self._file.attrs["command"] = _storable(self.command)
+        reserved = [source.name for source in self._sources if source.split == "test"]
+        # An attribute holds at most 64 KiB; the rest is in `sources`.
+        self._file.attrs["test_sources"] = "\n".join(reserved)[:_MOST_TEXT]
         self._file.attrs["former_digest"] = self._former
         self._file.attrs["digest"] = _digest(self._sources, FORMAT_VERSION)
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..body.rotations import matrix_to_rot6d, rot6d_to_matrix
 from ..config import NetworkConfig, QuantizerConfig
+from ..engine.constants import constant
 from ..engine.errors import fail
 from .attention import AttentionDecoder, AttentionEncoder
 from .convolutions import NUM_TOKENS, ConvDecoder, ConvEncoder
-from .networks import MLPDecoder, MLPEncoder
+from .networks import MLPDecoder, MLPEncoder, fit_linear_maps
 from .quantizers import EmaVQ, LayeredFSQ, Quantized, Quantizer, ResidualVQ
 
 
@@ -80,7 +81,7 @@ class PoseTokenizer(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, rotations: Tensor) -> None:
-        """Set the mean and the spread by which networks standardise, from poses (N,21,3,3)."""
+        """Set the mean and the spread by which networks standardise, and their linear maps, from poses (N,21,3,3)."""
         rot6d = matrix_to_rot6d(rotations)
         mean = rot6d.mean(0)
         scale = rot6d.std(0).clamp_min(0.1)
@@ -88,13 +89,18 @@ class PoseTokenizer(nn.Module):
         for module, name, value in targets:
             if name in dict(module.named_buffers()):
                 module.get_buffer(name).copy_(value)
+        if isinstance(self.encoder, MLPEncoder) and isinstance(self.decoder, MLPDecoder) and self.encoder.linear:
+            fit_linear_maps(
+                self.encoder, self.decoder, rot6d, constant(self.quantizer.levels, rot6d.device, torch.float32)
+            )
 
 
 def build_tokenizer(network: NetworkConfig, quantizer: QuantizerConfig, *, empty: bool = False) -> PoseTokenizer:
     """Build an untrained tokenizer; weights are drawn from torch's global generator, or, where ``empty``, those of the
     networks take no memory and no time until they are assigned.
 
-    Raise ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens.
+    Raise ``UserError`` for convolutions with another quantizer than ``ema_vq`` of their 160 tokens, and for linear maps
+    with others than ``mlp`` and ``fsq``.
     """
     codes = _build_quantizer(quantizer)
     with torch.device("meta") if empty else nullcontext():
@@ -111,6 +117,13 @@ def codebook_shape(quantizer: QuantizerConfig) -> tuple[int, int]:
 def _build_networks(
     network: NetworkConfig, quantizer: QuantizerConfig, codes: Quantizer
 ) -> tuple[nn.Module, Quantizer, nn.Module]:
+    if network.linear and (network.kind != "mlp" or quantizer.kind != "fsq"):
+        raise fail(
+            "Linear maps need another network or quantizer",
+            got=f"{network.kind}, {quantizer.kind}",
+            expected="mlp and fsq",
+            next_step="Set network.linear=false",
+        )
     if network.kind == "conv":
         if quantizer.kind != "ema_vq" or quantizer.num_tokens != NUM_TOKENS:
             raise fail(
@@ -119,12 +132,12 @@ def _build_networks(
                 expected=f"ema_vq of {NUM_TOKENS} tokens",
             )
         return ConvEncoder(network.width, codes.dim), codes, ConvDecoder(network.width, codes.dim)
-    mlp = network.kind == "mlp"
-    encoder = (MLPEncoder if mlp else AttentionEncoder)(codes.latent_shape, network.width, network.blocks)
-    decoder = (MLPDecoder if mlp else AttentionDecoder)(
-        codes.num_tokens, codes.layer_scale, network.width, network.blocks
-    )
-    return encoder, codes, decoder
+    sizes = (network.width, network.blocks)
+    if network.kind == "attention":
+        encoder = AttentionEncoder(codes.latent_shape, *sizes)
+        return encoder, codes, AttentionDecoder(codes.num_tokens, codes.layer_scale, *sizes)
+    decoder = MLPDecoder(codes.num_tokens, codes.layer_scale, *sizes, network.linear)
+    return MLPEncoder(codes.latent_shape, *sizes, network.linear), codes, decoder
 
 
 def _build_quantizer(config: QuantizerConfig) -> Quantizer:

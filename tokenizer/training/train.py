@@ -42,6 +42,7 @@ from ..engine.training.train_state import TrainState
 from ..evaluation.reconstruction import evaluate_tokenizer
 from ..mocap.store import PoseStore
 from ..network.model import PoseTokenizer, TokenizerOutput, build_tokenizer
+from .augmentation import augment
 from .losses import consistency_loss, reconstruction_loss
 from .mixture import Batch, Mixture, draw_batch
 
@@ -97,8 +98,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
     # 3. Model, optimizer, average.
     torch.manual_seed(config.seed)
     tokenizer = build_tokenizer(config.network, config.quantizer).to(device)
-    sample = torch.randperm(len(poses), generator=torch.Generator().manual_seed(config.seed))[:20_000]
-    tokenizer.fit_scale(axis_angle_to_matrix(poses[sample.to(device)]))
+    _fit_scale(tokenizer, poses, config)
     body = body.to(device)
     subset = body.subset(config.loss.num_vertices) if config.loss.num_vertices else None
     parameters = list(tokenizer.parameters())
@@ -166,6 +166,16 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
                 save_checkpoint(run.checkpoints, step, state, keep=config.keep_checkpoints)
         if progress is not None:
             progress(step, step + budget.steps_left, {**record, **budget.figures()})
+
+
+def _fit_scale(tokenizer: PoseTokenizer, poses: Tensor, config: TokenizerConfig) -> None:
+    """Fit what networks standardise by to poses (N,21,3) axis-angle, turned as in training where they are."""
+    generator = torch.Generator().manual_seed(config.seed)
+    sample = torch.randperm(len(poses), generator=generator)[:20_000]
+    rotations = axis_angle_to_matrix(poses[sample.to(poses.device)])
+    if config.augment.turn_share:
+        rotations = augment(rotations, config.augment, generator)
+    tokenizer.fit_scale(rotations)
 
 
 def _loss_terms(

@@ -9,7 +9,7 @@ import pytest
 from pipelines.benchmarks import bench_tokenizer
 from pipelines.benchmarks.bench_tokenizer import Candidate, Row, average, bench_tokenizers, markdown
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.prior import write_samples
+from tokenizer.mocap.drawn import write_samples
 from tokenizer.report.comparison import comparison, find_benchmark
 
 

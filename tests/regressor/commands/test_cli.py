@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from regressor.commands.cli import main
 from regressor.datasets.crop_dataset import open_crops
-from tokenizer.mocap.prior import write_samples
+from tokenizer.mocap.drawn import write_samples
 
 
 def test_the_command_writes_store_and_sheet(tmp_path):

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from tokenizer.body.rotations import axis_angle_to_matrix
-from tokenizer.evaluation.repair import completion_errors, denoising_errors, frame_stability
+from tokenizer.body.skeleton import body_index
+from tokenizer.evaluation.repair import (
+    NearestNeighbour,
+    completion_errors,
+    denoising_errors,
+    frame_stability,
+    limb_completion_errors,
+    turned_errors,
+)
 
 RIGHT = axis_angle_to_matrix(torch.tensor([torch.pi / 2, 0.0, 0.0]))
 
@@ -61,3 +69,47 @@ def test_neighbours_in_time():
     swings[:, 0, 0] = torch.tensor([1.0, -1, 1, -1])  # one token always changes, the other never
     assert frame_stability(Signs(), [swings]) == 0.5
     assert frame_stability(Signs(), [swings, torch.zeros(4, 21, 3)]) == 0.75
+
+
+def test_only_the_hidden_limb_counts():
+    class Bends(Turns):
+        """Turns what is hidden of a left leg, and nothing else."""
+
+        def decode(self, ids):
+            return self.last[ids[:, 0]] if self.hidden_leg else self.pose
+
+        def encode(self, rotations, visible=None):
+            self.pose, self.hidden_leg = rotations, not visible[:, body_index("left_knee")].any()
+            assert (visible.sum(1) == 17).all()
+            return super().encode(rotations, visible)
+
+    errors = limb_completion_errors(Bends(), 0.3 * torch.randn(30, 21, 3))
+    assert errors == pytest.approx({"left_arm": 0, "left_leg": 90, "right_arm": 0, "right_leg": 0}, abs=0.1)
+
+
+def test_the_nearest_neighbour_is_nearest_in_what_is_visible():
+    known = torch.zeros(3, 21, 3)
+    known[1, body_index("left_knee"), 0] = 1.0
+    known[2, body_index("left_knee"), 0] = 1.2
+    known[2, body_index("head"), 0] = -0.5
+    neighbour = NearestNeighbour(known)
+    pose = axis_angle_to_matrix(known[2:])
+    visible = torch.ones(1, 21, dtype=torch.bool)
+    assert neighbour.encode(pose).tolist() == [[2]]
+    visible[0, body_index("left_knee")] = False
+    assert neighbour.encode(pose, visible).tolist() == [[2]], "by the head"
+    turned = pose.clone()
+    turned[0, body_index("head")] = torch.eye(3)
+    assert neighbour.encode(turned).tolist() == [[1]] and torch.equal(neighbour.decode(torch.tensor([[2]])), pose)
+    assert len(NearestNeighbour(torch.zeros(50, 21, 3), at_most=20).known) == 20
+
+
+def test_turned_poses_are_what_has_to_come_back(open_body):
+    poses = 0.3 * torch.randn(40, 21, 3)
+    assert turned_errors(Turns(), poses, {"collar": 20.0}, open_body) == pytest.approx(0, abs=1e-3)
+    # A tokenizer that knows rest alone is off by what collars, and they alone, turn: more for larger turns.
+    small, large = (
+        turned_errors(Rests(torch.eye(3)), torch.zeros(200, 21, 3), {"collar": deg}, open_body) for deg in (5.0, 20.0)
+    )
+    assert large == pytest.approx(4 * small, rel=0.1) and 20 < large < 200
+    assert turned_errors(Rests(torch.eye(3)), torch.zeros(9, 21, 3), {}, open_body) == pytest.approx(0, abs=1e-3)

@@ -27,7 +27,8 @@ from tokenizer.mocap.store import open_store
         ("MOYO/mosh_smpl/val/a_stageii_smpl.pkl", "MOYO"),
         ("dances/val/CMU_like/waltz.npz", "dances"),
         ("val/waltz.npz", "val/waltz.npz"),
-        ("embedded prior, seed 0", "embedded prior, seed 0"),
+        ("mocap/cmu_amc/train/cmu_02_03_poses.npz", "CMU"),
+        ("embedded/seed 0", "embedded"),
     ],
 )
 def test_the_data_set_of_a_clip(name, dataset):

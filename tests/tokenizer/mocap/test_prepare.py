@@ -103,6 +103,37 @@ def test_a_take_keeps_its_split_when_moved_or_joined_by_others(tmp_path):
     assert len(after) == 30 and after.items() >= before.items()
 
 
+def test_test_takes_are_reserved_out_of_train_alone_and_named_in_the_store(tmp_path):
+    for seed in range(20):
+        save_clip(tmp_path / "m" / ("val" if seed < 5 else "train") / f"{seed:02d}_poses.npz", seed=seed)
+    splits = []
+    for share in (0.0, 0.3):
+        done = run(tmp_path / "m", "--out", tmp_path / "p.h5", "--workers", 1, "--test-share", share)
+        assert done.exit_code == 0, done.output
+        splits.append({source.name: source.split for source in open_store(tmp_path / "p.h5").sources})
+    reserved = sorted(name for name, split in splits[1].items() if split == "test")
+    assert 0 < len(reserved) < 15 and all(splits[0][name] == "train" for name in reserved)
+    assert {name: split for name, split in splits[1].items() if name not in reserved} == {
+        name: split for name, split in splits[0].items() if name not in reserved
+    }
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file.attrs["test_sources"].split("\n") == reserved
+    assert "--test-share=0.3" in open_store(tmp_path / "p.h5").command
+
+
+def test_files_of_one_take_are_reserved_together(tmp_path):
+    for seed in range(12):
+        save_clip(tmp_path / "m" / "train" / f"{seed:02d}_poses.npz", seed=seed)
+        save_clip(tmp_path / "m" / "val" / f"x{seed:02d}_poses.npz", seed=100 + seed)
+        with np.load(tmp_path / "m" / "train" / f"{seed:02d}_poses.npz") as clip:
+            again = {**clip, "poses": clip["poses"] + 1e-7}
+        np.savez(tmp_path / "m" / "train" / f"other_name_{seed}.npz", **again)
+    prepare([tmp_path / "m"], tmp_path / "p.h5", PrepareOptions(test_share=0.5), workers=1)
+    splits = {source.name.split("/")[-1]: source.split for source in open_store(tmp_path / "p.h5").sources}
+    pairs = [(splits[f"{seed:02d}_poses.npz"], splits[f"other_name_{seed}.npz"]) for seed in range(12)]
+    assert {*pairs} == {("train", "train"), ("test", "test")}
+
+
 @pytest.mark.parametrize("fraction", [1e-9, 0.999999])
 def test_neither_split_is_left_empty(folder, tmp_path, fraction):
     report = prepare([folder], tmp_path / "poses.h5", PrepareOptions(val_fraction=fraction), workers=1)

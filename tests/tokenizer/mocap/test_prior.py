@@ -7,8 +7,7 @@ import pytest
 
 from tokenizer.body.skeleton import BODY_JOINT_NAMES
 from tokenizer.engine.errors import UserError
-from tokenizer.mocap.prior import EMBEDDED, embedded, fit, load, sample, save, write_samples
-from tokenizer.mocap.store import open_store
+from tokenizer.mocap.prior import EMBEDDED, embedded, fit, load, sample, save
 
 
 def test_it_is_small_and_credited():
@@ -67,15 +66,6 @@ def test_a_fit_finds_what_it_was_given(tmp_path):
 def test_too_few_poses():
     with pytest.raises(UserError, match="Too few poses for 256 clusters"):
         fit(np.zeros((100, 21, 3)))
-
-
-def test_a_store_of_samples(tmp_path):
-    write_samples(tmp_path / "poses.h5", 200, seed=0)
-    store = open_store(tmp_path / "poses.h5")
-    assert len(store.poses("train")) == 200 and len(store.poses("val")) == 20
-    assert "--count 200 --seed 0" in store.command
-    with pytest.raises(UserError, match="Too few poses"):
-        write_samples(tmp_path / "more.h5", 3, seed=0)
 
 
 def test_files_that_are_no_prior(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.config import PRESETS, NetworkConfig, QuantizerConfig, TokenizerConfig
 from tokenizer.frozen import load_tokenizer
-from tokenizer.mocap.prior import write_samples
+from tokenizer.mocap.drawn import write_samples
 from tokenizer.mocap.store import open_store
 from tokenizer.network.model import build_tokenizer
 from tokenizer.training.train import train_tokenizer

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tokenizer.body.rotations import axis_angle_to_matrix
+from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.config import NetworkConfig, QuantizerConfig
+from tokenizer.engine.errors import UserError
 from tokenizer.network.model import build_tokenizer
 
-NETWORKS = {"mlp": NetworkConfig(width=32, blocks=1), "attention": NetworkConfig("attention", width=32, blocks=2)}
+NETWORKS = {
+    "mlp": NetworkConfig(width=32, blocks=1),
+    "linear": NetworkConfig(width=32, blocks=1, linear=True),
+    "attention": NetworkConfig("attention", width=32, blocks=2),
+}
 QUANTIZERS = {
     "fsq": QuantizerConfig(levels=(4, 4), groups=3, layers=2),
     "ema_vq": QuantizerConfig("ema_vq", num_tokens=4, num_codes=32, dim=4),
@@ -52,3 +57,29 @@ def test_every_group_and_layer_moves_the_pose(model):
         effect.append((model.decode_values(changed) - before).abs().max().item())
     assert min(effect) > 1e-5
     assert sum(effect[:3]) > 2 * sum(effect[3:]), "coarse tokens move more"
+
+
+def test_linear_maps_begin_at_principal_components():
+    torch.manual_seed(0)
+    directions = 0.2 * torch.randn(4, 63)
+    poses = axis_angle_to_matrix((torch.randn(3000, 4) @ directions).unflatten(1, (21, 3)))
+    quantizer = QuantizerConfig(levels=(4, 4, 2), groups=10, layers=3)
+    errors = {}
+    for linear in (False, True):
+        model = build_tokenizer(NetworkConfig(width=32, blocks=1, linear=linear), quantizer).eval()
+        model.fit_scale(poses)
+        errors[linear] = geodesic_distance(model.decode(model.encode(poses)), poses).mean().rad2deg()
+    assert errors[True] < 5 < 15 < errors[False]
+    latents = torch.tanh(model.latents(poses)).flatten(1)
+    # The four directions of the poses fill latents of four levels; those of two levels get what is left.
+    spread = latents.std(0).unflatten(0, (10, 3))
+    assert (spread[:, :2].flatten().sort(descending=True).values[:4] > 0.45).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "quantizer"),
+    [(NetworkConfig("attention", width=32, linear=True), "fsq"), (NetworkConfig(width=32, linear=True), "ema_vq")],
+)
+def test_linear_maps_go_with_mlps_and_fsq_alone(network, quantizer):
+    with pytest.raises(UserError, match="Linear maps need another network or quantizer"):
+        build_tokenizer(network, QUANTIZERS[quantizer])

@@ -74,7 +74,7 @@ def test_the_paper_s_mixture_is_renormalised_and_says_so(store):
 
 def test_the_paper_s_mixture_without_any_of_its_data_sets(tmp_path):
     with PoseStoreWriter(tmp_path / "p.h5", "test") as writer:
-        writer.add("embedded prior, seed 0", "train", np.zeros((5, 21, 3)), np.zeros(10), fps=30, licence="none")
+        writer.add("embedded/seed 0", "train", np.zeros((5, 21, 3)), np.zeros(10), fps=30, licence="none")
     mixture = Mixture.of(open_store(tmp_path / "p.h5"), "paper")
     assert mixture.shares == {} and "no data set of the paper's mixture" in mixture.note
 
