@@ -273,12 +273,17 @@ def _history(chain: Chain) -> str:
     items = []
     for record in sorted(runs.values(), key=lambda record: order.index(record["stage"])):
         resumed = f", {record['attempts']} attempts" if record["attempts"] > 1 else ""
-        lines = "\n".join(f"$ {line}" for line in record["commands"])
+        lines = "\n".join(f"$ {_words(line)}" for line in record["commands"])
         items.append(
             f"<li><span>{record['seconds']:.0f} s{resumed}</span><b>{escape(record['stage'])}</b>"
-            f"<pre>{escape(lines)}</pre></li>"
+            f"<pre>{lines}</pre></li>"
         )
     return f'<ol class="steps">{"".join(items)}</ol>'
+
+
+def _words(command: str) -> str:
+    """Markup of a command line that is wrapped between words only, not behind the hyphens of an option."""
+    return " ".join(f"<code>{escape(word)}</code>" for word in command.split(" "))
 
 
 def _provenance(chain: Chain) -> str:
@@ -289,10 +294,14 @@ def _provenance(chain: Chain) -> str:
         seed = chain.tokenizer.config.seed
         return f"sha256 {chain.tokenizer.digest}, seed {seed}, {provenance['package']}, commit {provenance['commit']}"
 
+    def images() -> str:
+        settings = ", ".join(f"{name} {value}" for name, value in chain.crops.attributes.items())
+        return f"{settings}; digest {chain.crops.digest}"
+
     rows = [
         ("Poses", lambda: f"{chain.poses.command}; digest {chain.poses.digest}"),
         ("Tokenizer", tokenizer),
-        ("Images", lambda: f"{json.dumps(chain.crops.attributes)}; digest {chain.crops.digest}"),
+        ("Images", images),
         (
             "Regressor",
             lambda: (

@@ -36,3 +36,13 @@ def test_no_folder_is_one_clear_message(tmp_path):
     done = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
     assert done.exit_code == 2
     assert "No folder at" in done.output and "make demo" in done.output
+
+
+def test_commands_are_shown_as_they_were_and_wrap_between_words(tmp_path):
+    line = "pose-tokenizer train 'my poses.h5' --minutes 2.4 --set a=<v>"
+    record = {"stage": "tokenizer", "commands": [line, line], "seconds": 30.7}
+    (tmp_path / "history.jsonl").write_text(2 * (json.dumps(record) + "\n"))
+    html = write_report(tmp_path, tmp_path / "report.html").read_text()
+    text = "".join(Page(html).text)
+    assert f"61 s, 2 attemptstokenizer$ {line}\n$ {line}" in text
+    assert "<code>--minutes</code> <code>2.4</code>" in html and "<code>a=&lt;v&gt;</code>" in html

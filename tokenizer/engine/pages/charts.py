@@ -46,7 +46,7 @@ def line_chart(
         frame.grid(plain_ticks(0.0, frame.x1), ticks, x_label, y_label)
         + f'<polyline class="line {series}" points="{path}"/>'
         + f'<circle class="dot {series}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"/>'
-        + f'<text class="value" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{end}</text>',
+        + f'<text class="value end" x="{end_x - 6:.1f}" y="{end_y - 9:.1f}" text-anchor="end">{end}</text>',
     )
 
 
