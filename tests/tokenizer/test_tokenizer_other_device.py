@@ -133,7 +133,7 @@ def test_a_batch_is_the_same_wherever_it_is_drawn(elsewhere, poses):
     ours = draw_batch(drawn, Mixture.of(store, ""), SMALL, 3)
     with elsewhere:
         theirs = draw_batch(drawn.to(elsewhere.device), Mixture.of(store, ""), SMALL, 3)
-        for name in ("target", "seen", "moved", "visible"):
+        for name in ("target", "inputs", "perturbed", "visible"):
             assert torch.allclose(getattr(ours, name).float(), getattr(theirs, name).float().cpu(), atol=1e-6), name
 
 
