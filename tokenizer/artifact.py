@@ -125,11 +125,11 @@ def _check_sizes(config: TokenizerConfig, datasets: dict[str, h5py.Dataset], pat
     """Raise ``UserError`` unless what is built before tensors are compared is as small as what the file holds."""
     shape, blocks, quantizer = codebook_shape(config.quantizer), config.network.blocks, config.quantizer
     there = datasets["codebook"].shape if "codebook" in datasets else ()
-    most = sum(data.size for data in datasets.values())
+    num_values = sum(data.size for data in datasets.values())
     counts = (quantizer.groups, quantizer.layers, quantizer.num_tokens, config.network.width, *quantizer.levels)
     if min(counts) < 1:
         raise fail(f"{path} has an impossible configuration", got=f"sizes of {min(counts)}", expected="at least 1")
-    if there != shape or blocks > len(datasets) or quantizer.layers * shape[1] > most:
+    if there != shape or blocks > len(datasets) or quantizer.layers * shape[1] > num_values:
         raise fail(
             f"The tensors of {path} do not fit its configuration",
             got=f"a codebook {there}, {len(datasets)} tensors",
@@ -158,10 +158,10 @@ def _digest(settings: str, tensors: dict[str, np.ndarray]) -> str:
 
 def source_commit() -> str | None:
     """The git commit this package was run from, with ``+`` if files differ; None outside a checkout."""
-    here = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent
     try:
         described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            ["git", "-C", str(package), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -72,8 +72,8 @@ def encode_clip(
             with NpzWriter(file) as writer:
                 shape = (source.frames, tokenizer.num_tokens)
                 writer.rows("tokens", shape, np.dtype(np.int32), tokens_of(source.parts()))
-                kept = (np.delete(part, np.r_[BODY], axis=1) for part in source.parts())
-                writer.rows("poses_but_body", (source.frames, source.width - 63), source.dtype, kept)
+                other_columns = (np.delete(part, np.r_[BODY], axis=1) for part in source.parts())
+                writer.rows("poses_but_body", (source.frames, source.width - 63), source.dtype, other_columns)
                 writer.array("tokenizer", np.array(tokenizer.digest))
                 writer.array("has_pose_body", np.array(source.has_body))
                 source.carry(writer)
@@ -104,16 +104,16 @@ def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path)
         digest, has_body = str(small["tokenizer"]), bool(small["has_pose_body"])
         if digest != tokenizer.digest:
             raise fail(f"{tokens} was encoded by another tokenizer", got=digest[:12], expected=tokenizer.digest[:12])
-        ids, kept = reader.headers["tokens"], reader.headers["poses_but_body"]
-        width = kept.shape[1] + 63 if len(kept.shape) == 2 else 0
+        ids, other_header = reader.headers["tokens"], reader.headers["poses_but_body"]
+        width = other_header.shape[1] + 63 if len(other_header.shape) == 2 else 0
         if (
             ids.dtype.kind not in "iu"
             or ids.shape[1:] != (tokenizer.num_tokens,)
             or width not in (156, 165)
-            or kept.dtype.kind != "f"
-            or kept.shape[0] != ids.shape[0]
+            or other_header.dtype.kind != "f"
+            or other_header.shape[0] != ids.shape[0]
         ):
-            got = f"{ids.dtype} tokens {ids.shape} and {kept.dtype} poses_but_body {kept.shape}"
+            got = f"{ids.dtype} tokens {ids.shape} and {other_header.dtype} poses_but_body {other_header.shape}"
             raise fail(f"{tokens} is damaged", got=got, expected=f"tokens (N, {tokenizer.num_tokens}) of a clip")
         frames = ids.shape[0]
 
@@ -128,9 +128,9 @@ def decode_clip(tokenizer: FrozenTokenizer, tokens: str | Path, out: str | Path)
 
         def write(file: IO[bytes]) -> None:
             with NpzWriter(file) as writer:
-                writer.rows("poses", (frames, width), kept.dtype, poses())
+                writer.rows("poses", (frames, width), other_header.dtype, poses())
                 if has_body:
-                    writer.rows("pose_body", (frames, 63), kept.dtype, bodies())
+                    writer.rows("pose_body", (frames, 63), other_header.dtype, bodies())
                 for name, header in reader.headers.items():
                     if name not in own and not header.dtype.hasobject:
                         writer.copy(name, reader)
@@ -149,7 +149,7 @@ def complete_clip(
     """
     refuse_own_inputs(out, clip)
     visible = visible_joints(hidden)
-    seen = np.repeat(visible.numpy(), 3)
+    visible_columns = np.repeat(visible.numpy(), 3)
 
     with open_clip(clip, joint_map) as source:
 
@@ -158,7 +158,7 @@ def complete_clip(
                 rotations = _rotations(tokenizer, part)
                 guessed = matrix_to_axis_angle(complete(tokenizer, rotations, visible.to(rotations.device)))
                 new = part.copy()
-                new[:, BODY] = np.where(seen, part[:, BODY], guessed.flatten(1).cpu().numpy())
+                new[:, BODY] = np.where(visible_columns, part[:, BODY], guessed.flatten(1).cpu().numpy())
                 yield new
 
         def write(file: IO[bytes]) -> None:

@@ -74,8 +74,8 @@ class Stream(Dataset[Any]):
         positions, partitions = self._positions(step, own)
         sources, rows = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
         for partition in np.unique(partitions).tolist():
-            here = partitions == partition
-            sources[here], rows[here] = self._partitions[partition].samples(positions[here])
+            of_partition = partitions == partition
+            sources[of_partition], rows[of_partition] = self._partitions[partition].samples(positions[of_partition])
         parts, places, pictures = [], [], {}
         for source in np.unique(sources).tolist():
             places.append(np.flatnonzero(sources == source))

@@ -23,7 +23,7 @@ def made_up_sample(count: int, size: int, seed: int = 0) -> Sample:
     """
     generator = torch.Generator().manual_seed(seed)
     known = torch.ones(count, dtype=torch.bool)
-    keypoints, seen = len(KEYPOINT_NAMES), torch.ones(count, len(KEYPOINT_NAMES), 1)
+    keypoints, confidence = len(KEYPOINT_NAMES), torch.ones(count, len(KEYPOINT_NAMES), 1)
     points: Any = {}
     if not size:
         number = len(DETECTOR_POINTS)
@@ -35,8 +35,8 @@ def made_up_sample(count: int, size: int, seed: int = 0) -> Sample:
     return {
         **points,
         "image": torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8),
-        "keypoints_2d": torch.cat([torch.rand(count, keypoints, 2, generator=generator) - 0.5, seen], -1),
-        "keypoints_3d": torch.cat([torch.randn(count, keypoints, 3, generator=generator), seen], -1),
+        "keypoints_2d": torch.cat([torch.rand(count, keypoints, 2, generator=generator) - 0.5, confidence], -1),
+        "keypoints_3d": torch.cat([torch.randn(count, keypoints, 3, generator=generator), confidence], -1),
         "global_orient": _UPRIGHT.repeat(count, 1, 1),
         "body_pose": torch.eye(3).repeat(count, NUM_JOINTS - 1, 1, 1),
         "betas": torch.zeros(count, 10),

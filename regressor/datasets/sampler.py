@@ -36,10 +36,10 @@ class ShuffledSampler:
             ends = ends[
                 np.minimum(np.arange(self._buffer - 1, len(ends) + self._buffer - 1, self._buffer), len(ends) - 1)
             ]
-            here = np.flatnonzero(epochs == epoch)
-            groups = np.searchsorted(ends, places[here], side="right")
+            in_epoch = np.flatnonzero(epochs == epoch)
+            groups = np.searchsorted(ends, places[in_epoch], side="right")
             for group in np.unique(groups).tolist():
-                members = here[groups == group]
+                members = in_epoch[groups == group]
                 buffered = shards[group * self._buffer : (group + 1) * self._buffer]
                 first = ends[group - 1] if group else 0
                 out[members] = self._shuffled(epoch, group, buffered)[places[members] - first]
@@ -62,10 +62,10 @@ class WeightedSampler:
     """
 
     def __init__(self, weights: Sequence[float], seed: Sequence[int]) -> None:
-        wanted = np.asarray(weights, dtype=np.float64) / sum(weights) * _CYCLE
-        self._per_cycle = np.maximum(np.floor(wanted), 1).astype(np.int64)
+        exact_counts = np.asarray(weights, dtype=np.float64) / sum(weights) * _CYCLE
+        self._per_cycle = np.maximum(np.floor(exact_counts), 1).astype(np.int64)
         short = _CYCLE - int(self._per_cycle.sum())
-        for number in np.argsort(self._per_cycle - wanted, kind="stable")[: max(short, 0)]:
+        for number in np.argsort(self._per_cycle - exact_counts, kind="stable")[: max(short, 0)]:
             self._per_cycle[number] += 1
         self._seed = list(seed)
         self._cycles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -75,9 +75,9 @@ class WeightedSampler:
         cycles, places = np.divmod(positions, self._per_cycle.sum())
         chosen, before = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
         for cycle in np.unique(cycles).tolist():
-            here = cycles == cycle
+            in_cycle = cycles == cycle
             names, earlier = self._cycle(cycle)
-            chosen[here], before[here] = names[places[here]], earlier[places[here]]
+            chosen[in_cycle], before[in_cycle] = names[places[in_cycle]], earlier[places[in_cycle]]
         return chosen, before
 
     def _cycle(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,12 +119,12 @@ class RankPartition:
         sources, earlier = self._datasets.datasets(positions)
         rows = np.empty(len(positions), np.int64)
         for source in np.unique(sources).tolist():
-            here = sources == source
-            shuffled = self._orders[source].rows(earlier[here])
+            of_source = sources == source
+            shuffled = self._orders[source].rows(earlier[of_source])
             starts, counts = np.array(self._parts[source], np.int64).T
             ends = np.cumsum(counts)
             part = np.searchsorted(ends, shuffled, side="right")
-            rows[here] = starts[part] + shuffled - (ends - counts)[part]
+            rows[of_source] = starts[part] + shuffled - (ends - counts)[part]
         return sources, rows
 
 

@@ -136,9 +136,9 @@ class ShardStore:
         owners = np.searchsorted(ends, indices, side="right")
         places = indices - (ends - [shard.count for shard in shards])[owners]
         for number in np.unique(owners):
-            here = owners == number
+            of_shard = owners == number
             for name, values in self._opened(shards[number]).columns.items():
-                columns[name][here] = values[places[here]]
+                columns[name][of_shard] = values[places[of_shard]]
         columns |= {name: capped_confidences(columns[name]) for name in ("keypoints_2d", "keypoints_3d")}
         if self.attributes.get("format") == "bedlam":
             columns["gender"][:] = 0  # its shapes are the neutral body's, whatever earlier versions wrote

@@ -73,12 +73,12 @@ class Report:
         table: dict[str, dict[str, Any]] = {}
         names = np.array(list(self.sequences or ()))
         for sequence in dict.fromkeys(self.sequences or ()):
-            here = names == sequence
+            in_sequence = names == sequence
             means = {
-                row: {name: float(self.rows[row][name].numpy()[here].mean()) for name in self.rows[row]}
+                row: {name: float(self.rows[row][name].numpy()[in_sequence].mean()) for name in self.rows[row]}
                 for row in self.regressors
             }
-            table[sequence] = {"samples": int(here.sum()), **means}
+            table[sequence] = {"samples": int(in_sequence.sum()), **means}
         return table
 
     def robustness(self) -> list[dict[str, Any]]:

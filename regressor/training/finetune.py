@@ -200,9 +200,9 @@ def finetune(
     body = body.to(target)
     tuned = load_regressor(path, tokenizer=tokenizer, device=str(target))
     after = _means(score_predictions(tuned, held_out, body))
-    moved = _means(joint_errors(_joints(tuned, held_out, body), joints))
+    changes = _means(joint_errors(_joints(tuned, held_out, body), joints))
     judged = choose_criterion(tuned.config, held_out)
-    result = FinetuneResult(str(path), before, after, judged, store.count("train"), store.count("val"), moved)
+    result = FinetuneResult(str(path), before, after, judged, store.count("train"), store.count("val"), changes)
     write_text_atomically(run_path / RESULT, json.dumps(asdict(result), indent=2) + "\n")
     return result
 

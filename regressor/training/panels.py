@@ -71,14 +71,14 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
         body.joints(on_device["body_pose"], **truth),
         body.vertices(on_device["body_pose"], **truth),
     )
-    known = (sample["has_body_pose"] & sample["has_global_orient"]).tolist()
+    is_annotated = (sample["has_body_pose"] & sample["has_global_orient"]).tolist()
     front = _drawable(vertices + prediction.camera_translation()[:, None])
     faces, K, root = body.faces.cpu(), crop_intrinsics(sample["K"], sample["box"], size), index("pelvis")
     pelvis, true_pelvis = joints[:, root, None], true_joints[:, root, None]
     error = (1000 * mpjpe(joints - pelvis, true_joints - true_pelvis)).tolist()
     painted = paint(front, faces, K, (size, size))
     from_sides = both_sides(
-        _drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=known
+        _drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=is_annotated
     )
     rows = []
     for number in range(num_samples(sample)):
@@ -86,7 +86,7 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
         crop: np.ndarray = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         over, side = lay_over(crop, painted[number]), from_sides[number]
         draw_keypoints(over, sample["keypoints_2d"][number].numpy())
-        if known[number]:
+        if is_annotated[number]:
             cv2.putText(side, f"{error[number]:.0f} mm", (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
         rows.append(np.concatenate([crop, over, side], 1))
     rows += [np.full_like(rows[0], 255)] * (-len(rows) % _COLUMNS)

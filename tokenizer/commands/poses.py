@@ -79,10 +79,10 @@ def prepare(
 
     refuse_own_inputs(out, *sources, joint_map)
     _check_numbers(fps, val_fraction, max_jumps)
-    share, trim_of = parse_trim(trim)
+    middle_share, trim_of = parse_trim(trim)
     options = PrepareOptions(
         fps,
-        share,
+        middle_share,
         val_fraction,
         read_joint_map(joint_map) if joint_map else None,
         licence,
@@ -95,8 +95,8 @@ def prepare(
     click.echo(f"Reading mocap into {out}")
     numbers = {"--fps": fps, "--val-fraction": val_fraction, "--max-jumps": max_jumps, "--test-share": test_share}
     numbers |= {"--embedded": embedded, "--composed": composed}
-    written = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--trim={trim}", f"--split={split}"]
-    command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *written])
+    options_text = [*(f"{option}={value:g}" for option, value in numbers.items()), f"--trim={trim}", f"--split={split}"]
+    command = shlex.join(["pose-tokenizer", "prepare", *map(str, sources), *options_text])
     started = time.perf_counter()
     bars: dict[str, tqdm] = {}
 

@@ -73,13 +73,13 @@ def _join() -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         if "EADDRINUSE" in reason:
-            what, expected = "The port where the processes should meet is in use", "a free one"
+            message, expected = "The port where the processes should meet is in use", "a free one"
             got, next_step = place, "Set another MASTER_PORT (torchrun --master_port, or --standalone)"
         else:
-            what, got = "The processes of the training cannot meet", reason
+            message, got = "The processes of the training cannot meet", reason
             expected = f"{_launched()} of them at {place}; this is rank {os.environ['RANK']}"
             next_step = "See that all were started, each with a RANK of its own, and reach that address"
-        raise fail(what, got=got, expected=expected, next_step=next_step) from None
+        raise fail(message, got=got, expected=expected, next_step=next_step) from None
 
 
 def _launched() -> int:
@@ -204,12 +204,12 @@ def broadcast_tensors(value: T, device: torch.device) -> T:
 
     def sent(tensor: Tensor) -> Tensor:
         if rank() == 0:
-            there = tensor.to(device).contiguous()
+            received = tensor.to(device).contiguous()
         else:
-            there = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+            received = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
         # As bytes: not every backend knows every type.
-        dist.broadcast(there.flatten().view(torch.uint8), src=0)
-        return tensor if rank() == 0 else there
+        dist.broadcast(received.flatten().view(torch.uint8), src=0)
+        return tensor if rank() == 0 else received
 
     return cast(T, _on_tensors(value, sent))
 

@@ -57,9 +57,9 @@ def joints_to_tokens(
     turned = perturb_rotations(rotations, degrees, torch.Generator().manual_seed(seed))
     shares = []
     for joint in watch(range(NUM_BODY_JOINTS)):
-        moved = rotations.clone()
-        moved[:, joint] = turned[:, joint]
-        after = torch.cat([tokenizer.encode(part) for part in moved.split(batch)])
+        perturbed = rotations.clone()
+        perturbed[:, joint] = turned[:, joint]
+        after = torch.cat([tokenizer.encode(part) for part in perturbed.split(batch)])
         shares.append((after != ids).float().mean(0))
     return torch.stack(shares).cpu()
 

@@ -57,7 +57,7 @@ def evaluate_tokenizer(
         angle.append(geodesic_distance(rebuilt, rotations).mean(-1).rad2deg())
         histogram += torch.bincount(ids.flatten().cpu(), minlength=tokenizer.num_codes)
     joints, verts = torch.cat(joint_mm), torch.cat(vertex_mm)
-    share = histogram[histogram > 0] / histogram.sum()
+    used_shares = histogram[histogram > 0] / histogram.sum()
     return {
         "poses": float(len(poses)),
         "mpjpe_mm": float(joints.mean()),
@@ -65,9 +65,9 @@ def evaluate_tokenizer(
         "mpvpe_mm": float(verts.mean()),
         "mpvpe_p95_mm": quantile(verts, 0.95),
         "rotation_deg": float(torch.cat(angle).mean()),
-        "codes_used": float(len(share)),
-        "codes_used_share": len(share) / tokenizer.num_codes,
-        "perplexity": float(torch.exp(-(share * share.log()).sum())),
+        "codes_used": float(len(used_shares)),
+        "codes_used_share": len(used_shares) / tokenizer.num_codes,
+        "perplexity": float(torch.exp(-(used_shares * used_shares.log()).sum())),
     }
 
 
@@ -75,14 +75,14 @@ def evaluate_tokenizer(
 def token_stability(tokenizer: Tokenizes, poses: Tensor, degrees: float, *, seed: int = 0, batch: int = 2048) -> Tensor:
     """Share of ids (T,) that stay when every joint of poses (N,21,3) turns at random by ``degrees`` (r.m.s.)."""
     generator = torch.Generator().manual_seed(seed)
-    same, count = torch.zeros(0), 0
+    unchanged, count = torch.zeros(0), 0
     for chunk in poses.split(batch):
         rotations = axis_angle_to_matrix(chunk)
-        kept = (
+        unchanged_in_batch = (
             (tokenizer.encode(rotations) == tokenizer.encode(perturb_rotations(rotations, degrees, generator)))
             .sum(0)
             .cpu()
         )
-        same = kept if not count else same + kept
+        unchanged = unchanged_in_batch if not count else unchanged + unchanged_in_batch
         count += len(chunk)
-    return same / max(count, 1)
+    return unchanged / max(count, 1)

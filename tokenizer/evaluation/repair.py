@@ -120,9 +120,9 @@ def denoising_errors(
 @torch.no_grad()
 def frame_stability(tokenizer: SeesParts, clips: list[Tensor]) -> float:
     """Share of token ids that stay from one frame to the next, over all clips (N,21,3) axis-angle."""
-    kept, count = 0, 0
+    unchanged, count = 0, 0
     for clip in clips:
         ids = tokenizer.encode(axis_angle_to_matrix(clip))
-        kept += int((ids[1:] == ids[:-1]).sum())
+        unchanged += int((ids[1:] == ids[:-1]).sum())
         count += ids[1:].numel()
-    return kept / max(count, 1)
+    return unchanged / max(count, 1)

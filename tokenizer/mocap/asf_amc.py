@@ -106,12 +106,12 @@ def _skeleton_file(path: Path) -> Path:
     raise fail(f"{path} needs its skeleton", got=got, expected=expected)
 
 
-def _lines(path: Path, what: str) -> list[tuple[int, list[str]]]:
+def _lines(path: Path, expected: str) -> list[tuple[int, list[str]]]:
     """(line number, words) of every line that is not empty or a comment."""
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"Cannot read {path}", got=error, expected=what) from None
+        raise fail(f"Cannot read {path}", got=error, expected=expected) from None
     rows = [(number, line.split("#")[0].split()) for number, line in enumerate(text.splitlines(), 1)]
     return [(number, words) for number, words in rows if words]
 

@@ -35,8 +35,8 @@ class Journal:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 if not self._lock(stack):
-                    what = f"Another process is writing {self.path.with_suffix('')}"
-                    raise fail(what, next_step="Wait until it has ended")
+                    message = f"Another process is writing {self.path.with_suffix('')}"
+                    raise fail(message, next_step="Wait until it has ended")
                 self._file: IO[bytes] = stack.enter_context(self.path.open("a+b", buffering=0))
                 self._recover()
             except OSError as error:

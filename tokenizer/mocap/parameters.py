@@ -258,8 +258,8 @@ def _axis_angle(values: np.ndarray, name: str, path: Path) -> np.ndarray:
     if values.ndim == 2 and shape[1] in _FLAT_MATRICES:
         return _of_matrices(values.reshape(shape[0], shape[1] // 9, 3, 3), name, path)
     if (values.ndim == 2 and shape[1] in (126, 132, 138, 144)) or (values.ndim == 3 and shape[-1] == 6):
-        what = f"{path} has rotations by 6 numbers, which may be rows or columns of a matrix"
-        raise fail(what, got=f"{name} {shape}", expected=_EXPECTED)
+        message = f"{path} has rotations by 6 numbers, which may be rows or columns of a matrix"
+        raise fail(message, got=f"{name} {shape}", expected=_EXPECTED)
     if values.ndim == 3 and shape[-1] == 3:
         return values
     if values.ndim == 2 and shape[1] % 3 == 0 and shape[1]:

@@ -143,10 +143,10 @@ def sample_file(file: MocapFile, options: PrepareOptions) -> ThinnedClip:
         return replace(nothing, broken=str(reason))
     digest = hashlib.sha256(clip.pose_body.tobytes()).hexdigest()
     # Single poses have no clock to thin them by, and no beginning or end to leave out.
-    kept = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
-    betas = clip.betas[kept] if clip.betas.ndim == 2 else clip.betas
+    frames = frames_to_keep(count, clip.fps, options.fps, options.trimmed_to(file)) if clip.fps else np.arange(count)
+    betas = clip.betas[frames] if clip.betas.ndim == 2 else clip.betas
     return ThinnedClip(
-        clip.pose_body[kept],
+        clip.pose_body[frames],
         betas[..., :10],
         min(clip.fps, options.fps),
         count,
@@ -163,5 +163,5 @@ def frames_to_keep(count: int, fps: float, target_fps: float, trim: float) -> np
     """
     margin = (count - max(1, round(count * trim))) // 2
     step = max(1.0, fps / target_fps)
-    kept = np.arange(margin, count - margin, step).round().astype(np.int64)
-    return kept[kept < count]
+    frames = np.arange(margin, count - margin, step).round().astype(np.int64)
+    return frames[frames < count]

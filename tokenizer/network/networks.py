@@ -18,8 +18,8 @@ def add_layers(values: Tensor, layer_scale: Tensor) -> Tensor:
 def joint_features(rot6d: Tensor, mean: Tensor, scale: Tensor, visible: Tensor | None) -> Tensor:
     """6D (B,21,6), standardised, and a flag of visibility: (B,21,7). A joint that is not ``visible`` (B,21) bool enters
     as its mean with its flag at 0; None: all are seen."""
-    seen = torch.ones_like(rot6d[..., :1]) if visible is None else visible[..., None].to(rot6d.dtype)
-    return torch.cat([(rot6d - mean) / scale * seen, seen], -1)
+    visibility = torch.ones_like(rot6d[..., :1]) if visible is None else visible[..., None].to(rot6d.dtype)
+    return torch.cat([(rot6d - mean) / scale * visibility, visibility], -1)
 
 
 class ResidualBlock(nn.Module):

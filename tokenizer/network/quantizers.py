@@ -72,12 +72,12 @@ class LayeredFSQ(nn.Module):
     def forward(self, latents: Tensor, generator: torch.Generator | None = None) -> Quantized:
         """Latents (B,groups,D), unbounded → ``Quantized`` with layers·groups tokens, coarse layers first."""
         bounded = torch.tanh(latents.float())
-        rest, digits, centres = bounded.detach(), [], []
+        residual, digits, centres = bounded.detach(), [], []
         radix = self.get_buffer("radix")
         for _ in range(self.layers):
-            digit = torch.minimum(((rest + 1) / 2 * radix).floor().clamp_min(0), radix - 1)
+            digit = torch.minimum(((residual + 1) / 2 * radix).floor().clamp_min(0), radix - 1)
             centre = (digit + 0.5) / radix * 2 - 1
-            rest = (rest - centre) * radix
+            residual = (residual - centre) * radix
             digits.append(digit.long())
             centres.append(centre)
         centres[0] = centres[0] + (bounded - bounded.detach())
@@ -178,22 +178,22 @@ class ResidualVQ(EmaVQ):
     def forward(self, latents: Tensor, generator: torch.Generator | None = None) -> Quantized:
         """Latents (B,groups,D) → ``Quantized`` with layers·groups tokens; in training mode the codebook follows."""
         latents = latents.float()
-        rest = latents.detach()
+        residual = latents.detach()
         if self.training and not self.ready:
-            self.init_codebook(rest.flatten(0, 1), generator)
-        seen, values, ids = [], [], []
+            self.init_codebook(residual.flatten(0, 1), generator)
+        scaled_residuals, values, ids = [], [], []
         scale = self.layer_scale
         for layer in range(self.layers):
-            enlarged = rest / scale[layer]
+            enlarged = residual / scale[layer]
             chosen = self.nearest(enlarged.flatten(0, 1)).view(enlarged.shape[:2])
             value = self.codebook[chosen]
-            rest = rest - value * scale[layer]
-            seen.append(enlarged)
+            residual = residual - value * scale[layer]
+            scaled_residuals.append(enlarged)
             values.append(value)
             ids.append(chosen)
-        commitment = (latents - (latents.detach() - rest)).square().mean()
+        commitment = (latents - (latents.detach() - residual)).square().mean()
         if self.training:
-            self.update_ema(torch.cat(seen, 1).flatten(0, 1), torch.cat(ids, 1).flatten(), generator)
+            self.update_ema(torch.cat(scaled_residuals, 1).flatten(0, 1), torch.cat(ids, 1).flatten(), generator)
         values[0] = values[0] + (latents - latents.detach())
         return Quantized(torch.cat(values, 1), torch.cat(ids, 1), commitment)
 

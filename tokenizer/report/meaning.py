@@ -39,10 +39,10 @@ def changed_bodies(made: Reconstruction, turns: Tensor, layers: int, tokenizer: 
         tokens = [layer * groups + group for group in first]
         ids = torch.cat([farthest_changes(made, token, reference, tokenizer, body) for token in tokens])
         rotations = tokenizer.decode(ids)
-        moved = (body.vertices(rotations) - still).norm(dim=-1)
-        full = max(quantile(moved.amax(-1), 0.9), 1e-4)
+        distance = (body.vertices(rotations) - still).norm(dim=-1)
+        full = max(quantile(distance.amax(-1), 0.9), 1e-4)
         scales.append(f"{layer_name(layer, layers)} {1000 * full:.0f} mm".strip())
-        images = figures(body, rotations, _FIGURE, heat_colours(moved, full))
+        images = figures(body, rotations, _FIGURE, heat_colours(distance, full))
         for number, token in enumerate(tokens):
             pair = images[2 * number : 2 * number + 2]
             pictures[token] = strip([(data_uri(image), "") for image in pair])
@@ -67,8 +67,8 @@ def farthest_changes(made: Reconstruction, token: int, reference: Tensor, tokeni
 
     Usual are its 64 most frequent ids in ``made``. With a single one, both rows are the same.
     """
-    seen, count = made.ids[:, token].unique(return_counts=True)
-    usual = seen[count.argsort(descending=True)[:_CANDIDATES]].sort().values.to(reference.device)
+    used_codes, count = made.ids[:, token].unique(return_counts=True)
+    usual = used_codes[count.argsort(descending=True)[:_CANDIDATES]].sort().values.to(reference.device)
     ids = reference.repeat(len(usual), 1)
     ids[:, token] = usual
     points = body.joints(tokenizer.decode(ids)).flatten(1)

@@ -44,8 +44,8 @@ class Reconstruction:
         """For each token exp(entropy of its ids), (T,): how many codes it really chooses from."""
         values = []
         for column in self.ids.unbind(1):
-            share = torch.bincount(column).double() / len(column)
-            values.append(torch.exp(-torch.special.xlogy(share, share).sum()))
+            frequencies = torch.bincount(column).double() / len(column)
+            values.append(torch.exp(-torch.special.xlogy(frequencies, frequencies).sum()))
         return torch.stack(values).float()
 
 
@@ -119,10 +119,10 @@ def _sheet(
     before = axis_angle_to_matrix(made.poses[chosen].to(device))
     after = tokenizer.decode(made.ids[chosen].to(device))
     off = 1000 * (body.joints(after) - body.joints(before)).norm(dim=-1).cpu()
-    moved = 1000 * (body.vertices(after) - body.vertices(before)).norm(dim=-1)
+    distance_mm = 1000 * (body.vertices(after) - body.vertices(before)).norm(dim=-1)
     pictures = zip(
         figures(body, before, _FIGURE, TRUE_COLOUR),
-        figures(body, after, _FIGURE, heat_colours(moved, FULL_MM)),
+        figures(body, after, _FIGURE, heat_colours(distance_mm, FULL_MM)),
         strict=True,
     )
     items = []

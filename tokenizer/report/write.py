@@ -176,14 +176,14 @@ def _size(subject: TokenizerRun) -> str:
 
 def _headline(subject: TokenizerRun) -> str:
     t, error, places = subject.tokenizer, subject.made.error_mm, subject.places
-    kept = places.stable_by_layer()[DEGREES.index(3.0)]
+    unchanged = places.stable_by_layer()[DEGREES.index(3.0)]
     figures = [
         (f"{t.num_tokens * math.log2(t.num_codes):.0f} bits", "a pose"),
         (f"{error.mean():.1f} mm", f"joint error of {len(error):,} unseen poses, p95 {quantile(error, 0.95):.1f} mm"),
-        (f"{100 * kept.mean():.0f} %", "of ids stay under 3° of noise on every joint"),
+        (f"{100 * unchanged.mean():.0f} %", "of ids stay under 3° of noise on every joint"),
     ]
     if subject.layers > 1:
-        figures.append((f"{100 * kept[0]:.0f} %", "of the coarse ones"))
+        figures.append((f"{100 * unchanged[0]:.0f} %", "of the coarse ones"))
     return tiles([*figures, (f"{spread(places)[0]:.1f} joints", "moved by a token, of 21")])
 
 
@@ -231,13 +231,13 @@ def _codes(subject: TokenizerRun) -> str:
     items = []
     for name, tokens in parts:
         counts = made.code_counts(tokens)
-        share = counts[counts > 0] / counts.sum()
+        frequencies = counts[counts > 0] / counts.sum()
         svg = rank_chart((counts / counts.double().mean()).tolist(), x_label="codes by rank", y_label="use, × the mean")
         items.append(
             card(
                 svg,
-                f"<b>{escape(name)}</b>: {len(share):,} of {len(counts):,} codes used, perplexity "
-                f"{torch.exp(-(share * share.log()).sum()):,.0f}",
+                f"<b>{escape(name)}</b>: {len(frequencies):,} of {len(counts):,} codes used, perplexity "
+                f"{torch.exp(-(frequencies * frequencies.log()).sum()):,.0f}",
             )
         )
     own = made.token_perplexity()
@@ -248,11 +248,11 @@ def _codes(subject: TokenizerRun) -> str:
 
 def _token_stability(subject: TokenizerRun) -> str:
     places, items = subject.places, []
-    for degrees, kept, by_layer in zip(DEGREES, places.stable, places.stable_by_layer(), strict=True):
+    for degrees, unchanged, by_layer in zip(DEGREES, places.stable, places.stable_by_layer(), strict=True):
         layers = [f"{layer_name(i, places.layers)} {100 * value:.0f} %" for i, value in enumerate(by_layer.tolist())]
         detail = f" ({', '.join(layers)})" if places.layers > 1 else ""
-        caption = f"Under {degrees:g}°: <b>{100 * kept.mean():.0f} % of ids stay</b>{detail}"
-        items.append(card(token_map(100 * kept, places.layers, unit="% kept", full=100), caption))
+        caption = f"Under {degrees:g}°: <b>{100 * unchanged.mean():.0f} % of ids stay</b>{detail}"
+        items.append(card(token_map(100 * unchanged, places.layers, unit="% kept", full=100), caption))
     return cards(items, "one")
 
 

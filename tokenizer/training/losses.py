@@ -29,20 +29,20 @@ def reconstruction_loss(
     if config.joints_weight:
         with torch.no_grad():
             joints = body.joints(target)
-        moved = (body.joints(predicted) - joints)[:, 1:]
-        error = moved.abs().mean() if config.joints == "l1" else moved[:, :21].square().mean()
+        difference = (body.joints(predicted) - joints)[:, 1:]
+        error = difference.abs().mean() if config.joints == "l1" else difference[:, :21].square().mean()
         terms["joints"] = config.joints_weight * error
     if config.vertices_weight:
         with torch.no_grad():
             vertices = body.vertices(target, subset=subset)
-        moved = body.vertices(predicted, subset=subset) - vertices
+        difference = body.vertices(predicted, subset=subset) - vertices
         if config.vertices == "l1":
-            error = moved.abs().mean()
+            error = difference.abs().mean()
         elif config.vertices == "mse":
-            error = moved.square().mean()
+            error = difference.square().mean()
         else:
             weights = vertex_area_weights(body.v_template, body.faces)
-            error = (moved.square() * (weights if subset is None else weights[subset])[:, None]).mean()
+            error = (difference.square() * (weights if subset is None else weights[subset])[:, None]).mean()
         terms["vertices"] = config.vertices_weight * error
     return terms
 

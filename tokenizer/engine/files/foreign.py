@@ -52,8 +52,8 @@ def load_foreign(path: str | Path, *, expected: str) -> dict[str, Any]:
             # Files of old versions of torch are no archives, and cannot be mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
-        what = f"Cannot read {path}; nothing in it was run"
-        raise fail(what, got=reason_of(error), expected=expected) from None
+        message = f"Cannot read {path}; nothing in it was run"
+        raise fail(message, got=reason_of(error), expected=expected) from None
     if not isinstance(content, dict):
         raise fail(f"{path} holds no dictionary", got=type(content).__name__, expected=expected)
     return content

@@ -107,8 +107,10 @@ class RunFolder:
         """Resume the run at ``path`` from its latest valid checkpoint. Raise ``UserError`` if there is no run."""
         run = cls.open(path)
         step = run.state["step"] if run.state else -1
-        kept = [record for record in run.metrics() if record.get("step", 0) <= step]
-        write_text_atomically(run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        earlier_records = [record for record in run.metrics() if record.get("step", 0) <= step]
+        write_text_atomically(
+            run.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in earlier_records)
+        )
         return run
 
     @contextmanager
@@ -120,8 +122,8 @@ class RunFolder:
         try:
             yield
         except Exception:
-            kept = [path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)]
-            if self.made and not kept and rank() == 0:
+            worth_keeping = [path for pattern in _WORTH_KEEPING for path in self.path.glob(pattern)]
+            if self.made and not worth_keeping and rank() == 0:
                 for name in _MADE_EARLY:
                     (self.path / name).unlink(missing_ok=True)
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
