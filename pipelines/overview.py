@@ -13,7 +13,7 @@ from regressor.export.overlay import overlay, side_view
 from regressor.geometry.camera import crop_intrinsics
 from regressor.network.model import Regressor, evidence_of
 from tokenizer import Body
-from tokenizer.body.figures import BODY_COLOUR, lay_over
+from tokenizer.body.figures import lay_over, suit_colours
 
 from .pictures import enlarge
 
@@ -33,12 +33,12 @@ def overview(store: CropDataset, regressor: Regressor, body: Body, numbers: list
     vertices = about + prediction.camera_translation()[:, None]
     K = crop_intrinsics(sample["K"], sample["box"], _EDGE)
     white = np.full((_EDGE, _EDGE, 3), 255, np.uint8)
-    sides = side_view(about - prediction.joints(body)[:, :1], body.faces, _EDGE, BODY_COLOUR, reach=1.15)
+    sides = side_view(about - prediction.joints(body)[:, :1], body.faces, _EDGE, suit_colours(body), reach=1.15)
     rows = []
     for i, image in enumerate(sample["image"].permute(0, 2, 3, 1).numpy()):
         large = enlarge(image, _EDGE)
         tokens = token_table(prediction.token_ids[i].tolist(), regressor.tokenizer.num_codes)
-        front, side = overlay(large, vertices[i], body.faces, K[i]), lay_over(white, sides[i], 1.0)
+        front, side = overlay(large, vertices[i], body.faces, K[i], suit_colours(body)), lay_over(white, sides[i], 1.0)
         space = np.full((_EDGE, _GAP, 3), 255, np.uint8)
         rows += [np.concatenate([large, space, tokens, space, front, space, side], 1)]
         rows += [np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)]

@@ -15,7 +15,7 @@ from regressor.geometry.camera import crop_intrinsics, square_box
 from regressor.network.model import Regressor, evidence_of
 from regressor.training.validation import joint_errors
 from tokenizer import Body
-from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, lay_over, paint
+from tokenizer.body.figures import TRUE_COLOUR, lay_over, paint, suit_colours
 from tokenizer.engine.errors import fail
 from tokenizer.engine.pages.page import card, cards, strip
 from tokenizer.engine.pages.pictures import data_uri
@@ -59,11 +59,14 @@ def predicted_images(store: CropDataset, regressor: Regressor, body: Body, count
     predicted = prediction.vertices(body) + prediction.camera_translation()[:, None]
     K = crop_intrinsics(sample["K"], sample["box"], _CROP)
     size = (_CROP, _CROP)
-    layers = [paint(truth, body.faces, K, size, TRUE_COLOUR), paint(predicted, body.faces, K, size, BODY_COLOUR)]
+    layers = [
+        paint(truth, body.faces, K, size, suit_colours(body, TRUE_COLOUR)),
+        paint(predicted, body.faces, K, size, suit_colours(body)),
+    ]
     sides = both_sides(
         predicted - prediction.joints(body)[:, :1] - prediction.camera_translation()[:, None],
         truth - true_joints[:, :1] - sample["translation"][:, None],
-        body.faces,
+        body,
         _CROP,
     )
     items = []

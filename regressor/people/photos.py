@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from tokenizer import Body
 from tokenizer.body.skeleton import KEYPOINT_NAMES
@@ -24,7 +22,7 @@ from tokenizer.engine.training.precision import Precision
 
 from ..checkpoints.regressor_file import check_body, load_regressor
 from ..export.mesh import write_image, write_obj, write_person
-from ..export.overlay import lay_over, overlay, side_view
+from ..export.overlay import overlay_picture
 from ..network.model import Regressor
 from .cameras import CameraOptions
 from .detection.detected_person import KeypointSource
@@ -35,9 +33,6 @@ from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_wa
 from .records import Record, Records, write_csv, write_json
 
 LEFT_OUT = "left_out.txt"
-_PICTURE_PX = 1024
-_SIDE_VIEWS = 4
-_SIDE_PX = 512
 _AT_ONCE = 32
 """People who go through the network together, of one image or of several: a crowd needs no more memory than they."""
 _MOST_WAITING = 1 << 28
@@ -299,7 +294,7 @@ class _Run:
         if self.outputs.overlay and opened.drawn:
             picture = self.out / f"{opened.job.name}_overlay.png"
             drawn, K = torch.stack(opened.drawn), opened.camera.K
-            write_image(picture, overlay_picture(opened.pixels, drawn, self.body.faces, K))
+            write_image(picture, overlay_picture(opened.pixels, drawn, self.body, K))
             opened.files.append(picture)
         self.result.records.append(self.records.add(opened.job, opened.rows, opened.files))
         self.result.files += opened.files
@@ -335,21 +330,3 @@ def _weights_digest(regressor: Regressor) -> str:
 def _memory(*images: Path) -> AbstractContextManager[None]:
     names = ", ".join(map(str, images[:3]))
     return memory_errors(f"at {names}", "Try --precision bf16, or --device cpu; or a smaller image")
-
-
-def overlay_picture(image: np.ndarray, vertices: Tensor, faces: Tensor, K: Tensor) -> np.ndarray:
-    """Bodies (B,V,3) where they stand, over the image (H,W,3) uint8 RGB with its K (3,3), and to the right of it each
-    of the first four from its side → (h,w,3) uint8, at most 1024 px high and wide before the side views."""
-    scale = min(1.0, _PICTURE_PX / max(image.shape[:2]))
-    width, height = (max(1, round(edge * scale)) for edge in (image.shape[1], image.shape[0]))
-    front = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    # Pixel centres lie at +0.5, so that a smaller picture scales all of K.
-    smaller = torch.diag(torch.tensor([width / image.shape[1], height / image.shape[0], 1.0])) @ K.cpu()
-    front = overlay(front, vertices.cpu(), faces.cpu(), smaller)
-    edge = min(height // min(len(vertices), _SIDE_VIEWS), _SIDE_PX)
-    centred = vertices[:_SIDE_VIEWS].cpu()
-    centred = centred - (centred.amin(1, keepdim=True) + centred.amax(1, keepdim=True)) / 2
-    column = np.full((height, edge, 3), 255, np.uint8)
-    sides = np.concatenate(list(side_view(centred, faces.cpu(), edge)))
-    column[: len(sides)] = lay_over(column[: len(sides)], sides, 1.0)
-    return np.concatenate([front, column], 1)

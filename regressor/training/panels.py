@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenizer import Body
-from tokenizer.body.figures import lay_over, paint
+from tokenizer.body.figures import lay_over, paint, suit_colours
 from tokenizer.body.metrics import mpjpe
 from tokenizer.body.skeleton import index
 from tokenizer.engine.errors import UserError, fail
@@ -73,12 +73,12 @@ def draw_panels(regressor: Regressor, sample: Sample, body: Body, *, size: int =
     )
     is_annotated = (sample["has_body_pose"] & sample["has_global_orient"]).tolist()
     front = _drawable(vertices + prediction.camera_translation()[:, None])
-    faces, K, root = body.faces.cpu(), crop_intrinsics(sample["K"], sample["box"], size), index("pelvis")
+    K, root = crop_intrinsics(sample["K"], sample["box"], size), index("pelvis")
     pelvis, true_pelvis = joints[:, root, None], true_joints[:, root, None]
     error = (1000 * mpjpe(joints - pelvis, true_joints - true_pelvis)).tolist()
-    painted = paint(front, faces, K, (size, size))
+    painted = paint(front, body.faces, K, (size, size), suit_colours(body))
     from_sides = both_sides(
-        _drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), faces, size, known=is_annotated
+        _drawable(vertices - pelvis), _drawable(true_vertices - true_pelvis), body, size, known=is_annotated
     )
     rows = []
     for number in range(num_samples(sample)):

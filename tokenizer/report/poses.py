@@ -9,7 +9,7 @@ from html import escape
 import torch
 from torch import Tensor
 
-from ..body.figures import TRUE_COLOUR, figures, heat_colours
+from ..body.figures import TRUE_COLOUR, figures, heat_colours, suit_colours
 from ..body.model import Body
 from ..body.rotations import axis_angle_to_matrix
 from ..body.skeleton import JOINT_NAMES
@@ -121,7 +121,7 @@ def _sheet(
     off = 1000 * (body.joints(after) - body.joints(before)).norm(dim=-1).cpu()
     distance_mm = 1000 * (body.vertices(after) - body.vertices(before)).norm(dim=-1)
     pictures = zip(
-        figures(body, before, _FIGURE, TRUE_COLOUR),
+        figures(body, before, _FIGURE, suit_colours(body, TRUE_COLOUR)),
         figures(body, after, _FIGURE, heat_colours(distance_mm, FULL_MM)),
         strict=True,
     )
