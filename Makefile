@@ -34,7 +34,7 @@ CHAIN = $(BIN)/pose-pipeline demo --runs "$$DEMO_RUNS" --preset "$$DEMO_PRESET" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift bench bench-tokenizer test test-avx2 coverage lint typecheck clean
+.PHONY: help install demo $(STAGES) drift weights bench bench-tokenizer test test-avx2 coverage lint typecheck clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,10 @@ $(STAGES):
 
 drift: tokenizer  ## Why 2D alone misleads: exact bodies that follow 2D leave the truth (two minutes)
 	@$(BIN)/pose-pipeline drift --runs "$$DEMO_RUNS"
+
+weights: $(READY)  ## What ships in tokenizer/assets, made anew (MOCAP, else ../shared/mocap where it is there)
+	@$(BIN)/pose-pipeline weights --runs "$$(dirname "$$DEMO_RUNS")/weights" \
+		--mocap "$${DEMO_MOCAP:-$(wildcard ../shared/mocap)}"
 
 bench: $(READY)  ## Compare measured figures with their goals; fail where one is not met (MOCAP: on real motion)
 	@$(BIN)/pose-pipeline bench --runs "$$DEMO_RUNS" --mocap "$$DEMO_MOCAP"

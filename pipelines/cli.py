@@ -94,6 +94,28 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
 
 
 @main.command()
+@click.option("--runs", default="runs/weights", type=click.Path(path_type=Path), help="Folder for everything made.")
+@click.option(
+    "--mocap",
+    default="",
+    show_default=False,
+    help="Folder of mocap files to learn poses from (default: the embedded source alone).",
+)
+@click.option("--assets", type=click.Path(path_type=Path), help="Folder of what ships (default: that of the package).")
+@click.option("--preset", default="full", help="full (what ships) | smoke (tries the commands).")
+@click.option("--until", default="", metavar="STAGE", help="Stop after this stage: poses, tokenizer, figures.")
+@reports_user_errors
+def weights(runs: Path, mocap: str, assets: Path | None, preset: str, until: str) -> None:
+    """Make the weights that ship with the package anew: poses, tokenizer, figures, vocabulary.
+
+    Stages that are up to date are skipped, and an interrupted training resumes.
+    """
+    from .weights import ASSETS, make_weights
+
+    click.echo(make_weights(runs, mocap, assets or ASSETS, click.echo, preset=preset, until=until))
+
+
+@main.command()
 @click.argument("runs", type=_CHAIN)
 @click.option("--prediction", type=_OVERLAY, help="Overlay picture of `pose-regressor predict`.")
 @click.option("--out", type=OUTPUT_FILE, help="Page to write (default: RUNS/report.html).")

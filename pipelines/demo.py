@@ -38,14 +38,19 @@ def run_demo(settings: Settings, say: Say, until: str | None = None) -> Path:
     ``UserError`` for what cannot be used, and for an unknown stage.
     """
     chain = stages(settings)
-    last = chain[-1] if until is None else _called(until, chain)
+    last = chain[-1] if until is None else stage_called(until, chain)
     check_given(settings)
-    with _alone(settings.runs, say):
+    return run_chain(chain, last, settings.runs, say)
+
+
+def run_chain(chain: list[Stage], last: Stage, runs: Path, say: Say) -> Path:
+    """Make every stage of ``chain`` up to ``last`` that is not current; return the path of what ``last`` makes."""
+    with _alone(runs, say):
         for stage in chain[: chain.index(last) + 1]:
-            if is_current(stage, settings.runs):
+            if is_current(stage, runs):
                 say(f"{stage.makes} is up to date")
             else:
-                run_stage(stage, settings.runs, say)
+                run_stage(stage, runs, say)
     return last.makes
 
 
@@ -54,7 +59,7 @@ def run_one(settings: Settings, target: str, say: Say) -> Path:
 
     Raises ``UserError`` for an unknown name or a missing input.
     """
-    stage = _called(target, stages(settings))
+    stage = stage_called(target, stages(settings))
     check_given(settings)
     missing = [str(path) for path in stage.needs if not path.exists()]
     if missing:
@@ -155,7 +160,8 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def _called(name: str, chain: list[Stage]) -> Stage:
+def stage_called(name: str, chain: list[Stage]) -> Stage:
+    """Return the stage of that name, or that makes the file of that name. Raise ``UserError`` where there is none."""
     for stage in chain:
         if name in (stage.name, stage.makes.name):
             return stage

@@ -1,7 +1,8 @@
 """The exported tokenizer: one HDF5 file that holds everything stage 2 needs, and refuses to be anything else.
 
 Attributes ``format``, ``format_version``, ``config`` (JSON), ``provenance`` (JSON), ``sha256`` over the configuration
-and the sorted tensors; groups ``encoder`` and ``decoder`` of float32 data sets; ``codebook`` (codes × dims).
+and the sorted tensors, as float32; groups ``encoder`` and ``decoder`` of float32 data sets, of version 2 float16;
+``codebook`` (codes × dims).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime
 import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from .engine.files.hdf5_writing import writing
 from .network.model import PoseTokenizer, build_tokenizer, codebook_shape
 
 FORMAT = "pose-token-hmr/tokenizer"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_FLOAT32_VERSION = 1
 _MAX_BYTES = 4 << 30
 
 
@@ -51,12 +54,16 @@ def export_tokenizer(
     poses_digest: str = "",
     metrics: dict[str, float] | None = None,
     weights: str = "",
+    half: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write ``tokenizer`` (float32) to ``path``, atomically.
+    """Write ``tokenizer`` to ``path``, atomically: in float32, or, where ``half``, its weights rounded to float16.
 
-    ``poses_digest``, ``metrics`` and ``weights`` (which of a run's they are) become provenance.
+    ``poses_digest``, ``metrics``, ``weights`` (which of a run's they are) and all of ``about`` become provenance.
     """
     tensors = _tensors(tokenizer)
+    if half:
+        tensors = {name: values.astype(np.float16) for name, values in tensors.items()}
     settings = json.dumps(to_dict(config), sort_keys=True)
     provenance = {
         "package": f"pose-token-hmr {__version__}",
@@ -65,8 +72,9 @@ def export_tokenizer(
         "poses_digest": poses_digest,
         "weights": weights,
         "metrics": metrics or {},
+        **(about or {}),
     }
-    with writing(path, FORMAT, FORMAT_VERSION) as file:
+    with writing(path, FORMAT, FORMAT_VERSION if half else _FLOAT32_VERSION) as file:
         file.attrs["config"], file.attrs["provenance"] = settings, json.dumps(provenance, sort_keys=True)
         file.attrs["sha256"] = _digest(settings, tensors)
         for name, values in tensors.items():
@@ -94,14 +102,13 @@ def _read(file: h5py.File, path: Path) -> Artifact:
     tokenizer = build_tokenizer(config.network, config.quantizer, empty=True)
     expected = {name: tuple(values.shape) for name, values in _named(tokenizer).items()}
     problems = tensor_problems(datasets, expected)
-    problems += [
-        f"{name} {datasets[name].dtype}, not float32" for name in datasets if datasets[name].dtype != np.float32
-    ]
+    kinds = (np.float32,) if file.attrs["format_version"] == _FLOAT32_VERSION else (np.float32, np.float16)
+    problems += [f"{name} {data.dtype}, not float32" for name, data in datasets.items() if data.dtype not in kinds]
     if problems:
         raise fail(f"The tensors of {path} do not fit its configuration", got="; ".join(problems[:8]))
     if sum(data.size for data in datasets.values()) * 4 > _MAX_BYTES:
         raise fail(f"{path} is too large", expected=f"at most {_MAX_BYTES} bytes")
-    tensors = {name: data[()] for name, data in datasets.items()}
+    tensors = {name: data[()].astype(np.float32, copy=False) for name, data in datasets.items()}
     if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
         raise fail(f"{path} holds weights that are not finite", got=", ".join(broken[:8]), next_step="Export it again")
     digest = _digest(settings, tensors)

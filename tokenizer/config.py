@@ -42,7 +42,8 @@ class QuantizerConfig:
 class LossConfig:
     """Weights of the training loss; metres and radians. ``num_vertices``: size of the fixed subset, 0 for all;
     ``area_mse`` weighs a vertex by the areas of its faces. The weight of consistency grows evenly over the first
-    ``consistency_grows`` of the training: first a pose must be told at all, then the same one the same way."""
+    ``consistency_grows`` of the training: first a pose must be told at all, then the same one the same way; it is taken
+    of one in ``consistency_every`` poses."""
 
     rotation: Literal["mse", "geodesic"] = "mse"
     rotation_weight: float = 1.0
@@ -55,6 +56,11 @@ class LossConfig:
     consistency_weight: float = 70.0
     consistency_grows: float = 1.0
     consistency_deg: float = 3.0
+    consistency_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ``UserError`` where consistency would be taken of no pose."""
+        require_at_least(self, "loss.", consistency_every=1)
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,10 @@ class OptimConfig:
 @dataclass(frozen=True)
 class TokenizerConfig:
     """Everything that decides a training run, next to the pose store. ``mix``: shares of its data sets in a batch, as
-    in ``cmu=.12,moyo=.16``; ``paper``; or nothing, for every pose alike. ``compile``: torch.compile the networks.
-    ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``val_poses``: at most so many are validated on,
-    spread evenly over the val split; under a budget of less than two minutes as much fewer. ``keep_checkpoints``: the
-    newest that stay; the best weights are in each."""
+    in ``cmu=.12,moyo=.16`` (``rest``: those not named); ``paper``; or nothing, for every pose alike. ``compile``:
+    torch.compile the networks. ``validate_every`` and ``checkpoint_every``: of ``optim.steps``. ``val_poses``: at most
+    so many are validated on, spread evenly over the val split; under a budget of less than two minutes as much fewer.
+    ``keep_checkpoints``: the newest that stay; the best weights are in each."""
 
     preset: str = "compact"
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -141,6 +147,13 @@ PRESETS: dict[str, TokenizerConfig] = {
     "compact-vq": replace(_COMPACT, preset="compact-vq", quantizer=QuantizerConfig(kind="ema_vq")),
     "compact-rvq": replace(_COMPACT, preset="compact-rvq", quantizer=QuantizerConfig(kind="residual_vq", dim=6)),
     "attention": replace(_COMPACT, preset="attention", network=NetworkConfig(kind="attention", width=128, blocks=3)),
+    "people": TokenizerConfig(
+        preset="people",
+        network=NetworkConfig(width=512, linear=True),
+        loss=LossConfig(consistency_every=4),
+        augment=AugmentConfig(turn_share=0.5, mask=0.4, mask_share=0.5, mask_limbs=0.5),
+        optim=OptimConfig(steps=5000, batch=512, lr=1.5e-3),
+    ),
     "paper": TokenizerConfig(
         preset="paper",
         network=NetworkConfig(kind="conv", width=512),
@@ -175,7 +188,8 @@ PRESETS: dict[str, TokenizerConfig] = {
 }
 """``compact``: residual MLPs and layered FSQ; ``compact-vq``: the same networks with an EMA codebook;
 ``compact-rvq``: with a residual one, as many tokens as ``compact``; ``attention``: transformers over joints in place of
-the MLPs; ``paper``: architecture, losses, mixture and schedule of TokenHMR (CVPR 2024). Its poses come of
+the MLPs; ``people``: as ``compact``, for the bodies of people beyond mocap: their collars move and limbs are hidden;
+``paper``: architecture, losses, mixture and schedule of TokenHMR (CVPR 2024). Its poses come of
 ``pose-tokenizer prepare AMASS MOYO --split by-dataset --trim 0.6,moyo=0.8 --fps 12``: the middle 60 % of a clip of
 AMASS, 80 % of MOYO; it takes every 10th frame of AMASS, which is 12 a second of 120, and every 5th of MOYO."""
 

@@ -16,6 +16,9 @@ from .config import TokenizerConfig
 from .engine.errors import fail
 from .network.quantizers import split_ids
 
+SHIPPED = Path(__file__).resolve().with_name("assets") / "vocabulary.h5"
+"""The tokenizer that ships with the package; commands know it as ``shipped``."""
+
 
 class FrozenTokenizer(nn.Module):
     """An exported tokenizer, always in eval mode, with weights that collect no gradient.
@@ -155,6 +158,11 @@ def _factor_tables(codebook: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
     return tables
 
 
-def load_tokenizer(path: str | Path) -> FrozenTokenizer:
-    """Read an exported tokenizer for use. Raise ``UserError`` as ``artifact.read_artifact`` does."""
-    return FrozenTokenizer(read_artifact(path))
+def load_tokenizer(path: str | Path | None = None) -> FrozenTokenizer:
+    """Read an exported tokenizer for use: the one that ships with the package, or that at ``path``.
+
+    Raise ``UserError`` as ``artifact.read_artifact`` does, and where none ships.
+    """
+    if path is None and not SHIPPED.exists():
+        raise fail("No tokenizer ships with this package", next_step="Make it with `make weights`, or name another")
+    return FrozenTokenizer(read_artifact(SHIPPED if path is None else path))

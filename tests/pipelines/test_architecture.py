@@ -22,7 +22,7 @@ ROOMS = {
     "regressor": "config geometry sample network datasets losses checkpoints export evaluation training people"
     " commands",
     "tokenizer.engine": "errors constants shares files config distributed processes training cli_options pages",
-    "pipelines": "stages history pictures overview descent demo benchmarks drift report cli_bench cli",
+    "pipelines": "stages history pictures overview descent demo weights benchmarks drift report cli_bench cli",
 }
 """The rooms of each package, from the ground up: a room imports those before it."""
 TOP_LEVEL = {

@@ -161,3 +161,15 @@ def test_a_crashed_test_worker_ends_the_run_at_once_with_its_name(tmp_path):
     done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "test_crash.py::test_dies" in done.stdout and "crashed" in done.stdout and "100 passed" not in done.stdout
+
+
+def test_weights_are_made_in_a_folder_of_their_own(clone):
+    make(clone, "weights")
+    make(clone, "weights", "MOCAP=../some where", "RUNS=out/demo")
+    (clone.parent / "shared" / "mocap").mkdir(parents=True)
+    make(clone, "weights")
+    assert asked(clone) == [
+        ["weights", "--runs", "runs/weights", "--mocap", ""],
+        ["weights", "--runs", "out/weights", "--mocap", "../some where"],
+        ["weights", "--runs", "runs/weights", "--mocap", "../shared/mocap"],
+    ]

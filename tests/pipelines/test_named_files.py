@@ -13,6 +13,7 @@ from pipelines.demo import PROGRAMS
 from tokenizer.engine.cli_options import InputPath, OutputFile
 
 WRITTEN = {
+    "assets",
     "out",
     "run_path",
     "json_file",

@@ -252,3 +252,29 @@ def test_data_that_is_only_claimed_takes_nothing(tmp_path, measured):
     for kind, cost in zip(claims, measured("from tokenizer import load_tokenizer", "load_tokenizer(path)", paths)):
         assert re.search("claims more data|compressed data|outside itself", cost["message"]), (kind, cost)
         assert cost["mib"] < 100, (kind, cost)
+
+
+def test_rounded_weights_take_half_the_bytes_and_are_read_as_float32(tmp_path):
+    model, poses = make(tmp_path / "t.h5")
+    config = TokenizerConfig(network=NetworkConfig(width=16, blocks=1), quantizer=CONFIGS["fsq"])
+    export_tokenizer(model, config, tmp_path / "half.h5", half=True, about={"card": "Know this."})
+    whole, half = load_tokenizer(tmp_path / "t.h5"), load_tokenizer(tmp_path / "half.h5")
+    with h5py.File(tmp_path / "half.h5") as file, h5py.File(tmp_path / "t.h5") as other:
+        assert (file.attrs["format_version"], other.attrs["format_version"]) == (2, 1)
+        assert {data.dtype for data in file["decoder"].values()} == {np.dtype("f2")}
+    assert half.provenance["card"] == "Know this." and half.digest != whole.digest
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    for name, weight in whole.tokenizer.named_parameters():
+        assert torch.equal(half.tokenizer.get_parameter(name), weight.half().float()), name
+    ids = whole.encode(poses)
+    assert torch.allclose(half.decode(ids), whole.decode(ids), atol=5e-3)
+
+
+def test_half_precision_is_refused_in_a_file_of_the_first_version(tmp_path):
+    model, _ = make(tmp_path / "t.h5")
+    config = TokenizerConfig(network=NetworkConfig(width=16, blocks=1), quantizer=CONFIGS["fsq"])
+    export_tokenizer(model, config, tmp_path / "half.h5", half=True)
+    with h5py.File(tmp_path / "half.h5", "a") as file:
+        file.attrs["format_version"] = 1
+    with pytest.raises(UserError, match="float16, not float32"):
+        read_artifact(tmp_path / "half.h5")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokenizer.config import PRESETS, OptimConfig, TokenizerConfig, preset
+from tokenizer.config import PRESETS, LossConfig, OptimConfig, TokenizerConfig, preset
 from tokenizer.engine.errors import UserError
 
 
@@ -28,3 +28,5 @@ def test_numbers_too_small_to_train_by_are_refused():
         OptimConfig(steps=0)
     with pytest.raises(UserError, match="validate_every"):
         TokenizerConfig(validate_every=0)
+    with pytest.raises(UserError, match=r"loss\.consistency_every is too small"):
+        LossConfig(consistency_every=0)

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tokenizer import frozen
 from tokenizer.engine.errors import UserError
+from tokenizer.frozen import load_tokenizer
 
 
 def ids_of(tokenizer):
@@ -34,3 +36,11 @@ def test_wrong_ids_are_refused(tokenizer):
     for wrong, message in ((ids.float(), "type"), (ids[:, 1:], "shape"), (ids + tokenizer.num_codes, "range")):
         with pytest.raises(UserError, match=message):
             tokenizer.decode(wrong)
+
+
+def test_without_a_path_the_shipped_one_is_read(tokenizer_file, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(frozen, "SHIPPED", tokenizer_file)
+    assert load_tokenizer().digest == tokenizer.digest
+    monkeypatch.setattr(frozen, "SHIPPED", tmp_path / "none.h5")
+    with pytest.raises(UserError, match=r"No tokenizer ships with this package.*make weights"):
+        load_tokenizer()

@@ -55,7 +55,9 @@ for command in (prepare, sample, fit_prior, encode, decode, complete):
     help="Folder to make for this training: checkpoints, log, figures. (Under torchrun write --run-folder.)",
 )
 @click.option("--out", type=OUTPUT_FILE, help="Also copy the exported tokenizer here.")
-@click.option("--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | paper.")
+@click.option(
+    "--preset", "preset_name", default="compact", help="compact | compact-(vq|rvq) | attention | people | paper."
+)
 @click.option("--config", "config_file", type=InputPath("configuration"), help="JSON of settings over the preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. optim.lr=5e-4.")
 @click.option("--mix", help="Shares of data sets in a batch: cmu=.12,moyo=.16 or paper (default: the preset's).")
@@ -151,14 +153,29 @@ def train(
     is_flag=True,
     help="Error of vertices (MPVPE) over the full mesh, slow, instead of 1,024 of them.",
 )
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Also poses unlike mocap: joints turned at random, composed poses, hidden limbs.",
+)
 @click.option("--json", "json_file", type=OUTPUT_FILE, help="Write the figures here, too.")
 @body_option
 @device_option
 @reports_user_errors
 def evaluate(
-    tokenizer: Path, poses: Path, split: str, all_vertices: bool, json_file: Path | None, body_source: str, device: str
+    tokenizer: Path,
+    poses: Path,
+    split: str,
+    all_vertices: bool,
+    robustness: bool,
+    json_file: Path | None,
+    body_source: str,
+    device: str,
 ) -> None:
-    """Measure the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, token stability."""
+    """Measure the exported TOKENIZER on a split of the pose store POSES: errors in mm, code usage, token stability.
+
+    TOKENIZER may be `shipped`, the one that comes with this package.
+    """
     import json
 
     import torch
@@ -169,7 +186,10 @@ def evaluate(
     from ..engine.files.atomic import write_text_atomically
     from ..engine.training.precision import resolve_device
     from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, token_stability
+    from ..evaluation.robustness import PROTOCOL as ROBUSTNESS
+    from ..evaluation.robustness import robustness as robustness_figures
     from ..frozen import load_tokenizer
+    from ..mocap.drawn import mocap_poses
     from ..mocap.still_joints import still_notes
     from ..mocap.store import open_store
 
@@ -194,12 +214,17 @@ def evaluate(
     )
     for degrees in (1, 3, 5):
         figures[f"ids_kept_at_{degrees}_deg"] = float(token_stability(frozen, held_out, degrees).mean())
-    for name, value in figures.items():
-        click.echo(f"{name:22s} {value:10.3f}")
     protocol = PROTOCOL.format(vertices="all" if all_vertices else len(vertices))
+    if robustness:
+        click.echo("Measuring robustness")
+        known = torch.from_numpy(mocap_poses(store, "train")).to(target)
+        figures |= robustness_figures(frozen, held_out, known, body)
+        protocol = f"{protocol}; {ROBUSTNESS}"
+    for name, value in figures.items():
+        click.echo(f"{name:28s} {value:10.3f}")
     click.echo(f"Protocol: {protocol}. Data: {poses}, split {split}, digest {store.digest[:12]}.")
     if json_file is not None:
-        about = {"protocol": protocol, "poses": store.digest, "split": split, "tokenizer": frozen.digest}
+        about = {"protocol": protocol, "poses_digest": store.digest, "split": split, "tokenizer": frozen.digest}
         write_text_atomically(json_file, json.dumps({**about, **figures}, indent=2) + "\n")
 
 
@@ -207,13 +232,31 @@ def evaluate(
 @click.argument("run_path", metavar="RUN", type=RUN_FOLDER)
 @click.option("--out", required=True, type=OUTPUT_FILE, help="File to write.")
 @click.option("--export", "weights", type=_WEIGHTS, default="best", help="Which weights: best MPJPE on val, or last.")
+@click.option("--half", is_flag=True, help="Round the weights to float16: half the bytes.")
+@click.option("--card", type=InputPath("model card"), help="Text to put into the file: what to know before using it.")
+@click.option("--figures", type=InputPath("figures"), help="JSON of `evaluate` to put into the file.")
 @reports_user_errors
-def export(run_path: Path, out: Path, weights: Literal["best", "last"]) -> None:
+def export(
+    run_path: Path,
+    out: Path,
+    weights: Literal["best", "last"],
+    half: bool,
+    card: Path | None,
+    figures: Path | None,
+) -> None:
     """Export the run folder RUN, finished or not, as one file, from its newest checkpoint."""
+    from ..engine.errors import fail
+    from ..engine.files.text_files import read_json, read_text
     from ..training.train import export_run
 
-    refuse_own_inputs(out, run_path / "config.json", *(run_path / "checkpoints").glob("*.pt"))
-    export_run(run_path, out, weights)
+    refuse_own_inputs(out, run_path / "config.json", *(run_path / "checkpoints").glob("*.pt"), card, figures)
+    about = {}
+    for name, path, read in (("card", card, read_text), ("figures", figures, read_json)):
+        try:
+            about |= {name: read(path)} if path else {}
+        except (OSError, ValueError) as error:
+            raise fail(f"Cannot read {path}", got=error, expected="a text, or the JSON of `evaluate`") from None
+    export_run(run_path, out, weights, half=half, about=about)
     click.echo(_summary(out))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,12 +40,26 @@ class InputPath(click.Path):
     """A file or folder that a command reads. ``reports_user_errors`` calls ``check`` before the command begins.
 
     ``what`` it holds and the ``next_step`` where it is missing are for the message; ``words`` are values that are no
-    paths, such as ``open``; with them, values stay text.
+    paths, such as ``open``; with them, values stay text. ``named`` are names of paths, such as ``shipped``, where no
+    such file is.
     """
 
-    def __init__(self, what: str, next_step: str = "Check the path", *, words: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        next_step: str = "Check the path",
+        *,
+        words: tuple[str, ...] = (),
+        named: Mapping[str, Path] | None = None,
+    ) -> None:
         super().__init__(path_type=str if words else Path)
-        self.what, self.next_step, self.words = what, next_step, words
+        self.what, self.next_step, self.words, self.named = what, next_step, words, named or {}
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the path that ``value`` is or names."""
+        if value in self.named and not Path(value).exists():
+            return self.named[value]
+        return super().convert(value, parameter, context)
 
     def check(self, value: str | Path) -> None:
         """Raise ``UserError`` where there is nothing at ``value``, nor a part of what is being written there."""
@@ -75,7 +89,12 @@ class OutputFile(click.Path):
 
 OUTPUT_FILE = OutputFile()
 POSE_STORE = InputPath("pose store", "Make one with `pose-tokenizer prepare` or `pose-tokenizer sample`")
-TOKENIZER = InputPath("tokenizer", "Train one with `pose-tokenizer train`, or check the path")
+SHIPPED_TOKENIZER = Path(__file__).resolve().parents[1] / "assets" / "vocabulary.h5"
+TOKENIZER = InputPath(
+    "tokenizer",
+    "Train one with `pose-tokenizer train`, or check the path; `shipped` names the one of this package",
+    named={"shipped": SHIPPED_TOKENIZER},
+)
 REGRESSOR = InputPath("regressor", "Train one with `pose-regressor train`, or check the path")
 CROPS = InputPath("crop store", "Make one with `pose-regressor synthesize` or `pose-regressor prepare`")
 RUN_FOLDER = InputPath("run", "Check the path; `train --run` makes one")

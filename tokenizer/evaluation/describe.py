@@ -47,8 +47,18 @@ def _tokenizer(artifact: Artifact) -> str:
             for name in ("package", "commit", "created", "poses_digest", "weights")
         ),
         *(f"{name:18s} {value:.4g}" for name, value in metrics.items()),
+        *_measured(artifact.provenance.get("figures")),
     ]
-    return "\n".join(lines)
+    card = artifact.provenance.get("card")
+    return "\n".join([*lines, "", card.rstrip()] if isinstance(card, str) else lines)
+
+
+def _measured(figures: object) -> list[str]:
+    """Return lines for the figures of ``evaluate`` that a file carries."""
+    if not isinstance(figures, dict):
+        return []
+    numbers = [f"  {name:28s} {value:.4g}" for name, value in figures.items() if isinstance(value, float)]
+    return [f"measured    on split {figures.get('split')}", *numbers, f"protocol    {figures.get('protocol')}"]
 
 
 def _store(store: PoseStore) -> str:

@@ -16,7 +16,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "BMLhandball": (),
     "BMLmovi": (),
     "BMLrub": ("BioMotionLab_NTroje",),
-    "CMU": ("cmu_bvh", "cmu_amc"),
+    "CMU": ("cmu_bvh", "cmu_amc", "asf_amc"),
     "CNRS": (),
     "DanceDB": (),
     "DFaust": ("DFaust_67",),

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..engine.errors import fail
 from .composed import compose
+from .datasets import dataset_of
 from .prior import ACKNOWLEDGEMENT, sample
-from .store import PoseStoreWriter
+from .store import PoseStore, PoseStoreWriter
 
 SOURCES: dict[str, tuple[Callable[[int, int], np.ndarray], str]] = {
     "embedded": (sample, ACKNOWLEDGEMENT),
@@ -38,3 +39,10 @@ def write_samples(out: str | Path, count: int, seed: int, composed: int = 0) -> 
     with PoseStoreWriter(out, f"pose-tokenizer sample --count {count} --composed {composed} --seed {seed}") as writer:
         add_drawn(writer, {"embedded": count, "composed": composed}, seed)
         add_drawn(writer, {"embedded": count // 10}, seed, "val")
+
+
+def mocap_poses(store: PoseStore, split: str) -> np.ndarray:
+    """Return the poses (N,21,3) of a split that come from files; all of it where none does."""
+    poses, owner = store.poses(split), store.source_index(split)
+    from_files = np.array([dataset_of(source.name) not in SOURCES for source in store.sources])
+    return poses[from_files[owner]] if from_files[owner].any() else poses

@@ -44,12 +44,12 @@ class Mixture:
     def of(cls, store: PoseStore, text: str) -> Mixture:
         """The mixture ``text`` over the train split of a store: ``cmu=.12,moyo=.16``, ``paper``, or nothing.
 
-        Weights are relative. Names of data sets that are known count in any of their spellings. ``paper`` is
-        renormalised over what is present, and where nothing is, every pose counts alike. Raise ``UserError`` for a
-        text of another form, and for a data set that has no training poses in the store.
+        Weights are relative. Names of data sets that are known count in any of their spellings; ``rest`` is all that
+        are not named. ``paper`` is renormalised over what is present, and where nothing is, every pose counts alike.
+        Raise ``UserError`` for a text of another form, and for a data set that has no training poses in the store.
         """
         rows = _rows_of_datasets(store)
-        named = parse_shares(text, canonical_name, named={"paper": PAPER_MIXTURE})
+        named = _with_the_rest(parse_shares(text, canonical_name, named={"paper": PAPER_MIXTURE}), rows)
         spelled = {folded(canonical_name(name)): name for name in rows}
         present = {spelled[key]: weight for name, weight in named.items() if (key := folded(name)) in spelled}
         absent = [name for name in named if folded(name) not in spelled]
@@ -93,6 +93,17 @@ def _rows_of_datasets(store: PoseStore) -> dict[str, np.ndarray]:
             parts.setdefault(dataset_of(source.name), []).append(np.arange(start, start + source.frames))
             start += source.frames
     return {name: np.concatenate(parts[name]) for name in sorted(parts)}
+
+
+def _with_the_rest(named: dict[str, float], rows: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the mixture with the data sets that it does not name in place of ``rest``, each by its number of poses."""
+    others = {name: len(rows[name]) for name in rows if folded(name) not in map(folded, named)}
+    if "rest" not in named or "rest" in rows or not others:
+        return named
+    share = named["rest"] / sum(others.values())
+    return {name: weight for name, weight in named.items() if name != "rest"} | {
+        name: share * count for name, count in others.items()
+    }
 
 
 def _note(text: str, shares: dict[str, float], absent: list[str], left_out: list[str]) -> str:

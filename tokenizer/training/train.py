@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def _train(run: RunFolder, store: PoseStore, body: Body, progress: Progress | No
         train_state.load(run.state)
     if config.compile:
         compile_in_place((tokenizer.encoder, tokenizer.decoder), device)
-    forward = data_parallel(_Forward(tokenizer, device, precision))
+    forward = data_parallel(_Forward(tokenizer, device, precision, config.loss.consistency_every))
     scale, average = train_state.scale, train_state.average
 
     # 4. Steps. Every random draw comes from (seed, step); the budget knows the progress.
@@ -192,7 +192,7 @@ def _loss_terms(
     terms["commitment"] = config.loss.commitment_weight * output.commitment
     if perturbed is not None:
         weight = config.loss.consistency_weight * linear_ramp(progress, config.loss.consistency_grows)
-        terms["consistency"] = weight * consistency_loss(output.latents, perturbed)
+        terms["consistency"] = weight * consistency_loss(output.latents[:: config.loss.consistency_every], perturbed)
     return terms
 
 
@@ -244,17 +244,22 @@ def _stop(run: RunFolder, step: int, poses: Tensor, figures: dict[str, float]) -
 
 class _Forward(nn.Module):
     """All that a step asks of the networks, in one call, as DDP wants it: the output for what is seen, and the latents
-    of the perturbed poses."""
+    of one in ``every`` perturbed poses."""
 
-    def __init__(self, tokenizer: PoseTokenizer, device: torch.device, precision: ResolvedPrecision) -> None:
+    def __init__(
+        self, tokenizer: PoseTokenizer, device: torch.device, precision: ResolvedPrecision, every: int
+    ) -> None:
         super().__init__()
-        self.tokenizer, self.device, self.precision = tokenizer, device, precision
+        self.tokenizer, self.device, self.precision, self.every = tokenizer, device, precision, every
 
     def forward(self, batch: Batch) -> tuple[TokenizerOutput, Tensor | None]:
         with autocast(self.device, self.precision):
             output = self.tokenizer(batch.inputs, batch.visible, batch.generator)
-            perturbed = None if batch.perturbed is None else self.tokenizer.latents(batch.perturbed, batch.visible)
-        return output, perturbed
+            if batch.perturbed is None:
+                return output, None
+            rows = slice(None, None, self.every)
+            visible = None if batch.visible is None else batch.visible[rows]
+            return output, self.tokenizer.latents(batch.perturbed[rows], visible)
 
 
 def rate_factor(config: OptimConfig, budget: StepBudget) -> float:
@@ -267,13 +272,21 @@ def rate_factor(config: OptimConfig, budget: StepBudget) -> float:
     return warmup_milestones(progress, per_step, warmup=warmup, milestones=milestones, gamma=config.gamma)
 
 
-def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -> Path:
+def export_run(
+    run_path: str | Path,
+    out: str | Path,
+    export: Export = "best",
+    *,
+    half: bool = False,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
     """Export averaged weights from a run's newest checkpoint: those of the ``best`` validation so far, or the ``last``.
 
     ``best`` has the lowest MPJPE on val. As a rate that falls to zero ends at or near it, it is as good as ``last``
     there, and better where a run was cut short or went astray; hence the default. Being chosen on val, its figure there
     flatters it a little: judge on another split, or export ``last``. Before the first validation there is only
-    ``last``. Raise ``UserError`` where there is no checkpoint.
+    ``last``. ``half`` and ``about`` as ``export_tokenizer`` takes them. Raise ``UserError`` where there is no
+    checkpoint.
     """
     run = RunFolder.open(run_path)
     if run.state is None:
@@ -291,6 +304,8 @@ def export_run(run_path: str | Path, out: str | Path, export: Export = "best") -
         poses_digest=run.config["poses"],
         metrics=chosen["figures"],
         weights=f"{export}, step {chosen['step']}",
+        half=half,
+        about=about,
     )
 
 

@@ -99,3 +99,12 @@ def test_another_budget_than_that_of_a_resumed_run_is_noted(tmp_path, capsys, se
     note_on_budget(tmp_path, minutes)
     printed = capsys.readouterr().err
     assert note in printed and bool(printed) == bool(note)
+
+
+def test_a_name_stands_for_a_path_unless_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kind = InputPath("tokenizer", named={"shipped": Path("assets") / "vocabulary.h5"})
+    assert kind.convert("shipped", None, None) == Path("assets") / "vocabulary.h5"
+    assert kind.convert("other", None, None) == Path("other")
+    Path("shipped").write_text("mine")
+    assert kind.convert("shipped", None, None) == Path("shipped")

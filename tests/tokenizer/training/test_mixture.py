@@ -72,6 +72,13 @@ def test_the_paper_s_mixture_is_renormalised_and_says_so(store):
     assert mixture.note.endswith("MPI-Limits, which the store has not; nothing of amass")
 
 
+def test_the_rest_is_what_is_not_named_by_number_of_poses(store):
+    mixture = Mixture.of(store, "moyo=.2,rest=.8")
+    assert mixture.shares == pytest.approx({"MOYO": 0.2, "CMU": 0.8 * 1000 / 1300, "amass": 0.8 * 300 / 1300})
+    with pytest.raises(UserError, match="got rest"):
+        Mixture.of(store, "moyo=1,cmu=1,amass=1,rest=1")
+
+
 def test_the_paper_s_mixture_without_any_of_its_data_sets(tmp_path):
     with PoseStoreWriter(tmp_path / "p.h5", "test") as writer:
         writer.add("embedded/seed 0", "train", np.zeros((5, 21, 3)), np.zeros(10), fps=30, licence="none")
