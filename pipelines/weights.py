@@ -49,6 +49,7 @@ def weights_stages(runs: Path, mocap: str, assets: Path, preset: str = "full") -
     composed, embedded = (
         str(round(sizes.share * count)) for count in (_COMPOSED, _EMBEDDED if mocap else _EMBEDDED_ALONE)
     )
+    source: tuple[str, ...]
     if mocap:
         source = ("prepare", mocap, "--test-share", str(_TEST_SHARE), "--embedded", embedded)
     else:

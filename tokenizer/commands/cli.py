@@ -250,7 +250,7 @@ def export(
     from ..training.train import export_run
 
     refuse_own_inputs(out, run_path / "config.json", *(run_path / "checkpoints").glob("*.pt"), card, figures)
-    about = {}
+    about: dict[str, object] = {}
     for name, path, read in (("card", card, read_text), ("figures", figures, read_json)):
         try:
             about |= {name: read(path)} if path else {}

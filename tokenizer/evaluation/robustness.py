@@ -1,5 +1,5 @@
 """How a tokenizer does beyond the motion it was trained on: joints that mocap does not move, composed poses, hidden
-limbs beside a nearest neighbour. One fixed protocol, so that figures can be compared."""
+limbs, compared with a nearest neighbour. One fixed protocol, so that figures can be compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..body.model import Body
+from ..frozen import FrozenTokenizer
 from ..mocap.composed import compose
 from .reconstruction import evaluate_tokenizer
 from .repair import NearestNeighbour, SeesParts, completion_errors, limb_completion_errors, turned_errors
@@ -24,7 +25,7 @@ _COMPOSED, _SEED = 2000, 9_000_001
 _POSES_AT_ONCE = 512
 
 
-def robustness(tokenizer: SeesParts, poses: Tensor, known: Tensor, body: Body) -> dict[str, float]:
+def robustness(tokenizer: FrozenTokenizer, poses: Tensor, known: Tensor, body: Body) -> dict[str, float]:
     """Return the figures of ``PROTOCOL`` for poses (N,21,3) axis-angle, in millimetres and degrees.
 
     ``known`` (M,21,3): poses that the nearest neighbour knows, those of mocap in the train split.
@@ -33,7 +34,8 @@ def robustness(tokenizer: SeesParts, poses: Tensor, known: Tensor, body: Body) -
     composed = torch.from_numpy(compose(_COMPOSED, _SEED)).to(poses.device)
     figures["composed_mpjpe_mm"] = evaluate_tokenizer(tokenizer, composed, body)["mpjpe_mm"]
     neighbour = NearestNeighbour(known)
-    for name, model in (("", tokenizer), ("_neighbour", neighbour)):
+    models: tuple[tuple[str, SeesParts], ...] = (("", tokenizer), ("_neighbour", neighbour))
+    for name, model in models:
         figures[f"hidden_joints{name}_deg"] = completion_errors(model, poses, HIDDEN, batch=_POSES_AT_ONCE)
         limbs = limb_completion_errors(model, poses, batch=_POSES_AT_ONCE)
         figures[f"hidden_limb{name}_deg"] = sum(limbs.values()) / len(limbs)
