@@ -186,8 +186,8 @@ def evaluate(
     from ..engine.files.atomic import write_text_atomically
     from ..engine.training.precision import resolve_device
     from ..evaluation.reconstruction import PROTOCOL, evaluate_tokenizer, token_stability
-    from ..evaluation.robustness import PROTOCOL as ROBUSTNESS
-    from ..evaluation.robustness import robustness as robustness_figures
+    from ..evaluation.repair import PROTOCOL as ROBUSTNESS
+    from ..evaluation.repair import robustness as robustness_figures
     from ..frozen import load_tokenizer
     from ..mocap.drawn import mocap_poses
     from ..mocap.still_joints import still_notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tokenizer.evaluation.robustness import robustness
+from tokenizer.evaluation.repair import robustness
 
 
 class Remembers:
