@@ -34,7 +34,7 @@ CHAIN = $(BIN)/pose-pipeline demo --runs "$$DEMO_RUNS" --preset "$$DEMO_PRESET" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift weights bench bench-tokenizer test test-avx2 coverage lint typecheck clean
+.PHONY: help install demo $(STAGES) drift weights bench bench-tokenizer test test-avx2 test-detector coverage lint typecheck clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,9 @@ test: $(READY)  ## The fast tests
 	@OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 8
 test-avx2: $(READY)  ## Tests of networks and their training as on a CPU without AVX-512
 	@ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 2 $(NETWORK_TESTS)
+test-detector: $(READY)  ## Tests that run the models which find people; installs them, and fails where they cannot be had
+	@$(BIN)/pose-regressor install-detector
+	@$(BIN)/python -m pytest -m detector tests/regressor/people/detection
 coverage: $(READY)  ## Line coverage of the fast tests
 	@OMP_NUM_THREADS=1 $(PYTEST) --maxprocesses 8 --cov --cov-report=term:skip-covered
 lint: $(READY)  ## ruff: rules and format
