@@ -14,7 +14,7 @@ _HOMES = {
     "assumed_intrinsics": "geometry.camera",
     "detect_people": "people.detection.detector",
     "load_regressor": "checkpoints.regressor_file",
-    "predict_people": "people.predict",
+    "predict_people": "people.points",
     "read_image": "datasets.image_files",
 }
 

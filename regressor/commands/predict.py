@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--fov", type=float, help="Diagonal field of view in degrees, where you know it.")
 @click.option("--focal-px", type=float, help="Focal length in pixels, where you know it.")
 @click.option("--intrinsics", metavar="FX,FY,CX,CY", help="Intrinsics in pixels, where you know them.")
+@click.option("--no-fit", is_flag=True, help="Do not fit bodies to the keypoints, where the regressor sees keypoints.")
 @click.option("--no-overlay", is_flag=True, help="Draw no pictures.")
 @click.option("--no-mesh", is_flag=True, help="Write no OBJ, and no vertices into the npz.")
 @body_option
@@ -64,6 +65,7 @@ def predict(
     fov: float | None,
     focal_px: float | None,
     intrinsics: str | None,
+    no_fit: bool,
     no_overlay: bool,
     no_mesh: bool,
     body_source: str,
@@ -87,6 +89,7 @@ def predict(
 
     from tokenizer import load_body
 
+    from ..people.fitting import DEFAULT_FIT
     from ..people.photos import Outputs, PredictOptions, load_for, predict_files
     from ..people.predict import synthetic_warning
 
@@ -103,7 +106,8 @@ def predict(
     if warning := synthetic_warning(regressor):
         click.echo(f"Note: {warning}", err=True)
     outputs = Outputs(mesh=not no_mesh, overlay=not no_overlay)
-    options = PredictOptions(outputs, cameras, source, overwrite, strict, csv_file, json_file)
+    fitting = None if no_fit else DEFAULT_FIT
+    options = PredictOptions(outputs, cameras, source, overwrite, strict, fitting, csv_file, json_file)
     with tqdm(total=len(jobs.todo), desc="predict", unit="image") as bar:
         done = predict_files(
             regressor, body, jobs, out, options, bar.update, say=lambda text: bar.write(text, file=sys.stderr)

@@ -63,21 +63,24 @@ class FitOptions:
     tolerated: float = 0.05
 
 
+DEFAULT_FIT = FitOptions()
+
+
 def fit(
     regressor: Regressor,
     prediction: Prediction,
     evidence: PointEvidence,
     body: Body,
-    options: FitOptions | None = None,
+    options: FitOptions = DEFAULT_FIT,
     *,
-    assumed_camera: bool = False,
+    assumed_camera: Tensor | bool = False,
 ) -> Prediction:
     """Return ``prediction``, of a keypoint regressor from this ``evidence``, changed until it fits the evidence.
 
-    Its logits remain those of the regressor: ids of the fitted pose are those that the tokenizer encodes it to. Raise
-    ``UserError`` for a regressor without tokens where tokens are to be changed.
+    ``assumed_camera`` (B,) bool, or one for all: whose K is a guess. The logits remain those of the regressor: ids of
+    the fitted pose are those that the tokenizer encodes it to. Raise ``UserError`` for a regressor without tokens where
+    tokens are to be changed.
     """
-    options = options or FitOptions()
     turn = ray_rotation(prediction.box, prediction.K)
     state = _State(regressor, prediction, turn, options)
     target = _Target(evidence, prediction, options, assumed_camera)
@@ -159,7 +162,7 @@ class _Target:
     """What the body is to agree with, in the axes of the viewing ray."""
 
     def __init__(
-        self, evidence: PointEvidence, prediction: Prediction, options: FitOptions, assumed_camera: bool
+        self, evidence: PointEvidence, prediction: Prediction, options: FitOptions, assumed_camera: Tensor | bool
     ) -> None:
         self._options = options
         self.rays = rays_of_points(evidence.points[..., :2], prediction.box, prediction.K)
@@ -168,7 +171,8 @@ class _Target:
         self._seen = self.confidence * (self.confidence > _LEAST_CONFIDENCE)
         self._hints = evidence.hints
         self._has_hints = evidence.has_hints.float()
-        self._tolerance = options.tolerance if assumed_camera else 0.0
+        assumed = torch.as_tensor(assumed_camera, device=self.rays.device)
+        self._tolerance = torch.where(assumed, options.tolerance, 0.0).expand(len(self.rays))[:, None]
 
     def loss(self, points: Tensor, place: Tensor, progress: float) -> Tensor:
         """Points (B,25,3) m at ``place`` (B,3) → (B,)."""

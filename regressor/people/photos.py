@@ -27,9 +27,11 @@ from ..network.model import Regressor
 from .cameras import CameraOptions
 from .detection.detected_person import KeypointSource
 from .detection.detector import Detector
+from .fitting import DEFAULT_FIT, FitOptions
 from .jobs import Job, Jobs
 from .opening import OpenedPhoto, Opener
-from .predict import Crops, crops_of, person_arrays, predict_crops, synthetic_warning
+from .points import DetectedPoints, detected_points, predict_points
+from .predict import Crops, People, crops_of, person_arrays, predict_crops, synthetic_warning
 from .records import Record, Records, write_csv, write_json
 
 LEFT_OUT = "left_out.txt"
@@ -52,7 +54,8 @@ class Outputs:
 @dataclass(frozen=True)
 class PredictOptions:
     """How photographs are predicted. ``cameras``: what is known of the camera; ``source``: who finds people where a job
-    asks for it, None for the detector; ``overwrite``: images that are done are done again; ``strict``: an image of
+    asks for it, None for the detector; ``fitting``: how a keypoint regressor's bodies are fitted to keypoints, None for
+    not at all; ``overwrite``: images that are done are done again; ``strict``: an image of
     nobody is an error; ``csv`` and ``json``: summaries to write, a row a person."""
 
     outputs: Outputs = field(default_factory=Outputs)
@@ -60,6 +63,7 @@ class PredictOptions:
     source: KeypointSource | None = None
     overwrite: bool = False
     strict: bool = False
+    fitting: FitOptions | None = DEFAULT_FIT
     csv: Path | None = None
     json: Path | None = None
 
@@ -161,7 +165,8 @@ class _Run:
         self.regressor, self.body, self.out = regressor, body, out
         self.options, self.outputs = options, options.outputs
         self.progress, self.say = progress, say
-        self.opener = Opener(options.cameras, options.source)
+        self._sees_points = regressor.config.backbone.kind == "keypoints"
+        self.opener = Opener(options.cameras, options.source, keypoints=self._sees_points)
         self.problems: list[str] = []
         self.result = Predictions()
         self.faces = body.faces.cpu().numpy()
@@ -173,9 +178,13 @@ class _Run:
         return {
             "regressor": [_weights_digest(network), network.precision, network.tokenizer.digest],
             "body": [body.kind, body.gender, len(body.v_template), float(body.v_template.double().sum())],
-            "options": [asdict(self.options.cameras), asdict(self.outputs)],
+            "options": [asdict(self.options.cameras), asdict(self.outputs), self._fitting()],
             "source": None if self.opener.source is None else self.opener.source.source,
         }
+
+    def _fitting(self) -> dict[str, object] | None:
+        fitted = self._sees_points and self.options.fitting is not None
+        return asdict(self.options.fitting) if fitted and self.options.fitting is not None else None
 
     def add(self, job: Job) -> None:
         before = None if self.options.overwrite else self.records.done(job)
@@ -229,22 +238,21 @@ class _Run:
 
     def _predict(self, most: int) -> None:
         batch, self._waiting = self._waiting[:most], self._waiting[most:]
-        crops: list[Crops] = []
+        evidence: list[Crops | DetectedPoints] = []
         people_of: list[tuple[OpenedPhoto, int]] = []
         for opened in {id(opened): opened for opened, _ in batch}.values():
             numbers = [number for photo, number in batch if photo is opened and not opened.failed]
-            boxes = [opened.boxes[number] for number in numbers]
             try:
-                if boxes:
-                    crops.append(crops_of(self.regressor, opened.pixels, boxes, opened.camera.K, str(opened.job.image)))
+                if numbers:
+                    evidence.append(self._evidence(opened, numbers))
                     people_of += [(opened, number) for number in numbers]
             except UserError as error:
                 self._fail(opened, error)
-        if not crops:
+        if not evidence:
             return
         try:
             with _memory(*dict.fromkeys(opened.job.image for opened, _ in people_of)):
-                people = predict_crops(self.regressor, self.body, Crops.join(crops))
+                people = self._people(evidence)
         except UserError as error:
             for opened, _ in people_of:
                 self._fail(opened, error)
@@ -257,6 +265,22 @@ class _Run:
                 self._fail(opened, fail(message, got=precision, next_step="Try --precision fp32"))
             if not opened.failed:
                 self._write(opened, number, person_arrays(people, place, self.body))
+
+    def _evidence(self, opened: OpenedPhoto, numbers: list[int]) -> Crops | DetectedPoints:
+        """Return what the regressor sees of some people of a photograph."""
+        K = opened.camera.K
+        if self._sees_points:
+            people = [person for person in (opened.people[number] for number in numbers) if person is not None]
+            return detected_points(people, K, assumed=opened.camera.assumed)
+        boxes = [opened.boxes[number] for number in numbers]
+        return crops_of(self.regressor, opened.pixels, boxes, K, str(opened.job.image))
+
+    def _people(self, evidence: list[Crops | DetectedPoints]) -> People:
+        points = [part for part in evidence if isinstance(part, DetectedPoints)]
+        if points:
+            return predict_points(self.regressor, self.body, DetectedPoints.join(points), self.options.fitting)
+        crops = [part for part in evidence if isinstance(part, Crops)]
+        return predict_crops(self.regressor, self.body, Crops.join(crops))
 
     def _write(self, opened: OpenedPhoto, number: int, arrays: dict[str, np.ndarray]) -> None:
         if self.outputs.overlay and len(opened.drawn) < _MOST_DRAWN:

@@ -33,11 +33,12 @@ _BODY, _SMPLH = 66, 156
 @dataclass
 class People:
     """The people of one image: their prediction and, in camera axes, vertices (B,V,3) and joints (B,24,3) translated to
-    where they stand, metres."""
+    where they stand, metres; ``token_ids`` (B,T) of their poses, where the regressor has tokens."""
 
     prediction: Prediction
     vertices: Tensor
     joints: Tensor
+    token_ids: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,13 @@ def predict_crops(regressor: Regressor, body: Body, crops: Crops) -> People:
     batch = torch.from_numpy(crops.images).permute(0, 3, 1, 2).to(device)
     boxes = torch.from_numpy(crops.boxes).float().to(device)
     prediction = regressor(normalise(batch), box=boxes, K=crops.K.to(device))
+    return people_of(prediction, body, prediction.token_ids if prediction.factor_logits is not None else None)
+
+
+def people_of(prediction: Prediction, body: Body, token_ids: Tensor | None) -> People:
+    """Return the people of a prediction, with their meshes where they stand."""
     offset = prediction.camera_translation()[:, None]
-    return People(prediction, prediction.vertices(body) + offset, prediction.joints(body) + offset)
-
-
-def predict_people(
-    regressor: Regressor, body: Body, image: np.ndarray, boxes: Sequence[Box], K: Tensor, *, where: str = "the image"
-) -> People:
-    """People in an image (H,W,3) uint8 RGB, one for each box around a person: ``predict_crops`` of its ``crops_of``."""
-    return predict_crops(regressor, body, crops_of(regressor, image, boxes, K, where))
+    return People(prediction, prediction.vertices(body) + offset, prediction.joints(body) + offset, token_ids)
 
 
 def person_arrays(people: People, number: int, body: Body) -> dict[str, np.ndarray]:
@@ -128,8 +127,8 @@ def person_arrays(people: People, number: int, body: Body) -> dict[str, np.ndarr
         "rotation_matrices": rotations,
     }
     arrays: dict[str, np.ndarray] = {name: value.float().cpu().numpy() for name, value in tensors.items()}
-    if prediction.factor_logits is not None:
-        arrays["token_ids"] = prediction.token_ids[number].cpu().numpy()
+    if people.token_ids is not None:
+        arrays["token_ids"] = people.token_ids[number].cpu().numpy()
     rate = np.array(STILL_FPS)
     words = {"gender": np.array(body.gender), "body_model": np.array(body.kind)}
     return {**arrays, **words, "mocap_framerate": rate, "mocap_frame_rate": rate}

@@ -14,7 +14,7 @@ import torch
 
 from regressor.checkpoints.regressor_file import load_regressor
 from regressor.geometry.camera import assumed_intrinsics
-from regressor.people.predict import predict_people
+from regressor.people.points import predict_people
 from tokenizer.body.rotations import axis_angle_to_matrix, geodesic_distance
 from tokenizer.engine.errors import UserError
 
