@@ -21,7 +21,7 @@ from tokenizer.body.skeleton import NUM_JOINTS
 from tokenizer.engine.config import to_dict
 from tokenizer.engine.errors import fail
 from tokenizer.engine.files.file_kinds import kind_of
-from tokenizer.mocap.store import PoseStore, open_store
+from tokenizer.mocap.store import PoseStore, Source, open_store
 
 from ...config import SIMULATED_VAL, RegressorConfig, SimulationConfig
 from ...geometry.camera import pixels_to_crop, ray_rotation
@@ -42,6 +42,8 @@ _VAL_RULES = {
     "val-2d": replace(SIMULATED_VAL, hints=0.0),
     "val-3d": replace(SIMULATED_VAL, hints=1.0),
 }
+_DRAWN = ("composed", "embedded")
+"""What the names of sources begin with whose poses were drawn one by one."""
 _SLACK = 0.02
 """Shares of the longer side by which a point may lie outside the image and still be found."""
 
@@ -178,11 +180,12 @@ class PoseSamples:
     def weighted_poses(self, split: str) -> tuple[Tensor, np.ndarray]:
         """Return the poses (N,21,3) of a split, axis-angle, and weights (N,) that sum to 1.
 
-        A long source counts by the square root of its length: rare movements are seen more often.
+        A source counts by the square root of its independent poses, so that rare movements are seen more often: one a
+        second of motion, and all that were drawn.
         """
         if split not in self._poses:
-            lengths = [source.frames for source in self._store.sources if source.split == split]
-            weights = np.concatenate([np.full(frames, frames**-0.5) for frames in lengths if frames])
+            sources = [source for source in self._store.sources if source.split == split and source.frames]
+            weights = np.concatenate([np.full(source.frames, _weight(source)) for source in sources])
             self._poses[split] = (torch.from_numpy(self._store.poses(split)), weights / weights.sum())
         return self._poses[split]
 
@@ -197,6 +200,12 @@ class PoseSamples:
     def _require(self, split: str) -> None:
         if split not in self.splits:
             raise fail(f"{self.path} has no poses in split {split!r}", expected=" or ".join(self.splits))
+
+
+def _weight(source: Source) -> float:
+    """Of each frame of a source."""
+    apart = 1.0 if source.name.startswith(_DRAWN) or source.fps <= 0 else source.fps
+    return float((source.frames / apart) ** 0.5 / source.frames)
 
 
 def draw_rows(weights: np.ndarray, count: int, seed: int) -> Tensor:
