@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import regressor as _regressor
 import tokenizer as _tokenizer
 from tokenizer.engine.errors import fail
 
@@ -15,6 +16,8 @@ from .demo import Say, run_chain, stage_called
 from .stages import Stage
 
 ASSETS = Path(_tokenizer.__file__).resolve().with_name("assets")
+REGRESSOR_ASSETS = Path(_regressor.__file__).resolve().with_name("assets")
+_REGRESSOR_MINUTES = "25"
 _TEST_SHARE = 0.08
 _COMPOSED, _EMBEDDED, _EMBEDDED_ALONE = 20_000, 30_000, 150_000
 _MIX = "composed=.12,embedded=.05,rest=.83"
@@ -50,6 +53,12 @@ def weights_stages(runs: Path, mocap: str, assets: Path, preset: str = "full") -
         str(round(sizes.share * count)) for count in (_COMPOSED, _EMBEDDED if mocap else _EMBEDDED_ALONE)
     )
     source: tuple[str, ...]
+    learned, regressor, keypoints_card = runs / "keypoints", runs / "keypoints.pt", REGRESSOR_ASSETS / "keypoints.md"
+    keypoints = (REGRESSOR_ASSETS if assets == ASSETS else assets) / "keypoints.pt"
+    learn = (
+        *("train", str(poses), "--tokenizer", str(vocabulary), "--run", str(learned), "--preset", "keypoints"),
+        *(("--set", f"optim.steps={sizes.steps}") if sizes.steps else ("--minutes", _REGRESSOR_MINUTES)),
+    )
     if mocap:
         source = ("prepare", mocap, "--test-share", str(_TEST_SHARE), "--embedded", embedded)
     else:
@@ -98,6 +107,22 @@ def weights_stages(runs: Path, mocap: str, assets: Path, preset: str = "full") -
             (poses, tokenizer, figures),
             (("pose-tokenizer", *export, "--out", str(vocabulary)),),
             given=(card,),
+        ),
+        Stage(
+            "regressor",
+            "a regressor of bodies from 2D keypoints",
+            regressor,
+            (poses, vocabulary),
+            (("pose-regressor", *learn, "--out", str(regressor)),),
+            run=learned,
+        ),
+        Stage(
+            "keypoints",
+            "the regressor that ships, with its card",
+            keypoints,
+            (regressor,),
+            (("pose-regressor", "pack", str(regressor), "--card", str(keypoints_card), "--out", str(keypoints)),),
+            given=(keypoints_card,),
         ),
     ]
 

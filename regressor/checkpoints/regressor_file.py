@@ -25,6 +25,8 @@ from ..network.vit import ViT
 
 FORMAT = "pose-token-hmr/regressor"
 FORMAT_VERSION = 1
+SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "keypoints.pt"
+"""The regressor that ships with the package; commands know it as ``shipped``."""
 _LARGEST_CROP = 1 << 11
 _RENAMED = {"betas_reach": "betas_bounds", "camera_reach": "camera_bounds"}
 """Former names of tensors, which older files and checkpoints still have."""
@@ -58,10 +60,30 @@ def save_regressor(
     return Path(path)
 
 
+def pack_regressor(path: str | Path, out: str | Path, card: str) -> Path:
+    """Write an exported regressor anew, its weights rounded to float16, with a model card; return ``out``.
+
+    Raise ``UserError`` for a file that is none, and for weights that float16 cannot hold.
+    """
+    state = read_exported(path)
+    state["network"] = {
+        name: value.half() if value.is_floating_point() else value for name, value in state["network"].items()
+    }
+    check_finite(state["network"], path)
+    state["provenance"]["card"] = card
+    save_state(out, state)
+    return Path(out)
+
+
 def load_regressor(
-    path: str | Path, *, tokenizer: FrozenTokenizer | str | Path, device: str = "cpu", precision: Precision = "fp32"
+    path: str | Path | None = None,
+    *,
+    tokenizer: FrozenTokenizer | str | Path | None = None,
+    device: str = "cpu",
+    precision: Precision = "fp32",
 ) -> Regressor:
-    """An exported regressor in eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
+    """The keypoint regressor that ships with the package, or that at ``path``, with the tokenizer that it was trained
+    with (default: the one that ships). In eval mode, on ``device``; ``config`` and ``provenance`` are attributes of it.
 
     ``precision`` is ``fp32``, ``bf16``, ``fp16``, or ``auto``, whatever the one of training; in bf16 and fp16 a ViT is
     stored in half the memory, for inference and not for training. The weights are in memory once, as they were read.
@@ -69,6 +91,9 @@ def load_regressor(
     Raises ``UserError`` for a damaged file, one of another format or of a newer version, weights that do not fit its
     configuration (each named), or another artifact than the one it was trained with.
     """
+    if path is None and not SHIPPED.exists():
+        raise fail("No regressor ships with this package", next_step="Make it with `make weights`, or name another")
+    path = SHIPPED if path is None else path
     state = read_exported(path)
     vocabulary = tokenizer if isinstance(tokenizer, FrozenTokenizer) else load_tokenizer(tokenizer)
     check_tokenizer_digest(f"Regressor {path}", state["tokenizer"], vocabulary)

@@ -25,7 +25,7 @@ from .data import prepare
 from .detection import install_detector
 from .evaluation import calibrate, compare, evaluate
 from .finetune import finetune
-from .importing import import_backbone, import_reference
+from .importing import import_backbone, import_reference, pack
 from .options import THRESHOLDS, tokenizer_option
 from .predict import predict
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 for command in (
     *(prepare, finetune, evaluate, compare, calibrate, predict),
-    *(import_reference, import_backbone, install_detector),
+    *(import_reference, import_backbone, pack, install_detector),
 ):
     main.add_command(command)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tokenizer.engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath
+from tokenizer.engine.cli_options import OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath
 from tokenizer.engine.errors import reports_user_errors
 
 
@@ -56,6 +56,28 @@ def import_reference(
         f"Wrote {out}: {weights:,} weights; ViT {backbone.width} wide, {backbone.blocks[0]} blocks of "
         f"{backbone.heads} heads; bodies in SMPL's shape space"
     )
+
+
+@click.command("pack")
+@click.argument("regressor", type=REGRESSOR)
+@click.option(
+    "--card", type=InputPath("model card"), required=True, help="Text to put in: what it saw, where it fails."
+)
+@click.option("--out", required=True, type=OUTPUT_FILE, help="Regressor file to write.")
+@reports_user_errors
+def pack(regressor: Path, card: Path, out: Path) -> None:
+    """Round the weights of REGRESSOR to float16 and put a model card in, as a file to give to others."""
+    from tokenizer.engine.errors import fail
+    from tokenizer.engine.files.text_files import read_text
+
+    from ..checkpoints.regressor_file import pack_regressor
+
+    try:
+        text = read_text(card)
+    except (OSError, ValueError) as error:
+        raise fail(f"Cannot read {card}", got=error, expected="a text") from None
+    pack_regressor(regressor, out, text)
+    click.echo(f"Wrote {out}: {out.stat().st_size:,} bytes")
 
 
 @click.command("import-backbone")

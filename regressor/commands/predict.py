@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import OUTPUT_FILE, REGRESSOR, InputPath, body_option, device_option
+from tokenizer.engine.cli_options import OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
-from .options import precision_option, tokenizer_option
+from .options import precision_option
 
 if TYPE_CHECKING:
     from tokenizer.engine.training.precision import Precision
@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--regressor", "regressor_file", required=True, type=REGRESSOR, help="Exported regressor.")
-@tokenizer_option
+@click.option(
+    "--regressor",
+    "regressor_file",
+    default="shipped",
+    type=REGRESSOR,
+    help="Exported regressor; shipped: the one of this package, which sees keypoints.",
+)
+@click.option(
+    "--tokenizer", "tokenizer_file", default="shipped", type=TOKENIZER, help="Tokenizer file of stage 1 (.h5)."
+)
 @click.option("--box", "boxes", multiple=True, metavar="X0,Y0,X1,Y1", help="A person in the IMAGE; may be repeated.")
 @click.option("--boxes", "boxes_file", type=InputPath("boxes"), help="JSON or CSV of boxes by image name.")
 @click.option("--whole", is_flag=True, help="Each image shows one person who fills it.")
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     "a folder of such, with a file an image.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 2 where nobody is found in an image.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--out", default="people", type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--overwrite", is_flag=True, help="Do images again that are done in --out.")
 @click.option("--csv", "csv_file", type=OUTPUT_FILE, help="Also write a table, one row a person.")
 @click.option("--json", "json_file", type=OUTPUT_FILE, help="The same as JSON.")

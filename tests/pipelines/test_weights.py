@@ -6,13 +6,16 @@ from itertools import pairwise
 
 import h5py
 import pytest
+import torch
 from click.testing import CliRunner
 from mocap_folders import save_clip
 
 from pipelines.weights import PRESETS, Sizes, make_weights, weights_stages
+from regressor import load_regressor
 from tokenizer import load_tokenizer
 from tokenizer.commands.cli import main
 from tokenizer.engine.errors import UserError
+from tokenizer.engine.files.state_files import load_state
 from tokenizer.evaluation.describe import describe
 from tokenizer.mocap.store import open_store
 
@@ -35,7 +38,7 @@ def test_the_file_that_ships_holds_its_card_terms_and_figures(tmp_path, monkeypa
         save_clip(tmp_path / "mocap" / ("val" if seed < 2 else "train") / f"{seed}_poses.npz", frames=40, seed=seed)
     arguments = (tmp_path / "runs", str(tmp_path / "mocap"), tmp_path / "assets")
     said: list[str] = []
-    made = make_weights(*arguments, said.append, preset="smoke")
+    made = make_weights(*arguments, said.append, preset="smoke", until="vocabulary")
     assert made == tmp_path / "assets" / "vocabulary.h5"
     with h5py.File(made) as file:
         assert file["encoder/trunk.0.weight"].dtype == "f2" and file.attrs["format_version"] == 2
@@ -54,9 +57,15 @@ def test_the_file_that_ships_holds_its_card_terms_and_figures(tmp_path, monkeypa
     wrong = ["export", tmp_path / "runs" / "tokenizer", "--out", tmp_path / "t.h5", "--figures", tmp_path / "cut.json"]
     refused = CliRunner().invoke(main, [*map(str, wrong)])
     assert refused.exit_code == 2 and "error: Cannot read" in refused.output and not (tmp_path / "t.h5").exists()
+    packed = make_weights(*arguments, said.append, preset="smoke")
+    assert packed == tmp_path / "assets" / "keypoints.pt"
+    regressor = load_regressor(packed, tokenizer=made)
+    assert regressor.provenance["crops_attributes"]["poses"] == store.digest
+    assert "EIA-0196217" in regressor.provenance["card"] and "No photograph" in regressor.provenance["card"]
+    assert next(iter(load_state(packed)["network"].values())).dtype == torch.float16
     said.clear()
     make_weights(*arguments, said.append, preset="smoke")
-    assert [line.split(" is ")[1] for line in said] == ["up to date"] * 4
+    assert [line.split(" is ")[1] for line in said] == ["up to date"] * 6
 
 
 def test_a_folder_without_motion_is_refused_before_anything_is_made(tmp_path):
