@@ -22,7 +22,14 @@ from tokenizer.mocap.store import open_store
 
 def test_stages_from_mocap_and_without(tmp_path):
     with_mocap, without = (weights_stages(tmp_path / "r", mocap, tmp_path / "a") for mocap in ("../amass", ""))
-    assert [stage.name for stage in with_mocap] == ["poses", "tokenizer", "figures", "vocabulary"]
+    assert [stage.name for stage in with_mocap] == [
+        "poses",
+        "tokenizer",
+        "figures",
+        "vocabulary",
+        "regressor",
+        "keypoints",
+    ]
     assert with_mocap[0].commands[0][:3] == ("pose-tokenizer", "prepare", "../amass")
     assert "--test-share" in with_mocap[0].commands[0] and with_mocap[0].given
     assert without[0].commands[0][1] == "sample" and "--test-share" not in without[0].commands[0]
