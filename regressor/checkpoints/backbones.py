@@ -172,7 +172,7 @@ def _check_preset(tensors: dict[str, Tensor], config: RegressorConfig, path: str
     size, expected_size = (len(patch), blocks), (config.backbone.width, config.backbone.blocks[0])
     if size == expected_size:
         return
-    names = [name for name, preset in PRESETS.items() if (preset.backbone.width, preset.backbone.blocks[0]) == size]
+    names = [name for name, preset in PRESETS.items() if (preset.backbone.width, *preset.backbone.blocks[:1]) == size]
     sizes = f"{size[0]} wide, {size[1]} blocks"
     raise fail(
         f"{path} is no backbone of preset {config.preset!r}",
