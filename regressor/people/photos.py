@@ -173,11 +173,11 @@ class _Run:
         self._waiting: list[tuple[OpenedPhoto, int]] = []
 
     def settings(self) -> dict[str, object]:
-        """All that results depend on, beside the image and its boxes."""
+        """All that results depend on, in addition to the image and its boxes."""
         network, body = self.regressor, self.body
         return {
             "regressor": [_weights_digest(network), network.precision, network.tokenizer.digest],
-            "body": [body.kind, body.gender, len(body.v_template), float(body.v_template.double().sum())],
+            "body": [body.kind, body.gender, len(body.v_template), float(body.v_template.cpu().double().sum())],
             "options": [asdict(self.options.cameras), asdict(self.outputs), self._fitting()],
             "source": None if self.opener.source is None else self.opener.source.source,
         }

@@ -53,7 +53,7 @@ def test_the_report_is_whole_and_stands_alone(folder):
     for words in ("mm", "perplexity", "mean pose, true orientation", "synthetic people only", "EIA-0196217", "sha256"):
         assert words in text
     shown = [line for stage in stages(Settings(Path("runs/demo"), "tiny")) for line in stage.command_lines()]
-    places = [text.index(f"$ {line}") for line in shown]
+    places = ["".join(page.text).index(f"$ {line}") for line in shown]
     assert places == sorted(places), "every command, in order"
 
 

@@ -14,7 +14,7 @@ from pipelines.demo import PROGRAMS
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tokenizer", "regressor", "pipelines")
 ELSEWHERE = '''
-import builtins, errno, os, sys
+import builtins, errno, os, shutil, sys
 from pathlib import Path
 
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "readline", "curses"):
@@ -39,6 +39,7 @@ def open_no_folder(path, *arguments, **named):
     return refused(errno.EACCES, path) if os.path.isdir(path) else plain_open(path, *arguments, **named)
 
 os.open = open_no_folder
+shutil._use_fd_functions = False  # as it is there
 
 def unless_open(act):
     """Files that this process has open are neither replaced nor removed there."""

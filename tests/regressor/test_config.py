@@ -19,10 +19,9 @@ from regressor.config import (
     OptimConfig,
     RegressorConfig,
     TalsConfig,
-    check_tokens,
     preset,
-    with_loss,
 )
+from regressor.losses.choice import check_tokens, with_loss
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from tokenizer.engine.errors import UserError
 

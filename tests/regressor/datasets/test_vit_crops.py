@@ -116,7 +116,9 @@ def test_evaluate_and_predict_look_at_the_same_crop(tmp_path, vit_file, tokenize
     monkeypatch.setattr(
         Regressor,
         "forward",
-        lambda self, images, *, box=None, K=None: (seen.append((images, box)), plain(self, images, box=box, K=K))[1],
+        lambda self, images, *, box=None, **given: (seen.append((images, box)), plain(self, images, box=box, **given))[
+            1
+        ],
     )
     prepared(evaluation_npz(tmp_path, [[220.0, 260]]), tmp_path / "out", quality=100, pixels=1000)
     common = ["--tokenizer", str(tokenizer_file), "--device", "cpu"]

@@ -26,7 +26,7 @@ class Oracle(torch.nn.Module):
         self.network = torch.nn.Module()
         self.network.mean_betas = torch.nn.Parameter(torch.zeros(10))
 
-    def forward(self, images, *, box, K):
+    def forward(self, images, *, box, K, body=None):
         from regressor.network.prediction import Prediction
 
         rows = [int((self.samples["box"] == one).all(-1).nonzero()) for one in box]

@@ -49,7 +49,7 @@ def test_a_baseline_brings_camera_and_rotations(sample, regressor, open_body):
     turn = axis_angle_to_matrix(torch.tensor([0.0, 0.3, 0.0]))
     camera = translation_to_crop_camera(sample["translation"], sample["box"], sample["K"])
 
-    def oracle(images, *, box, K):
+    def oracle(images, *, box, K, body=None):
         pose = sample["body_pose"].clone()
         pose[:, 3] = pose[:, 3] @ turn
         return Prediction(sample["global_orient"][:, None], pose, sample["betas"], camera, box, K)

@@ -120,4 +120,9 @@ def test_old_checkpoints_are_pruned_and_those_of_large_networks_are_rare(
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [f"step_{step:09d}.pt" for step in (4, 6, 8)]
     every = {name: config.checkpoint_every for name, config in PRESETS.items()}
-    assert every == {"small": 500, "small-6d": 500, **dict.fromkeys(("vit-s", "vit-b", "vit-l", "vit-h"), 2000)}
+    assert every == {
+        "small": 500,
+        "small-6d": 500,
+        "keypoints": 1000,
+        **dict.fromkeys(("vit-s", "vit-b", "vit-l", "vit-h"), 2000),
+    }

@@ -108,8 +108,8 @@ def test_commands_say_what_was_given_in_the_wrong_place(files):
             "is no regressor; got an exported tokenizer; expected a regressor. Give the file that",
         ),
         (
-            ["evaluate", str(files["regressor"]), str(files["poses"]), "--tokenizer", str(files["tokenizer"])],
-            "is no crop store; got a pose store; expected a crop store. Make one with",
+            ["evaluate", str(files["regressor"]), str(files["tokenizer"]), "--tokenizer", str(files["tokenizer"])],
+            "is no crop store; got an exported tokenizer; expected a crop store. Make one with",
         ),
     ):
         done = CliRunner().invoke(regressor_main, command)
