@@ -41,7 +41,7 @@ from tokenizer.engine.errors import UserError
         (lambda: RegressorConfig(seed=-1), "That is no seed; got -1"),
         (lambda: RegressorConfig(seed=1 << 63), "That is no seed"),
         (lambda: RegressorConfig(validate_every=0), "validate_every"),
-        (lambda: preset("vit-x"), "Unknown preset 'vit-x'; expected one of small, small-6d, vit-s"),
+        (lambda: preset("vit-x"), "Unknown preset 'vit-x'; expected one of small, small-6d, keypoints"),
     ],
 )
 def test_impossible_values_are_refused(make, message):
