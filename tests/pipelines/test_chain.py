@@ -13,9 +13,11 @@ import pytest
 from click.testing import CliRunner
 from report_page import Page
 
+import regressor
 from pipelines import demo
 from pipelines.cli import main
 from pipelines.stages import PRESETS, Preset, Settings, stages
+from regressor.people.detection.detected_person import DetectedPerson
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Preset(400, "compact", 0.005, "suit", (32, 16, 16), "small", 0.005)
@@ -93,6 +95,10 @@ def test_the_benchmark_prints_figures_of_what_is_there(folder, monkeypatch):
 
 def test_python_of_the_readme_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    names_found = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_ankle", "right_ankle")
+    places = np.array([[280.0, 150], [200, 150], [265, 270], [215, 270], [270, 440], [210, 440]], np.float32)
+    person = DetectedPerson(names_found, places, np.ones(6, np.float32), (180.0, 60, 300, 470), 1.0, "made up")
+    monkeypatch.setattr(regressor, "detect_people", lambda image: [person], raising=False)  # models are not everywhere
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     names: dict[str, object] = {}
     for block in blocks:
