@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from .artifact import Artifact, read_artifact
 from .body.rotations import rot6d_to_matrix
 from .config import TokenizerConfig
+from .engine.cli_options import SHIPPED_TOKENIZER as SHIPPED
 from .engine.errors import fail
 from .network.quantizers import split_ids
-
-SHIPPED = Path(__file__).resolve().with_name("assets") / "vocabulary.h5"
-"""The tokenizer that ships with the package; commands know it as ``shipped``."""
 
 
 class FrozenTokenizer(nn.Module):

@@ -18,15 +18,13 @@ from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
 from tokenizer.engine.training.run import Export, RunFolder
 
-from ..config import RegressorConfig
+from ..config import SHIPPED, RegressorConfig
 from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..network.vit import ViT
 
 FORMAT = "pose-token-hmr/regressor"
 FORMAT_VERSION = 1
-SHIPPED = Path(__file__).resolve().parents[1] / "assets" / "keypoints.pt"
-"""The regressor that ships with the package; commands know it as ``shipped``."""
 _LARGEST_CROP = 1 << 11
 _RENAMED = {"betas_reach": "betas_bounds", "camera_reach": "camera_bounds"}
 """Former names of tensors, which older files and checkpoints still have."""

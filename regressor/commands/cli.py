@@ -10,7 +10,6 @@ import click
 from tokenizer.engine.cli_options import (
     OUTPUT_FILE,
     POSE_STORE,
-    REGRESSOR,
     InputPath,
     Program,
     body_option,
@@ -26,7 +25,7 @@ from .detection import install_detector
 from .evaluation import calibrate, compare, evaluate
 from .finetune import finetune
 from .importing import import_backbone, import_reference, pack
-from .options import THRESHOLDS, tokenizer_option
+from .options import REGRESSOR, THRESHOLDS, tokenizer_option
 from .predict import predict
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import click
 from tokenizer.engine.cli_options import (
     CROPS,
     OUTPUT_FILE,
-    REGRESSOR,
     TOKENIZER,
     InputPath,
     body_option,
@@ -19,7 +18,7 @@ from tokenizer.engine.cli_options import (
 )
 from tokenizer.engine.errors import reports_user_errors
 
-from .options import precision_option, tokenizer_option
+from .options import REGRESSOR, precision_option, tokenizer_option
 
 if TYPE_CHECKING:
     from tokenizer.engine.training.precision import Precision

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import REGRESSOR, InputPath, body_option, device_option, note_on_budget
+from tokenizer.engine.cli_options import InputPath, body_option, device_option, note_on_budget
 from tokenizer.engine.errors import reports_user_errors
 from tokenizer.engine.training.bar import TrainingBar
 
-from .options import THRESHOLDS, tokenizer_option
+from .options import REGRESSOR, THRESHOLDS, tokenizer_option
 
 if TYPE_CHECKING:
     from tqdm import tqdm

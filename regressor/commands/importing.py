@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from tokenizer.engine.cli_options import OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath
+from tokenizer.engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath
 from tokenizer.engine.errors import reports_user_errors
+
+from .options import REGRESSOR
 
 
 @click.command("import-reference")

@@ -9,7 +9,14 @@ import click
 
 from tokenizer.engine.cli_options import TOKENIZER, InputPath
 
+from ..config import SHIPPED
+
 F = TypeVar("F", bound=Callable[..., Any])
+REGRESSOR = InputPath(
+    "regressor",
+    "Train one with `pose-regressor train`, or check the path; `shipped` names the one of this package",
+    named={"shipped": SHIPPED},
+)
 THRESHOLDS = InputPath(
     "file of thresholds", "Give published, none, or a file of `pose-regressor calibrate`", words=("published", "none")
 )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import OUTPUT_FILE, REGRESSOR, TOKENIZER, InputPath, body_option, device_option
+from tokenizer.engine.cli_options import OUTPUT_FILE, TOKENIZER, InputPath, body_option, device_option
 from tokenizer.engine.errors import reports_user_errors
 
-from .options import precision_option
+from .options import REGRESSOR, precision_option
 
 if TYPE_CHECKING:
     from tokenizer.engine.training.precision import Precision

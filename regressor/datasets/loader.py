@@ -12,11 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tokenizer import Body
-from tokenizer.body.skeleton import NUM_BODY_JOINTS, index
 from tokenizer.engine.errors import UserError, fail
 from tokenizer.engine.processes import allow_open_files, available_cores, start_worker
 
@@ -47,7 +45,6 @@ class Stream(Dataset[Any]):
             RankPartition(self._stores, list(mixture.shares.values()), config, partition)
             for partition in range(max(1, config.data.rank_partitions))
         ]
-        self._pelvis = _rest_pelvis(body)
         self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
         self._cached: dict[int, Sample] = {}
         # Each partition reads one shuffle buffer of shards, or is between two; other shards may be closed.
@@ -92,8 +89,7 @@ class Stream(Dataset[Any]):
 
         kinds = [np.full(len(positions), number) for number in (self._config.seed, CHANGES)]
         seeds = np.stack([*kinds, partitions, positions], 1)
-        template, directions = self._pelvis
-        pelvis = template + sample["betas"] @ directions.T
+        pelvis = self._body.rest_pelvis(sample["betas"])
         changed = augment(sample, self._config.augment, seeds.tolist(), pelvis, picture)
         return with_posed_keypoints(changed, self._body)
 
@@ -132,14 +128,6 @@ class Stream(Dataset[Any]):
 
 def _bytes(store: CropDataset) -> int:
     return store.count("train") * 3 * store.size**2
-
-
-def _rest_pelvis(body: Body) -> tuple[Tensor, Tensor]:
-    """Return the pelvis at rest, metres (3,), and what each beta adds (3,10); it is linear in them."""
-    betas = torch.cat([torch.zeros(1, 10), torch.eye(10)])
-    rest = torch.eye(3).expand(NUM_BODY_JOINTS, 3, 3)
-    places = body.cpu().joints(rest, betas=betas)[:, index("pelvis")]
-    return places[0], (places[1:] - places[0]).T
 
 
 _DIED = re.compile(r"DataLoader worker \(pid")

@@ -175,16 +175,13 @@ class _Run:
     def settings(self) -> dict[str, object]:
         """All that results depend on, in addition to the image and its boxes."""
         network, body = self.regressor, self.body
+        fitting = self.options.fitting if self._sees_points else None
         return {
             "regressor": [_weights_digest(network), network.precision, network.tokenizer.digest],
             "body": [body.kind, body.gender, len(body.v_template), float(body.v_template.cpu().double().sum())],
-            "options": [asdict(self.options.cameras), asdict(self.outputs), self._fitting()],
+            "options": [asdict(self.options.cameras), asdict(self.outputs), fitting and asdict(fitting)],
             "source": None if self.opener.source is None else self.opener.source.source,
         }
-
-    def _fitting(self) -> dict[str, object] | None:
-        fitted = self._sees_points and self.options.fitting is not None
-        return asdict(self.options.fitting) if fitted and self.options.fitting is not None else None
 
     def add(self, job: Job) -> None:
         before = None if self.options.overwrite else self.records.done(job)

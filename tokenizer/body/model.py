@@ -127,6 +127,11 @@ class Body(nn.Module):
             kinematics = self._pose(pose_body, root, betas, translation)
             return kinematics.shaped(kinematics.positions.index_select(1, self.smpl_joints))
 
+    def rest_pelvis(self, betas: Tensor) -> Tensor:
+        """betas (...,num_betas) → the pelvis (...,3) m in any pose without a translation: the root turns about it."""
+        rest = self.joint_template + _offsets(self.joint_shapedirs, betas.reshape(-1, self.num_betas))
+        return rest[:, 0].reshape(*betas.shape[:-1], 3)
+
     def vertices(
         self,
         pose_body: Tensor,

@@ -95,12 +95,6 @@ TOKENIZER = InputPath(
     "Train one with `pose-tokenizer train`, or check the path; `shipped` names the one of this package",
     named={"shipped": SHIPPED_TOKENIZER},
 )
-SHIPPED_REGRESSOR = Path(__file__).resolve().parents[2] / "regressor" / "assets" / "keypoints.pt"
-REGRESSOR = InputPath(
-    "regressor",
-    "Train one with `pose-regressor train`, or check the path; `shipped` names the one of this package",
-    named={"shipped": SHIPPED_REGRESSOR},
-)
 CROPS = InputPath("crop store", "Make one with `pose-regressor synthesize` or `pose-regressor prepare`")
 RUN_FOLDER = InputPath("run", "Check the path; `train --run` makes one")
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..engine.errors import fail
 from .composed import compose
-from .datasets import dataset_of
 from .prior import ACKNOWLEDGEMENT, sample
 from .store import PoseStore, PoseStoreWriter
 
@@ -44,5 +43,5 @@ def write_samples(out: str | Path, count: int, seed: int, composed: int = 0) -> 
 def mocap_poses(store: PoseStore, split: str) -> np.ndarray:
     """Return the poses (N,21,3) of a split that come from files; all of it where none does."""
     poses, owner = store.poses(split), store.source_index(split)
-    from_files = np.array([dataset_of(source.name) not in SOURCES for source in store.sources])
+    from_files = np.array([not source.drawn for source in store.sources])
     return poses[from_files[owner]] if from_files[owner].any() else poses

@@ -30,6 +30,8 @@ from ..engine.files.hdf5_writing import writing
 FORMAT = "pose-token-hmr/poses"
 FORMAT_VERSION = 2
 NUM_JOINTS, NUM_BETAS = 21, 10
+DRAWN = ("embedded", "composed")
+"""First parts of the names of sources whose poses were drawn."""
 _CHUNK = 4096
 _ARRAYS = ("pose_body", "betas", "source_index")
 _BUFFERED = 4 * _CHUNK
@@ -49,6 +51,11 @@ class Source:
     licence: str
     frames: int
     digest: str
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its poses were drawn one by one (``mocap.drawn``), and are no motion."""
+        return self.name.partition("/")[0] in DRAWN or self.name.startswith("embedded prior, seed ")
 
 
 class PoseStoreWriter:

@@ -42,8 +42,6 @@ _VAL_RULES = {
     "val-2d": replace(SIMULATED_VAL, hints=0.0),
     "val-3d": replace(SIMULATED_VAL, hints=1.0),
 }
-_DRAWN = ("composed", "embedded")
-"""What the names of sources begin with whose poses were drawn one by one."""
 _SLACK = 0.02
 """Shares of the longer side by which a point may lie outside the image and still be found."""
 
@@ -204,7 +202,7 @@ class PoseSamples:
 
 def _weight(source: Source) -> float:
     """Of each frame of a source."""
-    apart = 1.0 if source.name.startswith(_DRAWN) or source.fps <= 0 else source.fps
+    apart = 1.0 if source.drawn or source.fps <= 0 else source.fps
     return float((source.frames / apart) ** 0.5 / source.frames)
 
 

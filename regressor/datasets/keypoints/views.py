@@ -105,8 +105,7 @@ def draw_views(body: Body, body_pose: Tensor, config: SimulationConfig, draw: Dr
     down = 0.08 * draw.normal(count) + torch.where(close, 0.4 * (draw.uniform(count) - 0.3), 0.0)
     offset = torch.stack([across, down], -1) * size / focal[:, None] * depth[:, None]
     place = torch.cat([offset, depth[:, None]], -1)
-    pelvis = body.joints(body_pose, betas=betas)[:, index("pelvis")]
-    return Views(body_pose, root, betas, place - pelvis, K, size)
+    return Views(body_pose, root, betas, place - body.rest_pelvis(betas), K, size)
 
 
 def _draw_roots(body: Body, body_pose: Tensor, config: SimulationConfig, draw: Draw) -> Tensor:

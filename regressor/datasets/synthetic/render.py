@@ -170,8 +170,7 @@ class Painter:
         orient = _turn(roll, 2) @ _turn(pitch, 0) @ to_camera @ _turn(yaw, 1)
         depth = focal * 1.7 / tall
         ray = torch.cat([(centre - K[:, :2, 2]) / focal[:, None], torch.ones(count, 1)], 1)
-        rest_pelvis = self.body.joints(torch.eye(3).expand(21, 3, 3), betas=betas)[:, 0]
-        translation = ray * depth[:, None] - rest_pelvis
+        translation = ray * depth[:, None] - self.body.rest_pelvis(betas)
         placement = {"root": orient, "betas": betas, "translation": translation}
         points = self.body.keypoints(body_pose, **placement)
         outline = torch.cat([points, self.body.vertices(body_pose, subset=self.body.subset(128), **placement)], 1)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from simulations import EXACT
 
-from regressor.config import SIMULATED_VAL, BackboneConfig, DecoderConfig, HeadConfig
+from regressor.config import BackboneConfig, DecoderConfig, HeadConfig
 from regressor.datasets.keypoints.samples import simulate
 from regressor.geometry.camera import project_to_crop
 from regressor.network.keypoint_encoder import PointEvidence
@@ -17,21 +18,6 @@ from tokenizer.body.metrics import pa_mpjpe
 from tokenizer.body.rotations import geodesic_distance, perturb_rotations
 from tokenizer.engine.errors import UserError
 
-EXACT = replace(
-    SIMULATED_VAL,
-    error=0,
-    error_unsure=0,
-    outliers=0,
-    swaps=0,
-    dropped=0,
-    hidden_legs=0,
-    hidden_limb=0,
-    coco=0,
-    close=0,
-    wild=0,
-    hints=1.0,
-    hint_error=0,
-)
 QUICK = FitOptions(steps=30)
 
 

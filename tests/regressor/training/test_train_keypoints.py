@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from pose_stores import write
 
 from regressor.checkpoints.regressor_file import load_regressor
 from regressor.commands.cli import main
@@ -18,7 +18,6 @@ from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
 from tokenizer.engine.training.run import RunOptions
-from tokenizer.mocap.store import PoseStoreWriter
 
 SETTINGS = [
     *("--set", "backbone.width=16", "--set", "decoder.width=16", "--set", "decoder.blocks=1"),
@@ -29,11 +28,7 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def poses(tmp_path_factory):
     path = tmp_path_factory.mktemp("poses") / "poses.h5"
-    draw = np.random.default_rng(0)
-    with PoseStoreWriter(path, "test") as writer:
-        for split, frames in (("train", 80), ("val", 20)):
-            writer.add(split, split, 0.2 * draw.standard_normal((frames, 21, 3)), np.zeros(10), fps=30, licence="none")
-    return path
+    return write(path, [("train", "train", 80), ("val", "val", 20)])
 
 
 @pytest.fixture(scope="module")

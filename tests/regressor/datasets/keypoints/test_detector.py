@@ -6,25 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from simulations import EXACT
 
-from regressor.config import SimulationConfig
 from regressor.datasets.keypoints.detector import HAS_HINT, detect_points, landmarks_3d
 from regressor.datasets.keypoints.views import Draw
 from tokenizer.body.keypoints import DETECTOR_POINTS
 
 COUNT = 2000
-CALM = SimulationConfig(
-    error=0.02,
-    error_unsure=0,
-    outliers=0,
-    swaps=0,
-    dropped=0,
-    hidden_legs=0,
-    hidden_limb=0,
-    coco=0,
-    hints=1.0,
-    hint_error=0,
-)
+CALM = replace(EXACT, error=0.02)
 RAYS = torch.rand(25, 2, generator=torch.Generator().manual_seed(0)).repeat(COUNT, 1, 1) * 2 - 1
 INSIDE = torch.ones(COUNT, 25, dtype=torch.bool)
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from simulations import EXACT
 
-from regressor.config import SIMULATED_VAL, preset
+from regressor.config import preset
 from regressor.datasets.keypoints import samples
 from regressor.datasets.keypoints.samples import KeypointStream, PoseSamples, check_evidence, draw_rows, simulate
 from regressor.datasets.mixtures import Mixture
@@ -38,20 +39,8 @@ def dataset(store, open_body):
 
 
 def test_points_are_those_of_the_annotated_body(dataset, open_body):
-    exact = replace(
-        SIMULATED_VAL,
-        error=0,
-        error_unsure=0,
-        outliers=0,
-        swaps=0,
-        dropped=0,
-        hidden_legs=0,
-        hidden_limb=0,
-        coco=0,
-        close=0,
-    )
     poses, _ = dataset.weighted_poses("val")
-    sample = simulate(open_body, poses, torch.arange(20), exact, 0)
+    sample = simulate(open_body, poses, torch.arange(20), EXACT, 0)
     placed = {"root": sample["global_orient"], "betas": sample["betas"], "translation": sample["translation"]}
     _, points = open_body.detector_points(sample["body_pose"], **placed)
     seen = project_to_crop(points, sample["box"], sample["K"])
