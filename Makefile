@@ -9,6 +9,7 @@ PHOTO =
 BOX =
 MINUTES = 1
 SEEDS = 3
+REAL = ../shared/real
 PYTHON = python3
 TORCH_INDEX =
 
@@ -34,7 +35,7 @@ CHAIN = $(BIN)/pose-pipeline demo --runs "$$DEMO_RUNS" --preset "$$DEMO_PRESET" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo $(STAGES) drift weights bench bench-tokenizer test test-avx2 test-detector coverage lint typecheck clean
+.PHONY: help install demo $(STAGES) drift weights bench bench-people bench-tokenizer test test-avx2 test-detector coverage lint typecheck clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -62,6 +63,9 @@ weights: $(READY)  ## What ships in tokenizer/assets, made anew (MOCAP, else ../
 
 bench: $(READY)  ## Compare measured figures with their goals; fail where one is not met (MOCAP: on real motion)
 	@$(BIN)/pose-pipeline bench --runs "$$DEMO_RUNS" --mocap "$$DEMO_MOCAP"
+
+bench-people: $(READY)  ## Bodies of real people, with goals (REAL: folder of multiview and photos; after `make weights`)
+	@$(BIN)/pose-pipeline bench-people "$(REAL)" --poses runs/weights/poses.h5
 
 bench-tokenizer: $(READY)  ## Tokenizers of many kinds after the same time, in one table (MOCAP; MINUTES of each, SEEDS)
 	@$(BIN)/pose-pipeline bench-tokenizer --out "$$(dirname "$$DEMO_RUNS")/bench" --mocap "$$DEMO_MOCAP" \

@@ -13,6 +13,7 @@ from tokenizer.engine.training.threads import wait_without_spinning
 from .cli_bench import (
     bench,
     bench_crops_command,
+    bench_people_command,
     bench_predict_command,
     bench_prepare,
     bench_step_command,
@@ -37,6 +38,7 @@ def main() -> None:
 for command in (
     bench,
     bench_crops_command,
+    bench_people_command,
     bench_predict_command,
     bench_prepare,
     bench_step_command,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenizer.engine.cli_options import OUTPUT_FILE, POSE_STORE, InputPath, device_option
+from regressor.commands.options import REGRESSOR
+from tokenizer.engine.cli_options import OUTPUT_FILE, POSE_STORE, TOKENIZER, InputPath, device_option
 from tokenizer.engine.errors import fail, reports_user_errors
 
 if TYPE_CHECKING:
@@ -210,3 +211,32 @@ def bench_predict_command(images: int) -> None:
     from .benchmarks.bench_predict import bench_predict, to_text
 
     click.echo(to_text(bench_predict(images)))
+
+
+@click.command("bench-people")
+@click.argument("real", type=InputPath("folder of multiview and photos"))
+@click.option("--regressor", "regressor_file", default="shipped", type=REGRESSOR, help="Keypoint regressor.")
+@click.option("--tokenizer", "tokenizer_file", default="shipped", type=TOKENIZER, help="Its tokenizer.")
+@click.option("--poses", type=POSE_STORE, help="Pose store, for simulated val.")
+@click.option("--photo", type=InputPath("photograph"), help="Photograph of one person, for the time it takes.")
+@click.option("--threads", default=2, type=click.IntRange(min=1), help="Threads of the networks.")
+@reports_user_errors
+def bench_people_command(
+    real: Path, regressor_file: Path, tokenizer_file: Path, poses: Path | None, photo: Path | None, threads: int
+) -> None:
+    """Measure bodies of real people in the folder REAL: a calibrated clip, photographs; and simulated val.
+
+    The exit status is 0 where all goals are met, else 1.
+    """
+    import torch
+
+    from regressor import load_regressor
+    from tokenizer import load_body
+
+    from .benchmarks.bench_people import bench_people
+
+    torch.set_num_threads(threads)
+    regressor = load_regressor(regressor_file, tokenizer=tokenizer_file)
+    if regressor.config.backbone.kind != "keypoints":
+        raise fail(f"{regressor_file} sees images", expected="a regressor of the preset keypoints")
+    _judge(bench_people(real, regressor, load_body(), poses=poses, photo=photo, say=click.echo))

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +36,9 @@ from tokenizer.body.camera import project
 from tokenizer.body.keypoints import DETECTOR_POINTS
 from tokenizer.body.metrics import mpjpe, pa_mpjpe
 from tokenizer.engine.errors import fail
+from tokenizer.engine.files.text_files import read_json
+
+from .figures import Figure, Goal
 
 LIMBS = tuple(
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
@@ -64,7 +66,7 @@ def detect_views(folder: Path, landmarks: Landmarks) -> list[Seen]:
 
     Points are undistorted. Raise ``UserError`` where a frame cannot be read, or nobody is found in it.
     """
-    about = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    about = _json(folder / "calibration.json")
     detector = Detector(landmarks)
     views = []
     for camera in about["cameras"]:
@@ -80,6 +82,14 @@ def detect_views(folder: Path, landmarks: Landmarks) -> list[Seen]:
             seen = replace(person, points=points.astype(np.float32))
             views.append(Seen(Path(camera["video"]).stem, seen, torch.tensor(K).float(), truth))
     return views
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise fail(f"Cannot read {path}", got=error, expected="the JSON that belongs to these pictures") from None
+    return content
 
 
 def _frames(video: Path, numbers: Sequence[int]) -> list[tuple[int, np.ndarray]]:
@@ -133,7 +143,7 @@ class AnnotatedPerson:
 
 def annotated_people(annotation: Path) -> dict[str, list[AnnotatedPerson]]:
     """Return the people of COCO's keypoint annotation that can be scored, by file name."""
-    content = json.loads(annotation.read_text(encoding="utf-8"))
+    content = _json(annotation)
     names = {image["id"]: image["file_name"] for image in content["images"]}
     people: dict[str, list[AnnotatedPerson]] = {name: [] for name in names.values()}
     for entry in content["annotations"]:
@@ -239,6 +249,16 @@ def seconds(
     return float(np.median(times[1:]))
 
 
+GOALS = {
+    ("heavy", TUNED): 53.0,
+    ("heavy", SCORED): 68.0,
+    ("full", TUNED): 80.0,
+    ("full", SCORED): 67.0,
+}
+"""Millimetres of PA-MPJPE after fitting, at most, by landmark model and cameras."""
+_MM, _PERCENT = "{:.1f} mm", "{:.1f} %"
+
+
 def bench_people(
     real: Path,
     regressor: Regressor,
@@ -246,30 +266,52 @@ def bench_people(
     *,
     poses: Path | None = None,
     photo: Path | None = None,
-    fitting: FitOptions = DEFAULT_FIT,
     models: Sequence[Landmarks] = ("heavy", "full"),
     say: Callable[[str], object] = lambda text: None,
-) -> dict[str, Any]:
-    """Return all figures, by what they are of; ``real`` is the folder of ``multiview`` and ``photos``."""
-    found: dict[str, Any] = {}
+) -> list[Figure]:
+    """Return all figures with their goals.
+
+    ``real``: folder of ``multiview`` and ``photos``; ``poses``: pose store of simulated val; ``photo``: of one person.
+    """
+    figures: list[Figure] = []
+    ways: dict[str, FitOptions | None] = {"before fitting": None, "fitted": DEFAULT_FIT}
     for model in models:
         say(f"The calibrated clip, {model}")
         views = detect_views(real / "multiview", model)
-        for name, options in (("before", None), ("fitted", fitting)):
-            found[f"multiview {model} {name}"] = multiview(views, regressor, body, options)
+        errors = {way: multiview(views, regressor, body, fitting) for way, fitting in ways.items()}
+        for cameras in (TUNED, SCORED):
+            what = f"PA-MPJPE, {model}, {cameras[0]} and {cameras[1]}"
+            own = _mean(errors["fitted"], cameras, "detector")
+            figures.append(Figure(f"{what}, the detector's 3D", own, _MM))
+            for way, found in errors.items():
+                goal = Goal("at most", GOALS[model, cameras]) if way == "fitted" else None
+                figures.append(Figure(f"{what}, {way}", _mean(found, cameras, "body"), _MM, goal))
         say(f"Photographs, {model}")
-        found[f"photos {model}"] = photographs(real / "photos", regressor, body, fitting, model)
+        figures += _of_photographs(photographs(real / "photos", regressor, body, DEFAULT_FIT, model), model)
     if poses is not None:
         say("Simulated val v1")
-        for name, chosen in (("before", None), ("fitted", fitting)):
-            found[f"simulated val-2d {name}"] = simulated(poses, regressor, body, chosen)
+        for (way, fitting), most in zip(ways.items(), (64.0, 59.0), strict=True):
+            error = simulated(poses, regressor, body, fitting)
+            figures.append(Figure(f"MPJPE, simulated val-2d, {way}", error["mpjpe_mm"], _MM, Goal("at most", most)))
+            figures.append(Figure(f"PA-MPJPE, simulated val-2d, {way}", error["pa_mpjpe_mm"], _MM))
     if photo is not None:
         say("Seconds")
-        for name, chosen in (("before", None), ("fitted", fitting)):
-            found[f"seconds {models[0]} {name}"] = seconds(photo, regressor, body, chosen, models[0])
-    return found
+        for (way, fitting), most in zip(ways.items(), (0.2, 0.5), strict=True):
+            taken = seconds(photo, regressor, body, fitting, models[0])
+            figures.append(Figure(f"one person, {models[0]}, {way}", taken, "{:.2f} s", Goal("at most", most)))
+    return figures
 
 
-def mean_of(figures: dict[str, dict[str, float]], cameras: Sequence[str], row: str) -> float:
-    """Return the mean over ``cameras`` of a row of ``multiview``."""
-    return float(np.mean([figures[camera][row] for camera in cameras]))
+def _of_photographs(found: dict[str, Any], model: str) -> list[Figure]:
+    """Who is found, and how right the keypoints of those are, with the limits of their intervals."""
+    share = 100 * found["found"] / max(found["people"], 1)
+    rows = [Figure(f"people found, {model}, of {found['people']}", share, _PERCENT, Goal("at least", 75.0))]
+    for row in ("body", "detector"):
+        value, low, high = found[row]
+        rows.append(Figure(f"PCK@0.1, {model}, {row} (95 %: {low:.1f} to {high:.1f})", value, _PERCENT))
+    return rows
+
+
+def _mean(errors: dict[str, dict[str, float]], cameras: Sequence[str], row: str) -> float:
+    """The mean over ``cameras`` of a row of ``multiview``."""
+    return float(np.mean([errors[camera][row] for camera in cameras]))

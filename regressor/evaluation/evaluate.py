@@ -20,6 +20,7 @@ from tokenizer.engine.training.precision import Precision, resolve_device
 from ..checkpoints.regressor_file import check_body, load_regressor
 from ..config import RegressorConfig
 from ..datasets.crop_dataset import CropDataset
+from ..datasets.keypoints.samples import check_evidence
 from ..network.model import Regressor, evidence_of
 from ..sample import Sample, num_samples, take, to_device
 from .baselines import Means, training_means
@@ -208,10 +209,11 @@ def evaluate_files(
     only_2d, robustness, batch, progress = options.only_2d, options.robustness, options.batch, options.progress
     target = resolve_device(options.device)
     rules = rules or protocol("synthetic", body)
-    if not store.count(split):
-        raise fail(f"{store.path} has no crops in split {split!r}")
     regressors = _load_regressors(regressor_files, tokenizer, body, str(target), options.precision)
     first = next(iter(regressors.values())).config
+    check_evidence({str(store.path): store}, first)
+    if not store.count(split):
+        raise fail(f"{store.path} has no crops in split {split!r}")
     store, boxes = _as_seen(store.at_size(first.image_size), first)
     beginning = store.annotation(np.arange(min(batch, store.count(split))), split)
     only_2d = only_2d or not any(beginning[flag].any() for flag in _BODY_FLAGS)  # type: ignore[literal-required]

@@ -110,8 +110,15 @@ def finetune_config(
     The published loss, in which only what is known counts, with TALS at ``options.tals``. The rate is the one it was
     trained with, and at most 1e-4. Steps: twenty passes over the people, who are ``share`` of each batch, but at least
     200, so that the average of the weights leaves the start, and at most 2000, so that a large set is not learned by
-    heart. ``options.assignments`` come last. Raises ``UserError`` for options that do not exist.
+    heart. ``options.assignments`` come last. Raises ``UserError`` for options that do not exist, and for a regressor
+    that sees no images.
     """
+    if start.backbone.kind == "keypoints":
+        raise fail(
+            "Fine-tuning trains on photographs, and this regressor sees 2D keypoints",
+            got="backbone.kind 'keypoints'",
+            expected="a regressor that sees images",
+        )
     steps = options.steps or int(np.clip(_PASSES * people / (share * _BATCH), _FEWEST_STEPS, _MOST_STEPS))
     often = max(1, steps // _VALIDATIONS)
     optim = replace(

@@ -303,7 +303,7 @@ def _open_run(
 
 def _check_data(config: RegressorConfig, mixture: Mixture) -> None:
     """Raise ``UserError`` where a batch cannot be divided, a split is empty, or crops have another size."""
-    check_evidence(mixture, config)
+    check_evidence(mixture.stores, config)
     check_batch_division(config.optim.batch, "images", accumulate=config.optim.accumulate)
     if config.optim.batch % max(1, config.data.rank_partitions):
         raise fail(

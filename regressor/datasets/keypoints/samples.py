@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -262,15 +262,15 @@ def stream_of(mixture: Mixture, config: RegressorConfig, body: Body, own: slice)
     return kind(mixture, config, body, own)
 
 
-def check_evidence(mixture: Mixture, config: RegressorConfig) -> None:
-    """Raise ``UserError`` where the data cannot be seen by the backbone: poses by one of images, or crops by one of
-    points."""
+def check_evidence(stores: Mapping[str, CropDataset], config: RegressorConfig) -> None:
+    """Raise ``UserError`` where data, by name, cannot be seen by the backbone: poses by one of images, or crops by one
+    of points."""
     wanted = config.backbone.kind == "keypoints"
-    other = [name for name, store in mixture.stores.items() if isinstance(store, PoseSamples) != wanted]
+    other = [name for name, store in stores.items() if isinstance(store, PoseSamples) != wanted]
     if other:
         raise fail(
             f"A backbone of kind {config.backbone.kind!r} cannot see {', '.join(other)}",
             got="image crops" if wanted else "a pose store",
             expected="a pose store" if wanted else "image crops",
-            next_step="Give the other kind of data, or another --preset",
+            next_step="Give the other kind of data, or another --preset or regressor",
         )

@@ -10,10 +10,11 @@ import torch
 from click.testing import CliRunner
 from pose_stores import write
 
-from regressor.checkpoints.regressor_file import load_regressor
+from regressor.checkpoints.regressor_file import load_regressor, save_regressor
 from regressor.commands.cli import main
 from regressor.config import BackboneConfig, DecoderConfig, OptimConfig, preset
 from regressor.datasets.keypoints.samples import open_evidence
+from regressor.network.model import build_regressor
 from regressor.training.train import train_regressor
 from tokenizer.engine.errors import UserError
 from tokenizer.engine.files.state_files import load_state
@@ -73,6 +74,26 @@ def test_one_command_trains_and_one_scores(poses, tokenizer_file, tmp_path):
     done = CliRunner().invoke(main, [*command, "--split", "val-2d", "--json", str(result), "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert "2,000" in done.output and "regressor, tokens" in done.output
+
+
+def test_commands_name_the_evidence_that_does_not_fit(
+    poses, crops_file, tokenizer_file, tokenizer, config, tiny_config, tmp_path
+):
+    path = tmp_path / "points.pt"
+    network = build_regressor(config, tokenizer).network
+    save_regressor(path, network, config, tokenizer, {"body": "open"})
+    images = tmp_path / "images.pt"
+    save_regressor(images, build_regressor(tiny_config, tokenizer).network, tiny_config, tokenizer, {"body": "open"})
+    for regressor, data, seen in ((path, crops_file, "image crops"), (images, poses, "a pose store")):
+        command = ["evaluate", str(regressor), str(data), "--tokenizer", str(tokenizer_file), "--device", "cpu"]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2 and f"cannot see {data}; got {seen}" in done.output, done.output
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "keypoints.json").write_text("{}", encoding="utf-8")
+    command = ["finetune", str(tmp_path / "keypoints.json"), "--images", str(tmp_path / "photos"), "--run"]
+    options = [str(tmp_path / "run"), "--regressor", str(path), "--tokenizer", str(tokenizer_file)]
+    done = CliRunner().invoke(main, [*command, *options])
+    assert done.exit_code == 2 and "sees 2D keypoints" in done.output and not (tmp_path / "run").exists()
 
 
 def test_data_of_the_other_kind_is_refused(poses, crops_file, tokenizer_file, tokenizer, config, open_body, tmp_path):

@@ -113,7 +113,7 @@ def test_shares_of_a_mixture_hold(dataset, store, open_body, tmp_path):
 
 def test_poses_and_images_do_not_mix(dataset, tiny_config):
     with pytest.raises(UserError, match="cannot see"):
-        check_evidence(Mixture.of(dataset), tiny_config)
+        check_evidence({"poses": dataset}, tiny_config)
     with pytest.raises(UserError, match="holds poses and no images"):
         dataset.people(np.arange(2), "train")
     with pytest.raises(UserError, match="no poses in split 'test'"):

@@ -111,6 +111,10 @@ def test_commands_say_what_was_given_in_the_wrong_place(files):
             ["evaluate", str(files["regressor"]), str(files["tokenizer"]), "--tokenizer", str(files["tokenizer"])],
             "is no crop store; got an exported tokenizer; expected a crop store. Make one with",
         ),
+        (
+            ["evaluate", str(files["regressor"]), str(files["poses"]), "--tokenizer", str(files["tokenizer"])],
+            "got a pose store; expected image crops. Give the other kind of data",
+        ),
     ):
         done = CliRunner().invoke(regressor_main, command)
         assert done.exit_code == 2 and words in done.output, done.output
