@@ -275,7 +275,8 @@ def train(
         config = replace(config, data=replace(config.data, mix=mix))
     vocabulary, bodies = load_tokenizer(tokenizer_file), load_scoring_bodies(body_source)
     body = bodies.predicted
-    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb), partial(open_evidence, body=body))
+    opener = partial(open_evidence, body=body, points=config.backbone.kind == "keypoints")
+    mixture = open_mixture(crops, config.data.mix, default_cache(cache, cache_gb), opener)
     first, pace = rank() == 0, {}
     if first:
         click.echo(f"{'Resuming' if resuming else 'Training'} a regressor on {', '.join(crops)} in {run_path}")

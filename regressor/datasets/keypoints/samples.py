@@ -248,12 +248,14 @@ class KeypointStream(Dataset[Any]):
         return simulate(self._body, self._poses, rows, self._config.simulation, seed)
 
 
-def open_evidence(path: str | Path, body: Body) -> CropDataset:
+def open_evidence(path: str | Path, body: Body, *, points: bool = False) -> CropDataset:
     """Open image crops, or a pose store as what a keypoint regressor sees of ``body`` in its poses.
 
-    Raise ``UserError`` as ``open_store`` and ``open_crops`` do.
+    ``points``: a pose store is expected. Raise ``UserError`` as ``open_store`` and ``open_crops`` do.
     """
-    return PoseSamples(open_store(path), body) if kind_of(path) == "a pose store" else open_crops(path)
+    kind = kind_of(path)
+    of_poses = kind == "a pose store" or (points and kind != "a crop store" and not Path(path).is_dir())
+    return PoseSamples(open_store(path), body) if of_poses else open_crops(path)
 
 
 def stream_of(mixture: Mixture, config: RegressorConfig, body: Body, own: slice) -> Stream | KeypointStream:

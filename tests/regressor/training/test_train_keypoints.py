@@ -102,4 +102,7 @@ def test_data_of_the_other_kind_is_refused(poses, crops_file, tokenizer_file, to
     assert done.exit_code == 2 and "'resnet' cannot see poses" in done.output and "--preset" in done.output
     with pytest.raises(UserError, match="'keypoints' cannot see"):
         train_regressor(open_evidence(crops_file, open_body), tokenizer, tmp_path / "b", config, open_body)
+    (tmp_path / "empty.h5").write_bytes(b"")
+    command = ["train", str(tmp_path / "empty.h5"), *command[2:], "--preset", "keypoints"]
+    assert "expected a pose store" in CliRunner().invoke(main, command).output
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
