@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import torch
 
-from tokenizer.body.figures import BODY_COLOUR, figures, heat_colours, lay_over, suit_colours
+from tokenizer.body.figures import BODY_COLOUR, TRUE_COLOUR, figures, heat_colours, lay_over, suit_colours
 from tokenizer.body.rotations import axis_angle_to_matrix
 from tokenizer.body.skeleton import body_index, index
 from tokenizer.body.vertex_sets import REGION_NAMES
@@ -64,3 +67,10 @@ def test_laying_over_mixes_by_opacity():
     image = torch.full((1, 1, 3), 100, dtype=torch.uint8).numpy()
     painted = torch.tensor([[[200, 0, 0, 255]]], dtype=torch.uint8).numpy()
     assert lay_over(image, painted, 0.5).tolist() == [[[150, 50, 50]]]
+
+
+def test_keys_of_pages_have_the_colours_of_the_bodies():
+    style = (files("tokenizer.engine.pages") / "templates" / "style.css").read_text(encoding="utf-8")
+    for key, colour in (("truth", TRUE_COLOUR), ("predicted", BODY_COLOUR)):
+        (shown,) = re.findall(rf"\.key\.{key} {{ background: rgb\((\d+) (\d+) (\d+)\)", style)
+        assert [int(value) for value in shown] == [round(255 * value) for value in colour]
