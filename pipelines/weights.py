@@ -26,7 +26,7 @@ _MIX_ALONE = "composed=.12,embedded=.88"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is learned: poses that are drawn beside mocap (``share`` of the usual number), steps (0: the
+    """How much is learned: poses that are drawn in addition to mocap (``share`` of the usual number), steps (0: the
     preset's)."""
 
     share: float = 1.0

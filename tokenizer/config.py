@@ -12,7 +12,7 @@ from .engine.errors import fail
 @dataclass(frozen=True)
 class NetworkConfig:
     """Encoder and decoder: residual MLPs or attention over joints (``blocks`` each side), or the paper's convolutions
-    (``conv``). ``linear``: beside each MLP a linear map, which begins as principal components of the poses, so that
+    (``conv``). ``linear``: with each MLP a linear map, which begins as principal components of the poses, so that
     training starts near what these reach; with fsq alone."""
 
     kind: Literal["mlp", "attention", "conv"] = "mlp"

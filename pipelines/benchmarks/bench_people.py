@@ -111,15 +111,15 @@ def multiview(
     """Return PA-MPJPE in mm by camera: of the bodies, and of the detector's own 3D landmarks."""
     people = [predict_points(regressor, body, detected_points([v.person], v.K, assumed=False), fitting) for v in views]
     rows = [DETECTOR_POINTS.index(name) for name in LIMBS]
-    found: dict[str, dict[str, list[float]]] = {}
+    errors: dict[str, dict[str, list[float]]] = {}
     for view, person in zip(views, people, strict=True):
         truth = torch.from_numpy(view.truth).float()
         assert view.person.points_3d is not None
         own = torch.from_numpy(view.person.points_3d[[view.person.names.index(name) for name in LIMBS]]).float()
-        camera = found.setdefault(view.camera, {"body": [], "detector": []})
+        camera = errors.setdefault(view.camera, {"body": [], "detector": []})
         camera["body"].append(1000 * float(pa_mpjpe(_points(person.prediction, body)[0, rows], truth)))
         camera["detector"].append(1000 * float(pa_mpjpe(own, truth)))
-    return {camera: {row: float(np.mean(values)) for row, values in rows.items()} for camera, rows in found.items()}
+    return {camera: {row: float(np.mean(values)) for row, values in rows.items()} for camera, rows in errors.items()}
 
 
 def _points(prediction: Prediction, body: Body, translation: Tensor | None = None) -> Tensor:
@@ -283,9 +283,9 @@ def bench_people(
             what = f"PA-MPJPE, {model}, {cameras[0]} and {cameras[1]}"
             own = _mean(errors["fitted"], cameras, "detector")
             figures.append(Figure(f"{what}, the detector's 3D", own, _MM))
-            for way, found in errors.items():
+            for way, by_camera in errors.items():
                 goal = Goal("at most", GOALS[model, cameras]) if way == "fitted" else None
-                figures.append(Figure(f"{what}, {way}", _mean(found, cameras, "body"), _MM, goal))
+                figures.append(Figure(f"{what}, {way}", _mean(by_camera, cameras, "body"), _MM, goal))
         say(f"Photographs, {model}")
         figures += _of_photographs(photographs(real / "photos", regressor, body, DEFAULT_FIT, model), model)
     if poses is not None:
@@ -302,12 +302,12 @@ def bench_people(
     return figures
 
 
-def _of_photographs(found: dict[str, Any], model: str) -> list[Figure]:
+def _of_photographs(scores: dict[str, Any], model: str) -> list[Figure]:
     """Who is found, and how right the keypoints of those are, with the limits of their intervals."""
-    share = 100 * found["found"] / max(found["people"], 1)
-    rows = [Figure(f"people found, {model}, of {found['people']}", share, _PERCENT, Goal("at least", 75.0))]
+    share = 100 * scores["found"] / max(scores["people"], 1)
+    rows = [Figure(f"people found, {model}, of {scores['people']}", share, _PERCENT, Goal("at least", 75.0))]
     for row in ("body", "detector"):
-        value, low, high = found[row]
+        value, low, high = scores[row]
         rows.append(Figure(f"PCK@0.1, {model}, {row} (95 %: {low:.1f} to {high:.1f})", value, _PERCENT))
     return rows
 

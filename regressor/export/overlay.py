@@ -1,4 +1,4 @@
-"""Bodies painted over pictures, and beside them from the side.
+"""Bodies painted over pictures, and seen from the side.
 
 Faces are filled from the farthest to the nearest: for pictures to look at, of closed meshes of small triangles, far
 faster on a CPU than the exact ``tokenizer.body.render``, from which they differ by about two grey

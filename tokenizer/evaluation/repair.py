@@ -1,4 +1,4 @@
-"""A vocabulary as a prior: what it makes of poses that are partly hidden, or disturbed; beside a nearest neighbour."""
+"""A vocabulary as a prior: what it makes of poses that are partly hidden, or disturbed; and a nearest neighbour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poses that no file holds, drawn by a seed: from the embedded source, and composed ones; alone or beside mocap."""
+"""Poses that no file holds, drawn by a seed: from the embedded source, and composed ones; alone or with mocap."""
 
 from __future__ import annotations
 

@@ -121,12 +121,12 @@ def landmarks_3d(points: Tensor, confidence: Tensor, config: SimulationConfig, d
                     chain = chain + draw.normal(count, 3) * torch.tensor(_BONE_ERROR)
                 error[:, row] += chain
     error[:, _TRUNK] += (draw.normal(count, 3) * torch.tensor(_TRUNK_ERROR))[:, None]
-    found = about + error * badness * (1 + 1.5 * (1 - confidence[..., None]))
+    landmarks = about + error * badness * (1 + 1.5 * (1 - confidence[..., None]))
     flat = 1 + 0.12 * draw.normal(count, 1) - 0.05
-    found = torch.cat([found[..., :2], found[..., 2:] * flat[..., None]], -1)
-    found = found @ _small_turn(count, draw)
+    landmarks = torch.cat([landmarks[..., :2], landmarks[..., 2:] * flat[..., None]], -1)
+    landmarks = landmarks @ _small_turn(count, draw)
     has = draw.share(config.hints, count, 1) & HAS_HINT
-    return found * has[..., None], has
+    return landmarks * has[..., None], has
 
 
 def _small_turn(count: int, draw: Draw) -> Tensor:

@@ -54,8 +54,8 @@ def simulate(body: Body, poses: Tensor, rows: Tensor, config: SimulationConfig, 
     _, points = body.detector_points(views.body_pose, **placed)
     keypoints = body.keypoints(views.body_pose, **placed)
     pixels = project(points, views.K)
-    box, found = _detect(pixels, views, config, draw)
-    hints, has_hints = landmarks_3d(points @ ray_rotation(box, views.K), found[..., 2], config, draw)
+    box, detected = _detect(pixels, views, config, draw)
+    hints, has_hints = landmarks_3d(points @ ray_rotation(box, views.K), detected[..., 2], config, draw)
     told = views.K.clone()
     error = torch.exp(config.focal_error * draw.normal(len(views)) * draw.share(0.5, len(views)))
     told[:, 0, 0], told[:, 1, 1] = told[:, 0, 0] * error, told[:, 1, 1] * error
@@ -76,21 +76,21 @@ def simulate(body: Body, poses: Tensor, rows: Tensor, config: SimulationConfig, 
         "box": box,
         "image_size": views.image_size,
         "K": told,
-        "points_2d": torch.cat([pixels_to_crop(found[..., :2], box), found[..., 2:]], -1),
+        "points_2d": torch.cat([pixels_to_crop(detected[..., :2], box), detected[..., 2:]], -1),
         "points_3d": hints,
         "has_points_3d": has_hints,
     }
 
 
 def _detect(pixels: Tensor, views: Views, config: SimulationConfig, draw: Draw) -> tuple[Tensor, Tensor]:
-    """True pixels (B,25,2) → the square box (B,4) around what was found, and that (B,25,3): pixels, confidence."""
+    """True pixels (B,25,2) → the square box (B,4) around what was detected, and that (B,25,3): pixels, confidence."""
     slack = _SLACK * views.image_size.amax(1)[:, None, None]
     inside = ((pixels > -slack) & (pixels < views.image_size[:, None] + slack)).all(-1)
     about = box_of_points(pixels, inside.float())
     centre, half = (about[:, None, :2] + about[:, None, 2:]) / 2, (about[:, None, 2:3] - about[:, None, :1]) / 2
-    found = detect_points((pixels - centre) / half, inside, config, draw)
-    found = torch.cat([found[..., :2] * half + centre, found[..., 2:]], -1)
-    return box_of_points(found[..., :2], found[..., 2]), found
+    detected = detect_points((pixels - centre) / half, inside, config, draw)
+    detected = torch.cat([detected[..., :2] * half + centre, detected[..., 2:]], -1)
+    return box_of_points(detected[..., :2], detected[..., 2]), detected
 
 
 class PoseSamples:
