@@ -45,7 +45,7 @@ class Stream(Dataset[Any]):
             RankPartition(self._stores, list(mixture.shares.values()), config, partition)
             for partition in range(max(1, config.data.rank_partitions))
         ]
-        self._body = copy.deepcopy(body)  # on the CPU, where batches are made; training moves its own
+        self._body = copy.deepcopy(body).cpu()  # where batches are made; training moves its own
         self._cached: dict[int, Sample] = {}
         # Each partition reads one shuffle buffer of shards, or is between two; other shards may be closed.
         buffers = len(np.unique(self._positions(0, own)[1])) + 1
