@@ -36,6 +36,8 @@ def test_a_wheel_has_every_module_and_asset(names):
         assert f"{package}/py.typed" in names
     assert {
         "tokenizer/mocap/prior.npz",
+        "tokenizer/assets/vocabulary.h5",
+        "regressor/assets/keypoints.pt",
         "tokenizer/engine/pages/templates/page.html",
         "tokenizer/engine/pages/templates/blocks.html",
         "tokenizer/engine/pages/templates/style.css",
