@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
+SHIPPED = Path(__file__).resolve().with_name("assets") / "keypoints.pt"
+"""The regressor that ships with the package; commands know it as ``shipped``."""
 _HOMES = {
     "Box": "geometry.boxes",
     "DetectedPerson": "people.detection.detected_person",

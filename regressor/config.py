@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from tokenizer.body.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 from tokenizer.engine.config import require_at_least
 from tokenizer.engine.errors import fail
 
-SHIPPED = Path(__file__).resolve().with_name("assets") / "keypoints.pt"
-"""The regressor that ships with the package; commands know it as ``shipped``."""
 VIT_ASPECT = 192 / 256
 """Width over height of the part of a square crop that a ViT sees."""
 

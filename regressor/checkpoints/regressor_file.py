@@ -18,7 +18,8 @@ from tokenizer.engine.files.state_files import load_state, save_state
 from tokenizer.engine.training.precision import HALF, Precision, resolve_device, resolve_precision
 from tokenizer.engine.training.run import Export, RunFolder
 
-from ..config import SHIPPED, RegressorConfig
+from .. import SHIPPED
+from ..config import RegressorConfig
 from ..datasets.mixtures import Mixture
 from ..network.model import Regressor, RegressorNetwork, build_regressor
 from ..network.vit import ViT

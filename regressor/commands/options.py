@@ -9,7 +9,7 @@ import click
 
 from tokenizer.engine.cli_options import TOKENIZER, InputPath
 
-from ..config import SHIPPED
+from .. import SHIPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
 REGRESSOR = InputPath(
