@@ -108,7 +108,7 @@ def demo(runs: Path, preset: str, mocap: str, photo: str, box: str, until: str |
 @click.option("--until", default="", metavar="STAGE", help="Stop after this stage: poses, tokenizer, figures.")
 @reports_user_errors
 def weights(runs: Path, mocap: str, assets: Path | None, preset: str, until: str) -> None:
-    """Make the weights that ship with the package anew: poses, tokenizer, figures, vocabulary.
+    """Make the weights that ship with the package anew: poses, vocabulary, keypoint regressor.
 
     Stages that are up to date are skipped, and an interrupted training resumes.
     """
